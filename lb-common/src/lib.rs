@@ -1,0 +1,2 @@
+//! What crosses the boundary between the kernel program and user space.
+#![no_std]

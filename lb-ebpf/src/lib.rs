@@ -1,0 +1,2 @@
+//! The stages of the packet's way.
+#![no_std]

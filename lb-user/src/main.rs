@@ -1,0 +1,2 @@
+//! understudy, the binary.
+fn main() {}
