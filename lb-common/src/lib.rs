@@ -1,2 +1,24 @@
-//! What crosses the boundary between the kernel program and user space.
+//! What crosses the boundary between the kernel program and user space, and nothing else:
+//! ids, byte-order types, map values with their layout asserted, the one table that describes
+//! the maps, counters and reasons, the flow hash and the slot arithmetic.
+//!
+//! No allocation, no I/O, no policy. Both sides compile this very code.
 #![no_std]
+
+pub mod hash;
+pub mod ids;
+pub mod layout;
+pub mod maps;
+pub mod pod;
+pub mod reason;
+pub mod vip;
+
+pub use hash::{FlowHash, FlowKey, HashAlgorithm, HashKey};
+pub use ids::{ClusterId, NodeId, ServiceId, Slot, SlotState};
+pub use layout::{
+    Chunk, ClusterInfo, Control, Directory, Forward, LAYOUT_VERSION, NodeInfo, NodeRecord,
+    ServiceInfo,
+};
+pub use pod::Pod;
+pub use reason::{Counters, Reason};
+pub use vip::{VipEntry, VipKey};

@@ -1,1 +1,3 @@
-//! understudy, the library.
+//! understudy, the library: configuration, decisions, probes, data plane, daemon.
+
+pub mod config;

@@ -1,0 +1,213 @@
+//! The values of the maps, byte for byte, and the sizes that everything else derives from.
+//!
+//! Integers are native endian unless a field says otherwise; addresses are 16 bytes in network
+//! order, IPv4 as `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2). A change of any layout here bumps
+//! [`LAYOUT_VERSION`].
+
+/// Version of everything that is pinned. A daemon adopts only its own version.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Generations of the small tables: the live one, those still being read, one to write.
+pub const GENERATIONS: u32 = 4;
+/// Services in one generation.
+pub const MAX_SERVICES: u32 = 512;
+/// Clusters in one generation.
+pub const MAX_CLUSTERS: u32 = 256;
+/// Nodes in one generation.
+pub const MAX_NODES: u32 = 4096;
+/// Places of the VIP hash table in one generation; at most half are used.
+pub const VIP_PLACES: u32 = 1024;
+/// Words of 64 bits in one generation's VIP bitmap.
+pub const VIP_BIT_WORDS: u32 = 64;
+/// Slots in one chunk.
+pub const CHUNK_SLOTS: u32 = 512;
+/// log2 of [`CHUNK_SLOTS`].
+pub const CHUNK_SHIFT: u32 = 9;
+/// Chunks in the slot memory, shared by all generations (24 MiB).
+pub const MAX_CHUNKS: u32 = 24_576;
+/// log2 of the smallest slot table.
+pub const MIN_TABLE_LOG2: u32 = 10;
+/// log2 of the largest slot table.
+pub const MAX_TABLE_LOG2: u32 = 18;
+
+/// Place of element `index` of a generation-wise map with `per_generation` elements each.
+#[inline(always)]
+pub const fn generation_index(epoch: u64, per_generation: u32, index: u32) -> u32 {
+    (epoch as u32 & (GENERATIONS - 1)) * per_generation + index
+}
+
+/// The one word that commits, and what tells about the daemon. Map `CONTROL`, one element.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Control {
+    /// Number of the plan in force; its low two bits select the generation. 0: no plan yet.
+    pub epoch: u64,
+    /// Coarse time for pins, in units of the daemon's tick.
+    pub tick: u64,
+    /// CLOCK_MONOTONIC in nanoseconds when the daemon last looked; 0: never.
+    pub heartbeat: u64,
+    /// [`LAYOUT_VERSION`] of the writer.
+    pub layout: u32,
+    /// Zero.
+    pub reserved: [u32; 9],
+}
+
+/// Where a service's or a cluster's slots are. Maps `SERVICE_DIRS`, `CLUSTER_DIRS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Directory {
+    /// First of its consecutive chunks in `SLOTS`.
+    pub first: u32,
+    /// First chunk of its base table, or [`Directory::NO_BASE`].
+    pub base: u32,
+    /// log2 of its number of slots, 10..=18; 0 for an element not in use.
+    pub log2: u8,
+    /// 1 when healthy (a cluster), or when it has somebody to send to (a service).
+    pub healthy: u8,
+    /// 1 when a recovered cluster is held back from taking its flows home.
+    pub held: u8,
+    /// Zero.
+    pub reserved: [u8; 5],
+}
+
+impl Directory {
+    /// No base table exists.
+    pub const NO_BASE: u32 = u32::MAX;
+}
+
+/// How packets are brought to the nodes of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Forward {
+    /// Rewrite the MAC addresses; the node has the VIP and answers the client directly.
+    L2 = 1,
+}
+
+impl Forward {
+    /// From the byte in a [`NodeRecord`].
+    pub const fn from_raw(raw: u8) -> Option<Self> {
+        match raw {
+            1 => Some(Self::L2),
+            _ => None,
+        }
+    }
+}
+
+/// All that the packet's way needs to know of a node: one cache line. Map `NODE_HOPS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct NodeRecord {
+    /// MAC of the next hop.
+    pub dst_mac: [u8; 6],
+    /// MAC of the interface that packets leave by.
+    pub src_mac: [u8; 6],
+    /// Index of that interface; 0: the next hop is not resolved.
+    pub ifindex: u32,
+    /// The node's address.
+    pub address: [u8; 16],
+    /// Source address of tunnel packets to it; zero without a tunnel.
+    pub source: [u8; 16],
+    /// MTU of the way to it, in bytes; 0: unknown.
+    pub mtu: u16,
+    /// Precomputed part of an outer header's checksum; zero without a tunnel.
+    pub checksum_seed: u16,
+    /// The node's port, network order; zero if it is the service's.
+    pub port_be: [u8; 2],
+    /// 1 while it may keep old connections.
+    pub up: u8,
+    /// A [`Forward`].
+    pub forward: u8,
+    /// The node's number.
+    pub number: u32,
+    /// Zero.
+    pub reserved: [u8; 4],
+}
+
+/// A piece of a slot table. Map `SLOTS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Chunk {
+    /// Raw [`crate::Slot`]s.
+    pub slots: [u16; CHUNK_SLOTS as usize],
+}
+
+/// Bytes of a name shown in the maps for people; longer names are cut.
+pub const NAME_BYTES: usize = 16;
+
+/// What people read about a service. Map `SERVICES`, keyed by service id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ServiceInfo {
+    /// First bytes of its name, zero-padded.
+    pub name: [u8; NAME_BYTES],
+    /// The VIP.
+    pub address: [u8; 16],
+    /// The port, native endian.
+    pub port: u16,
+    /// IP protocol number (6 TCP, 17 UDP).
+    pub protocol: u8,
+    /// 1 while no cluster of it is healthy.
+    pub panic: u8,
+    /// Number of slots of its table.
+    pub slots: u32,
+    /// Epoch of the last change of this entry.
+    pub epoch: u64,
+}
+
+/// What people read about a cluster. Map `CLUSTERS`, keyed by cluster id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ClusterInfo {
+    /// First bytes of its name, zero-padded.
+    pub name: [u8; NAME_BYTES],
+    /// Its weight.
+    pub weight: u32,
+    /// Its priority; a higher number wins.
+    pub priority: u32,
+    /// 1 when healthy.
+    pub healthy: u32,
+    /// Nodes alive that count.
+    pub alive: u32,
+    /// Nodes that must be alive.
+    pub needed: u32,
+    /// Nodes that count.
+    pub total: u32,
+    /// Epoch of the last change of this entry.
+    pub epoch: u64,
+}
+
+/// What people read about a node. Map `NODES`, keyed by node id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct NodeInfo {
+    /// First bytes of its name, zero-padded.
+    pub name: [u8; NAME_BYTES],
+    /// Its number, as in the configuration.
+    pub number: u32,
+    /// Id of its cluster.
+    pub cluster: u32,
+    /// Its address.
+    pub address: [u8; 16],
+    /// MAC of its next hop; zero while unresolved.
+    pub mac: [u8; 6],
+    /// 0 unknown, 1 up, 2 down.
+    pub state: u16,
+    /// Its weight.
+    pub weight: u32,
+    /// Its priority; a higher number wins.
+    pub priority: u32,
+}
+
+// The layouts, asserted: sizes as documented, and no padding (a field list that sums to the size).
+const _: () = {
+    assert!(size_of::<Control>() == 64 && 8 + 8 + 8 + 4 + 36 == 64);
+    assert!(size_of::<Directory>() == 16 && 4 + 4 + 1 + 1 + 1 + 5 == 16);
+    assert!(size_of::<NodeRecord>() == 64);
+    assert!(6 + 6 + 4 + 16 + 16 + 2 + 2 + 2 + 1 + 1 + 4 + 4 == 64);
+    assert!(size_of::<Chunk>() == 1024);
+    assert!(size_of::<ServiceInfo>() == 48 && 16 + 16 + 2 + 1 + 1 + 4 + 8 == 48);
+    assert!(size_of::<ClusterInfo>() == 48 && 16 + 6 * 4 + 8 == 48);
+    assert!(size_of::<NodeInfo>() == 56 && 16 + 4 + 4 + 16 + 6 + 2 + 4 + 4 == 56);
+    assert!(1 << CHUNK_SHIFT == CHUNK_SLOTS);
+    assert!(GENERATIONS.is_power_of_two());
+};

@@ -1,0 +1,66 @@
+//! Which types may be read from and written to raw bytes: packet headers and map values.
+#![allow(unsafe_code)]
+
+use network_types::{
+    eth::EthHdr,
+    ip::Ipv4Hdr,
+    tcp::TcpHdr,
+};
+
+use crate::{
+    hash::HashKey,
+    layout::{Chunk, ClusterInfo, Control, Directory, NodeInfo, NodeRecord, ServiceInfo},
+    reason::Counters,
+    vip::VipEntry,
+};
+
+/// Plain old data: any bytes are a valid value, and a value is just its bytes.
+///
+/// # Safety
+/// The type has a fixed layout (`repr(C)`, `repr(transparent)` or a primitive), no padding, no
+/// pointers, no invalid bit patterns and no interior mutability.
+pub unsafe trait Pod: Copy + 'static {}
+
+macro_rules! pod {
+    ($($type:ty: $why:literal),+ $(,)?) => {$(
+        // SAFETY: see the reason given beside the type.
+        unsafe impl Pod for $type {}
+    )+};
+}
+
+pod!(
+    u8: "primitive", u16: "primitive", u32: "primitive", u64: "primitive",
+    Control: "repr(C), integers only, size asserted without padding in layout.rs",
+    Directory: "repr(C), integers only, size asserted without padding in layout.rs",
+    NodeRecord: "repr(C), integers and byte arrays, size asserted without padding in layout.rs",
+    Chunk: "repr(C), one array of u16",
+    ServiceInfo: "repr(C), integers and byte arrays, size asserted without padding in layout.rs",
+    ClusterInfo: "repr(C), integers and byte arrays, size asserted without padding in layout.rs",
+    NodeInfo: "repr(C), integers and byte arrays, size asserted without padding in layout.rs",
+    VipEntry: "repr(C), integers and byte arrays, size asserted without padding in vip.rs",
+    HashKey: "repr(C), integers only, size asserted without padding in hash.rs",
+    Counters: "repr(C), u64 fields only",
+    EthHdr: "repr(C), byte arrays and one u16 at an even offset; 14 bytes",
+    Ipv4Hdr: "repr(C), bytes and byte arrays; 20 bytes",
+    TcpHdr: "repr(C), byte arrays and a bit field over one u16; 20 bytes",
+);
+
+// SAFETY: an array of plain old data has no padding between its elements.
+unsafe impl<T: Pod, const N: usize> Pod for [T; N] {}
+
+/// The bytes of a value.
+pub fn bytes_of<T: Pod>(value: &T) -> &[u8] {
+    // SAFETY: a Pod has no padding, so every one of its size_of bytes is initialised; the slice
+    // borrows the value.
+    unsafe { core::slice::from_raw_parts(core::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+/// The value whose bytes these are, or `None` if the length differs.
+pub fn from_bytes<T: Pod>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() != size_of::<T>() {
+        return None;
+    }
+    // SAFETY: the length was checked, an unaligned read needs no alignment, and every bit
+    // pattern is a valid T.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}

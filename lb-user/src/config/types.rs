@@ -1,0 +1,224 @@
+//! A configuration that has been checked: every value in range, every name resolved.
+//!
+//! Clusters, nodes and services are sorted by name, so that ids (their positions) depend on
+//! names only and never on the order of the file.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use lb_common::Forward;
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[lb]`
+    pub lb: Lb,
+    /// `[[interface]]`, in the order of the file.
+    pub interfaces: Vec<Interface>,
+    /// `[[cluster]]`, by name. Position = [`lb_common::ClusterId`].
+    pub clusters: Vec<Cluster>,
+    /// `[[service]]`, by name. Position = [`lb_common::ServiceId`].
+    pub services: Vec<Service>,
+}
+
+/// Settings of the load balancer itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lb {
+    /// 128-bit secret of the flow hash; `None`: the daemon makes one and keeps it with the maps.
+    pub secret: Option<[u8; 16]>,
+    /// Function of the flow hash.
+    pub hash: lb_common::HashAlgorithm,
+    /// Directory in the bpf filesystem for maps and links.
+    pub bpffs: PathBuf,
+    /// Path of the control socket.
+    pub socket: PathBuf,
+}
+
+/// An interface to attach to, with what may be said of it instead of asking the kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interface {
+    /// Name, as `ip link` shows it.
+    pub name: String,
+    /// Source MAC of packets sent out of it.
+    pub mac: Option<[u8; 6]>,
+    /// MAC of the gateway for nodes that are not on link.
+    pub gateway_mac: Option<[u8; 6]>,
+}
+
+/// A group of nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// Unique name.
+    pub name: String,
+    /// Share among clusters of equal priority; 0 takes part in nothing.
+    pub weight: u32,
+    /// Higher wins.
+    pub priority: u32,
+    /// How many nodes must live.
+    pub threshold: Threshold,
+    /// Way of forwarding.
+    pub forward: Forward,
+    /// How its nodes are checked.
+    pub health: Health,
+    /// Its nodes, by name.
+    pub nodes: Vec<Node>,
+}
+
+/// How many nodes of a cluster must live for it to be healthy (M2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threshold {
+    /// `max(1, ceil(total * numerator / denominator))`, exact.
+    Ratio(Ratio),
+    /// A number of nodes, 1 or more.
+    Survivors(u32),
+}
+
+/// A decimal fraction between 0 and 1, kept exactly as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ratio {
+    /// Digits of the decimal text as a number.
+    pub numerator: u64,
+    /// A power of ten.
+    pub denominator: u64,
+}
+
+/// A TCP connect check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// What is done to see whether a node lives.
+    pub kind: ProbeKind,
+    /// Port to check; `None`: the node's, else its service's.
+    pub port: Option<u16>,
+    /// Time from one check to the next.
+    pub interval: Duration,
+    /// Time a check may take; at most the interval.
+    pub timeout: Duration,
+    /// Misses in a row that make a node down, 1 or more.
+    pub fall: u32,
+    /// Hits in a row that make a node up, 1 or more.
+    pub rise: u32,
+}
+
+/// Kinds of check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// A TCP connection is accepted.
+    Tcp,
+}
+
+/// A server address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Name, unique in its cluster.
+    pub name: String,
+    /// Address; unique with its port.
+    pub address: IpAddr,
+    /// Port; `None`: the service's.
+    pub port: Option<u16>,
+    /// Number, unique in the configuration; assigned from the order of (cluster, node) names where none is given.
+    pub number: u32,
+    /// Share among nodes of equal priority; 0 takes part in nothing.
+    pub weight: u32,
+    /// Higher wins.
+    pub priority: u32,
+    /// MAC of its next hop, instead of asking the kernel.
+    pub mac: Option<[u8; 6]>,
+}
+
+/// A VIP, a port, a protocol, and who serves it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Unique name.
+    pub name: String,
+    /// The VIP.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// What happens to the share of a failed master (M7).
+    pub mode: BackupMode,
+    /// Masters, by cluster name.
+    pub masters: Vec<Member>,
+    /// Standbys, by cluster name.
+    pub standbys: Vec<Member>,
+    /// How carriers share.
+    pub balance: Balance,
+    /// Who serves when no carrier can (M8).
+    pub fallback: Fallback,
+    /// What happens when no cluster is healthy (M9).
+    pub panic: Panic,
+}
+
+/// A cluster in its role in one service, the service's overrides applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Position in [`Config::clusters`].
+    pub cluster: usize,
+    /// Its weight in this service.
+    pub weight: u32,
+    /// Its priority in this service.
+    pub priority: u32,
+}
+
+/// Transport protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// IP protocol number (IANA).
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+}
+
+/// Who carries the share of an unhealthy master (M7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupMode {
+    /// Nobody: only the fallback.
+    None,
+    /// The one standby.
+    OneStandby,
+    /// The standbys of the best tier.
+    MultiStandby,
+    /// The other masters of the best tier.
+    MultiMaster,
+}
+
+/// How carriers share what they carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// By weight.
+    Weight,
+    /// Evenly.
+    Equal,
+}
+
+/// Who serves while some cluster is healthy but no carrier is eligible (M8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// The eligible masters.
+    Masters,
+    /// The standbys' live nodes, as if their thresholds were 1; with none, the masters.
+    LastResort,
+    /// Nobody.
+    Drop,
+}
+
+/// What happens while no cluster of the service is healthy (M9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Panic {
+    /// As if every threshold were 1.
+    Alive,
+    /// Packets are dropped.
+    Drop,
+    /// All configured master nodes, whatever their health.
+    All,
+}
