@@ -198,16 +198,26 @@ pub struct NodeInfo {
     pub priority: u32,
 }
 
-// The layouts, asserted: sizes as documented, and no padding (a field list that sums to the size).
+// The layouts, asserted: sizes as documented, and no padding (the fields sum to the size).
 const _: () = {
-    assert!(size_of::<Control>() == 64 && 8 + 8 + 8 + 4 + 36 == 64);
-    assert!(size_of::<Directory>() == 16 && 4 + 4 + 1 + 1 + 1 + 5 == 16);
+    assert!(size_of::<Control>() == 64 && sum(&[8, 8, 8, 4, 36]) == 64);
+    assert!(size_of::<Directory>() == 16 && sum(&[4, 4, 1, 1, 1, 5]) == 16);
     assert!(size_of::<NodeRecord>() == 64);
-    assert!(6 + 6 + 4 + 16 + 16 + 2 + 2 + 2 + 1 + 1 + 4 + 4 == 64);
-    assert!(size_of::<Chunk>() == 1024);
-    assert!(size_of::<ServiceInfo>() == 48 && 16 + 16 + 2 + 1 + 1 + 4 + 8 == 48);
-    assert!(size_of::<ClusterInfo>() == 48 && 16 + 6 * 4 + 8 == 48);
-    assert!(size_of::<NodeInfo>() == 56 && 16 + 4 + 4 + 16 + 6 + 2 + 4 + 4 == 56);
+    assert!(sum(&[6, 6, 4, 16, 16, 2, 2, 2, 1, 1, 4, 4]) == 64);
+    assert!(size_of::<Chunk>() == sum(&[2 * CHUNK_SLOTS as usize]));
+    assert!(size_of::<ServiceInfo>() == 48 && sum(&[16, 16, 2, 1, 1, 4, 8]) == 48);
+    assert!(size_of::<ClusterInfo>() == 48 && sum(&[16, 6 * 4, 8]) == 48);
+    assert!(size_of::<NodeInfo>() == 56 && sum(&[16, 4, 4, 16, 6, 2, 4, 4]) == 56);
     assert!(1 << CHUNK_SHIFT == CHUNK_SLOTS);
     assert!(GENERATIONS.is_power_of_two());
 };
+
+/// Sum of field sizes, for the assertions of layouts.
+pub(crate) const fn sum(sizes: &[usize]) -> usize {
+    let (mut total, mut i) = (0, 0);
+    while i < sizes.len() {
+        total += sizes[i];
+        i += 1;
+    }
+    total
+}

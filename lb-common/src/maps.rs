@@ -46,12 +46,26 @@ pub struct MapSpec {
 
 const fn array<T>(name: &'static str, max_entries: u32) -> MapSpec {
     let value_size = size_of::<T>() as u32;
-    MapSpec { name, kind: MapKind::Array, key_size: 4, value_size, max_entries, flags: MMAPABLE }
+    MapSpec {
+        name,
+        kind: MapKind::Array,
+        key_size: 4,
+        value_size,
+        max_entries,
+        flags: MMAPABLE,
+    }
 }
 
 const fn shown<T>(name: &'static str, max_entries: u32) -> MapSpec {
     let value_size = size_of::<T>() as u32;
-    MapSpec { name, kind: MapKind::Hash, key_size: 4, value_size, max_entries, flags: 0 }
+    MapSpec {
+        name,
+        kind: MapKind::Hash,
+        key_size: 4,
+        value_size,
+        max_entries,
+        flags: 0,
+    }
 }
 
 /// Elements of `VIP_BITS`.
@@ -108,8 +122,19 @@ pub const NODES: MapSpec = shown::<NodeInfo>("NODES", MAX_NODES);
 
 /// Every map that is pinned.
 pub const ALL: [&MapSpec; 13] = [
-    &CONTROL, &SECRET, &VIP_BITS, &VIPS, &SERVICE_DIRS, &CLUSTER_DIRS, &NODE_HOPS, &SLOTS,
-    &COUNTERS, &GRACE, &SERVICES, &CLUSTERS, &NODES,
+    &CONTROL,
+    &SECRET,
+    &VIP_BITS,
+    &VIPS,
+    &SERVICE_DIRS,
+    &CLUSTER_DIRS,
+    &NODE_HOPS,
+    &SLOTS,
+    &COUNTERS,
+    &GRACE,
+    &SERVICES,
+    &CLUSTERS,
+    &NODES,
 ];
 
 const _: () = {

@@ -1,11 +1,7 @@
 //! Which types may be read from and written to raw bytes: packet headers and map values.
 #![allow(unsafe_code)]
 
-use network_types::{
-    eth::EthHdr,
-    ip::Ipv4Hdr,
-    tcp::TcpHdr,
-};
+use network_types::{eth::EthHdr, ip::Ipv4Hdr, tcp::TcpHdr};
 
 use crate::{
     hash::HashKey,

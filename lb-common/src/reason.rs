@@ -88,7 +88,11 @@ mod tests {
         for &reason in Reason::ALL {
             let mut counters = Counters::default();
             counters.count(reason);
-            let hit: u64 = counters.iter().filter(|(r, _)| *r == reason).map(|(_, n)| n).sum();
+            let hit: u64 = counters
+                .iter()
+                .filter(|(r, _)| *r == reason)
+                .map(|(_, n)| n)
+                .sum();
             let all: u64 = counters.iter().map(|(_, n)| n).sum();
             assert_eq!((hit, all), (1, 1), "{}", reason.name());
         }

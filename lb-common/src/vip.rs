@@ -3,7 +3,7 @@
 //! A kernel hash map would cost every packet 15–20 ns more. The daemon builds the table
 //! (Robin Hood order, at most half full), the packet's way probes at most [`MAX_PROBES`] places.
 
-use crate::layout::{MAX_SERVICES, VIP_BIT_WORDS, VIP_PLACES};
+use crate::layout::{MAX_SERVICES, VIP_BIT_WORDS, VIP_PLACES, sum};
 
 /// Places that a look-up may try before it says "not there".
 pub const MAX_PROBES: u32 = 16;
@@ -33,7 +33,11 @@ impl VipKey {
     /// The key of an IPv4 destination.
     #[inline(always)]
     pub const fn v4(address: u32, port: u16, protocol: u8) -> Self {
-        Self { address: [0, 0, 0xffff, address], port, protocol }
+        Self {
+            address: [0, 0, 0xffff, address],
+            port,
+            protocol,
+        }
     }
 
     #[inline(always)]
@@ -97,7 +101,11 @@ impl VipEntry {
 
     /// The key that finds it.
     pub const fn key(&self) -> VipKey {
-        VipKey { address: self.address, port: self.port, protocol: self.protocol }
+        VipKey {
+            address: self.address,
+            port: self.port,
+            protocol: self.protocol,
+        }
     }
 
     /// Whether a packet with this key is for it.
@@ -119,7 +127,10 @@ pub const fn next_place(place: u32) -> u32 {
 }
 
 const _: () = {
-    assert!(size_of::<VipEntry>() == 32 && 16 + 2 + 2 + 2 + 1 + 1 + 8 == 32);
-    assert!(VIP_PLACES == 1024 && VIP_BIT_WORDS == 64, "the shifts in bit() and place()");
+    assert!(size_of::<VipEntry>() == 32 && sum(&[16, 2, 2, 2, 1, 1, 8]) == 32);
+    assert!(
+        VIP_PLACES == 1024 && VIP_BIT_WORDS == 64,
+        "the shifts in bit() and place()"
+    );
     assert!(MAX_SERVICES * 2 <= VIP_PLACES, "at most half full");
 };

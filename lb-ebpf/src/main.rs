@@ -1,18 +1,65 @@
-//! The kernel shell.
-#![cfg_attr(not(test), no_std)]
-#![cfg_attr(not(test), no_main)]
+//! The XDP program: the stages of the library over the kernel's packet and maps.
+//!
+//! The only room of `unsafe` on the packet's way. Licensed GPL where the kernel asks for it.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![allow(unsafe_code)]
+// The xdp macro makes an exported twin of each entry point, without its documentation.
+#![allow(missing_docs)]
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+mod frame;
+mod maps;
 
-/// Entry point: one packet in, one verdict out.
+use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext};
+use lb_ebpf::{Action, Verdict, process};
+
+/// Entry point of the load balancer: one packet in, one verdict out.
 #[xdp]
-pub fn understudy(_ctx: XdpContext) -> u32 {
+fn understudy(ctx: XdpContext) -> u32 {
+    let mut frame = frame::XdpFrame::new(&ctx);
+    let verdict = process(&mut frame, &maps::KernelTables);
+    maps::count(verdict.reason);
+    log(&ctx, &verdict);
+    match verdict.action {
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Drop => xdp_action::XDP_DROP,
+        Action::Tx => xdp_action::XDP_TX,
+        // SAFETY: a helper call with integers; the kernel checks the index when it redirects.
+        Action::Redirect(ifindex) => unsafe { bpf_redirect(ifindex, 0) as u32 },
+    }
+}
+
+/// Passes everything. For the far end of a veth pair, which needs some XDP program to receive
+/// what the near end sends by `XDP_TX`.
+#[xdp]
+fn pass(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-#[cfg(not(test))]
+/// Rare events, compiled out unless asked for.
+#[cfg(feature = "log")]
+fn log(ctx: &XdpContext, verdict: &Verdict) {
+    use lb_common::Reason;
+    match verdict.reason {
+        Reason::DropBadTable => aya_log_ebpf::error!(ctx, "a table points where there is nothing"),
+        Reason::DropUnresolved => aya_log_ebpf::warn!(ctx, "next hop of a node not resolved"),
+        _ => {}
+    }
+}
+
+#[cfg(not(feature = "log"))]
+fn log(_ctx: &XdpContext, _verdict: &Verdict) {}
+
+#[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
+
+/// Where the kernel looks for the licence: some helpers are for GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// On the host this binary only exists to be checked; it is built for the kernel.
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}
