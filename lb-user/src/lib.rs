@@ -1,3 +1,4 @@
 //! understudy, the library: configuration, decisions, probes, data plane, daemon.
 
 pub mod config;
+pub mod decide;

@@ -55,6 +55,11 @@ pub struct Cluster {
     pub priority: u32,
     /// How many nodes must live.
     pub threshold: Threshold,
+    /// How many must live for it to come back once it was unhealthy (M3); `None`: as many as
+    /// `threshold` says.
+    pub recover_at: Option<Threshold>,
+    /// When it takes back what it lent (M11).
+    pub failback: Failback,
     /// Way of forwarding.
     pub forward: Forward,
     /// How its nodes are checked.
@@ -70,6 +75,23 @@ pub enum Threshold {
     Ratio(Ratio),
     /// A number of nodes, 1 or more.
     Survivors(u32),
+}
+
+/// When a recovered cluster takes back what it lent (M11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Failback {
+    /// At once.
+    #[default]
+    Auto,
+    /// When it has stayed recovered for a time.
+    After {
+        /// That time, more than zero.
+        wait: Duration,
+        /// The longest it becomes by doubling at each flap; at least `wait`.
+        max: Duration,
+    },
+    /// When somebody releases it.
+    Manual,
 }
 
 /// A decimal fraction between 0 and 1, kept exactly as written.
