@@ -2,8 +2,10 @@
 //!
 //! Dependencies go one way: config → decide → {probe, dataplane} → daemon → cli.
 
+pub mod cli;
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod dataplane;
 pub mod decide;
 pub mod nexthop;

@@ -115,7 +115,7 @@ impl Memory {
 
     /// The word of 64 bits at a byte offset in `CONTROL`'s one element.
     fn control_word(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset % 8 == 0 && offset + 8 <= size_of::<Control>());
+        assert!(offset.is_multiple_of(8) && offset + 8 <= size_of::<Control>());
         // SAFETY: inside the element and aligned, as asserted (its start is page-aligned), and
         // valid for as long as the mapping, which `self` owns. While others may access these
         // words, this process accesses them through these atomics.

@@ -98,7 +98,8 @@ mod tests {
         while keys.len() < MAX_SERVICES as usize {
             let r = next();
             // Few addresses, many ports for even seeds; many addresses for odd ones.
-            let address = if seed.is_multiple_of(2) { 0xc000_0200 | (r as u32 & 7) } else { r as u32 };
+            let address =
+                if seed.is_multiple_of(2) { 0xc000_0200 | (r as u32 & 7) } else { r as u32 };
             keys.insert(VipKey::v4(address, (r >> 40) as u16, 6), ());
         }
         keys.into_keys().zip((0..).filter_map(ServiceId::new)).collect()
