@@ -20,6 +20,18 @@ pub struct Config {
     pub services: Vec<Service>,
 }
 
+impl Config {
+    /// The port that a node is checked on: its cluster's for checks, else its own, else that of
+    /// the first service (by name) that its cluster is in.
+    pub fn health_port(&self, cluster: usize, node: &Node) -> Option<u16> {
+        let of_service = || {
+            let uses = |service: &&Service| service.members().any(|m| m.cluster == cluster);
+            self.services.iter().find(uses).map(|service| service.port)
+        };
+        self.clusters[cluster].health.port.or(node.port).or_else(of_service)
+    }
+}
+
 /// Settings of the load balancer itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lb {
@@ -55,6 +67,12 @@ pub struct Cluster {
     pub priority: u32,
     /// How many nodes must live.
     pub threshold: Threshold,
+    /// How many nodes must live for it to come back, at least as many; `None`: the threshold.
+    pub recover_at: Option<Threshold>,
+    /// When a recovered cluster takes back what it lent (M11).
+    pub failback: Failback,
+    /// The longest that a timed failback grows to by doubling.
+    pub failback_max: Duration,
     /// Way of forwarding.
     pub forward: Forward,
     /// How its nodes are checked.
@@ -70,6 +88,31 @@ pub enum Threshold {
     Ratio(Ratio),
     /// A number of nodes, 1 or more.
     Survivors(u32),
+}
+
+impl Threshold {
+    /// How many of `total` nodes that count must live: at least 1, and never more than there are.
+    pub fn needed(self, total: u32) -> u32 {
+        let needed = match self {
+            Self::Survivors(survivors) => survivors,
+            Self::Ratio(Ratio { numerator, denominator }) => {
+                let product = u128::from(total) * u128::from(numerator);
+                product.div_ceil(u128::from(denominator)).try_into().unwrap_or(total)
+            }
+        };
+        needed.min(total).max(1)
+    }
+}
+
+/// When a recovered cluster takes back what it lent (M11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failback {
+    /// At once.
+    Auto,
+    /// When it has stayed recovered for so long; doubled at each flap.
+    After(Duration),
+    /// When an operator releases it.
+    Manual,
 }
 
 /// A decimal fraction between 0 and 1, kept exactly as written.
@@ -147,6 +190,13 @@ pub struct Service {
     pub fallback: Fallback,
     /// What happens when no cluster is healthy (M9).
     pub panic: Panic,
+}
+
+impl Service {
+    /// Masters, then standbys.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.masters.iter().chain(&self.standbys)
+    }
 }
 
 /// A cluster in its role in one service, the service's overrides applied.

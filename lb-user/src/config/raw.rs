@@ -1,0 +1,312 @@
+//! The file's own shape: every field as written, with its place, each value well-formed by itself.
+//! What values say together is for [`super::validate`].
+//!
+//! `None` is a field that was left out, or one whose value will not do and has been noted.
+
+use std::{net::IpAddr, net::SocketAddrV4, path::PathBuf, time::Duration};
+
+use lb_common::{Forward, HashAlgorithm, layout::MAX_NODES};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    reader::{self, Fault, Fields, note},
+    report::{Report, Span},
+    types::{
+        BackupMode, Balance, Failback, Fallback, Interface, Panic, ProbeKind, Protocol, Ratio,
+        Threshold,
+    },
+    values,
+};
+
+/// A value with its place, if there is a good one.
+pub(super) type Field<T> = Option<Spanned<T>>;
+
+/// A whole file.
+pub(super) struct Raw {
+    pub(super) lb: Lb,
+    pub(super) interfaces: Vec<(Field<String>, Interface)>,
+    pub(super) clusters: Vec<Cluster>,
+    pub(super) services: Vec<Service>,
+}
+
+/// `[lb]`
+#[derive(Default)]
+pub(super) struct Lb {
+    pub(super) place: Span,
+    pub(super) secret: Field<[u8; 16]>,
+    pub(super) hash: Field<HashAlgorithm>,
+    pub(super) bpffs: Field<PathBuf>,
+    pub(super) socket: Field<PathBuf>,
+}
+
+/// `[[cluster]]`
+pub(super) struct Cluster {
+    pub(super) place: Span,
+    pub(super) name: Field<String>,
+    pub(super) weight: Field<u32>,
+    pub(super) priority: Field<u32>,
+    pub(super) min_survival_ratio: Field<Ratio>,
+    pub(super) min_survivors: Field<u32>,
+    pub(super) recover_at: Field<Threshold>,
+    pub(super) failback: Field<Failback>,
+    pub(super) failback_max: Field<Duration>,
+    pub(super) forward: Field<Forward>,
+    pub(super) health: Health,
+    pub(super) nodes: Option<Vec<Node>>,
+}
+
+/// `health` of a cluster.
+#[derive(Default)]
+pub(super) struct Health {
+    pub(super) kind: Field<ProbeKind>,
+    pub(super) port: Field<u16>,
+    pub(super) interval: Field<Duration>,
+    pub(super) timeout: Field<Duration>,
+    pub(super) fall: Field<u32>,
+    pub(super) rise: Field<u32>,
+}
+
+/// One of the `nodes` of a cluster.
+pub(super) struct Node {
+    pub(super) place: Span,
+    pub(super) name: Field<String>,
+    pub(super) address: Field<IpAddr>,
+    pub(super) port: Field<u16>,
+    pub(super) number: Field<u32>,
+    pub(super) weight: Field<u32>,
+    pub(super) priority: Field<u32>,
+    pub(super) mac: Field<[u8; 6]>,
+}
+
+/// `[[service]]`
+pub(super) struct Service {
+    pub(super) place: Span,
+    pub(super) name: Field<String>,
+    pub(super) address: Field<SocketAddrV4>,
+    pub(super) protocol: Field<Protocol>,
+    pub(super) backup: Field<BackupMode>,
+    pub(super) has_backup: bool,
+    pub(super) masters: Field<Vec<Member>>,
+    pub(super) standbys: Field<Vec<Member>>,
+    pub(super) balance: Field<Balance>,
+    pub(super) fallback: Field<Fallback>,
+    pub(super) panic: Field<Panic>,
+}
+
+/// One of the `masters` or `standbys` of a service.
+#[derive(Default)]
+pub(super) struct Member {
+    pub(super) cluster: Field<String>,
+    pub(super) weight: Field<u32>,
+    pub(super) priority: Field<u32>,
+}
+
+const WEIGHT: std::ops::RangeInclusive<u32> = 0..=1_000_000;
+const PRIORITY: std::ops::RangeInclusive<u32> = 0..=1_000_000;
+const ROUNDS: std::ops::RangeInclusive<u32> = 1..=100;
+const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
+const TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=HOUR;
+const FAILBACK: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(30 * 24 * 3600);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Reads a document; what will not do is noted and left out.
+pub(super) fn read(table: &DeTable<'_>, report: &mut Report) -> Raw {
+    reader::document(table, report, |fields| {
+        let lb = fields.table("lb", lb).unwrap_or_default();
+        let interfaces = fields.tables("interface", interface);
+        let clusters = fields.tables("cluster", cluster);
+        fields.expect("service", "a [[service]]: without one there is nothing to do");
+        let services = fields.tables("service", service);
+        Raw {
+            lb,
+            interfaces: interfaces.map_or_else(Vec::new, Spanned::into_inner),
+            clusters: clusters.map_or_else(Vec::new, Spanned::into_inner),
+            services: services.map_or_else(Vec::new, Spanned::into_inner),
+        }
+    })
+}
+
+fn lb(fields: &mut Fields<'_, '_>) -> Lb {
+    fields.later(&["drain", "pins", "pin_idle"]);
+    let hash = values::choice(&[
+        ("multilinear", Some(HashAlgorithm::Multilinear)),
+        ("siphash", Some(HashAlgorithm::SipHash)),
+    ]);
+    Lb {
+        place: fields.place(),
+        secret: fields.optional("secret", values::secret),
+        hash: fields.optional("hash", hash),
+        bpffs: fields.optional("bpffs", values::path(4000)),
+        // sun_path of struct sockaddr_un holds 108 bytes with the closing zero.
+        socket: fields.optional("socket", values::path(107)),
+    }
+}
+
+fn interface(fields: &mut Fields<'_, '_>) -> (Field<String>, Interface) {
+    fields.later(&["address", "address6"]);
+    let name = fields.required("name", "name = \"eth0\"", values::interface_name);
+    let interface = Interface {
+        name: name.as_ref().map_or_else(String::new, |name| name.get_ref().clone()),
+        mac: fields.optional("mac", values::mac).map(Spanned::into_inner),
+        gateway_mac: fields.optional("gateway_mac", values::mac).map(Spanned::into_inner),
+    };
+    (name, interface)
+}
+
+fn cluster(fields: &mut Fields<'_, '_>) -> Cluster {
+    fields.later(&["drain", "drain_hard", "ramp", "slow_start", "dispatch", "min_services"]);
+    let forward =
+        values::choice(&[("l2", Some(Forward::L2)), ("ipip", None), ("gue", None), ("nat", None)]);
+    Cluster {
+        place: fields.place(),
+        name: name(fields, "A"),
+        weight: fields.optional("weight", values::integer(WEIGHT)),
+        priority: fields.optional("priority", values::integer(PRIORITY)),
+        min_survival_ratio: fields.optional("min_survival_ratio", values::ratio),
+        min_survivors: fields.optional("min_survivors", values::integer(1..=MAX_NODES)),
+        recover_at: fields.optional("recover_at", values::threshold),
+        failback: fields.optional("failback", values::failback(FAILBACK)),
+        failback_max: fields.optional("failback_max", values::duration(FAILBACK)),
+        forward: fields.optional("forward", forward),
+        health: fields.table("health", health).unwrap_or_default(),
+        nodes: nodes(fields),
+    }
+}
+
+fn nodes(fields: &mut Fields<'_, '_>) -> Option<Vec<Node>> {
+    let example = "nodes = [{ name = \"a1\", address = \"10.0.0.11\" }]";
+    fields.expect("nodes", example);
+    fields.refuse_empty("nodes", "a cluster needs at least one node", example);
+    fields.tables("nodes", node).map(Spanned::into_inner)
+}
+
+fn health(fields: &mut Fields<'_, '_>) -> Health {
+    fields.later(&["fast_interval", "source", "via", "send", "expect"]);
+    let kind = values::choice(&[
+        ("tcp", Some(ProbeKind::Tcp)),
+        ("survey", None),
+        ("http", None),
+        ("https", None),
+        ("grpc", None),
+        ("udp", None),
+        ("dns", None),
+        ("icmp", None),
+    ]);
+    Health {
+        kind: fields.optional("kind", kind),
+        port: fields.optional("port", values::port),
+        interval: fields.optional("interval", values::duration(INTERVAL)),
+        timeout: fields.optional("timeout", values::duration(TIMEOUT)),
+        fall: fields.optional("fall", values::integer(ROUNDS)),
+        rise: fields.optional("rise", values::integer(ROUNDS)),
+    }
+}
+
+fn node(fields: &mut Fields<'_, '_>) -> Node {
+    Node {
+        place: fields.place(),
+        name: name(fields, "a1"),
+        address: fields.required("address", "address = \"10.0.0.11\"", values::node_address),
+        port: fields.optional("port", values::port),
+        number: fields.optional("number", values::integer(1..=u32::MAX)),
+        weight: fields.optional("weight", values::integer(WEIGHT)),
+        priority: fields.optional("priority", values::integer(PRIORITY)),
+        mac: fields.optional("mac", values::mac),
+    }
+}
+
+fn service(fields: &mut Fields<'_, '_>) -> Service {
+    fields.later(&["affinity", "drain", "drain_hard", "udp", "health"]);
+    let place = fields.place();
+    let name = name(fields, "web");
+    let address = fields.required("address", "address = \"192.0.2.10:443\"", values::vip);
+    let protocol = values::choice(&[("tcp", Some(Protocol::Tcp)), ("udp", None)]);
+    let protocol = fields.optional("protocol", protocol);
+    let example = "masters = [\"A\"], with the name of a cluster";
+    fields.expect("masters", example);
+    fields.refuse_empty("masters", "a service needs at least one master", example);
+    let masters = fields.list("masters", |report, value| Some(member(report, "masters", value)));
+    let standbys = fields.list("standbys", |report, value| Some(member(report, "standbys", value)));
+    let has_backup = fields.has("backup");
+    let (backup, balance, fallback, panic) = policies(fields);
+    Service {
+        place,
+        name,
+        address,
+        protocol,
+        backup,
+        has_backup,
+        masters,
+        standbys,
+        balance,
+        fallback,
+        panic,
+    }
+}
+
+type Policies = (Field<BackupMode>, Field<Balance>, Field<Fallback>, Field<Panic>);
+
+fn policies(fields: &mut Fields<'_, '_>) -> Policies {
+    let backup = values::choice(&[
+        ("one-standby", Some(BackupMode::OneStandby)),
+        ("multi-standby", Some(BackupMode::MultiStandby)),
+        ("multi-master", Some(BackupMode::MultiMaster)),
+        ("none", Some(BackupMode::None)),
+    ]);
+    let balance =
+        values::choice(&[("weight", Some(Balance::Weight)), ("equal", Some(Balance::Equal))]);
+    let fallback = values::choice(&[
+        ("masters", Some(Fallback::Masters)),
+        ("last-resort", Some(Fallback::LastResort)),
+        ("drop", Some(Fallback::Drop)),
+    ]);
+    let panic = values::choice(&[
+        ("alive", Some(Panic::Alive)),
+        ("drop", Some(Panic::Drop)),
+        ("all", Some(Panic::All)),
+    ]);
+    (
+        fields.optional("backup", backup),
+        fields.optional("balance", balance),
+        fields.optional("fallback", fallback),
+        fields.optional("panic", panic),
+    )
+}
+
+/// A cluster in a service's list: its name, or a table that overrides its weight or priority.
+fn member(report: &mut Report, list: &str, value: &Spanned<DeValue<'_>>) -> Member {
+    let place = value.span();
+    match value.get_ref() {
+        DeValue::String(name) => {
+            Member { cluster: Some(Spanned::new(place, name.to_string())), ..Member::default() }
+        }
+        DeValue::Table(table) => reader::element(report, table, place, |fields| {
+            fields.later(&["port"]);
+            Member {
+                cluster: fields.required("cluster", "cluster = \"A\"", values::any_text),
+                weight: fields.optional("weight", values::integer(WEIGHT)),
+                priority: fields.optional("priority", values::integer(PRIORITY)),
+            }
+        }),
+        other => {
+            let help = "write \"A\" or { cluster = \"A\", weight = 3 }";
+            note(report, list, place, Fault::kind("the name of a cluster", other, help));
+            Member::default()
+        }
+    }
+}
+
+/// A `name`. One that will not do is noted and still kept, so that what refers to it is found.
+fn name(fields: &mut Fields<'_, '_>, example: &str) -> Field<String> {
+    let name = fields.required("name", &format!("name = \"{example}\""), values::any_text)?;
+    if !values::is_name(name.get_ref()) {
+        let message = format!("name: \"{}\" will not do", name.get_ref().escape_debug());
+        let problem = fields.report().error(name.span(), message);
+        problem.help("1 to 64 letters, digits, `-`, `_`, `.`");
+    }
+    Some(name)
+}

@@ -1,0 +1,215 @@
+//! From values that are well-formed by themselves to a configuration that holds together: names
+//! resolved, defaults filled in, everything sorted and numbered.
+
+mod clusters;
+mod limits;
+mod services;
+mod warnings;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
+
+use lb_common::Forward;
+use toml::Spanned;
+
+use super::{
+    raw::{self, Field, Raw},
+    report::{Report, Span},
+    types::{
+        BackupMode, Balance, Cluster, Config, Failback, Fallback, Health, Lb, Member, Node, Panic,
+        ProbeKind, Protocol, Ratio, Service, Threshold,
+    },
+};
+
+/// Half of the nodes.
+const DEFAULT_THRESHOLD: Threshold = Threshold::Ratio(Ratio { numerator: 5, denominator: 10 });
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+const DEFAULT_TIMEOUT: Duration = Duration::from_millis(500);
+const DEFAULT_FAILBACK_MAX: Duration = Duration::from_secs(3600);
+
+/// The checked configuration, or `None` if anything was noted that makes it unusable.
+pub(super) fn check(raw: &Raw, report: &mut Report) -> Option<Config> {
+    let interfaces = raw.interfaces.iter().filter_map(|(name, _)| name.as_ref());
+    unique_names(report, "interfaces", interfaces);
+    clusters::check(raw, report);
+    services::check(raw, report);
+    limits::check(raw, report);
+    if report.is_refused() {
+        return None;
+    }
+    let config = build(raw)?;
+    warnings::check(raw, &config, report);
+    Some(config)
+}
+
+/// `None` only if a value that must be there is not; that has been noted when it was read.
+fn build(raw: &Raw) -> Option<Config> {
+    let mut clusters = raw.clusters.iter().map(cluster).collect::<Option<Vec<_>>>()?;
+    clusters.sort_by(|a, b| a.name.cmp(&b.name));
+    let given = raw.clusters.iter().flat_map(raw::Cluster::nodes).filter_map(|n| value(&n.number));
+    number(&mut clusters, given.collect());
+    let mut services = Vec::with_capacity(raw.services.len());
+    for service in &raw.services {
+        services.push(self::service(service, &clusters)?);
+    }
+    services.sort_by(|a, b| a.name.cmp(&b.name));
+    let lb = Lb {
+        secret: value(&raw.lb.secret),
+        hash: value(&raw.lb.hash).unwrap_or_default(),
+        bpffs: value(&raw.lb.bpffs).unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/understudy")),
+        socket: value(&raw.lb.socket)
+            .unwrap_or_else(|| PathBuf::from("/run/understudy/control.sock")),
+    };
+    let interfaces = raw.interfaces.iter().map(|(_, interface)| interface.clone()).collect();
+    Some(Config { lb, interfaces, clusters, services })
+}
+
+fn cluster(raw: &raw::Cluster) -> Option<Cluster> {
+    let mut nodes = raw.nodes().iter().map(node).collect::<Option<Vec<_>>>()?;
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    let failback = value(&raw.failback).unwrap_or(Failback::Auto);
+    let first = if let Failback::After(first) = failback { first } else { Duration::ZERO };
+    Some(Cluster {
+        name: value(&raw.name)?,
+        weight: value(&raw.weight).unwrap_or(1),
+        priority: value(&raw.priority).unwrap_or(1),
+        threshold: raw.threshold(),
+        recover_at: value(&raw.recover_at),
+        failback,
+        failback_max: value(&raw.failback_max).unwrap_or(DEFAULT_FAILBACK_MAX.max(first)),
+        forward: value(&raw.forward).unwrap_or(Forward::L2),
+        health: health(&raw.health),
+        nodes,
+    })
+}
+
+fn health(raw: &raw::Health) -> Health {
+    let interval = value(&raw.interval).unwrap_or(DEFAULT_INTERVAL);
+    Health {
+        kind: value(&raw.kind).unwrap_or(ProbeKind::Tcp),
+        port: value(&raw.port),
+        interval,
+        timeout: value(&raw.timeout).unwrap_or(DEFAULT_TIMEOUT.min(interval)),
+        fall: value(&raw.fall).unwrap_or(3),
+        rise: value(&raw.rise).unwrap_or(2),
+    }
+}
+
+fn node(raw: &raw::Node) -> Option<Node> {
+    Some(Node {
+        name: value(&raw.name)?,
+        address: value(&raw.address)?,
+        port: value(&raw.port),
+        number: value(&raw.number).unwrap_or(0),
+        weight: value(&raw.weight).unwrap_or(1),
+        priority: value(&raw.priority).unwrap_or(1),
+        mac: value(&raw.mac),
+    })
+}
+
+/// Numbers the nodes that have none (0 until now), in the order of names, past what is taken.
+fn number(clusters: &mut [Cluster], taken: BTreeSet<u32>) {
+    let mut free = (1..).filter(|number| !taken.contains(number));
+    for node in clusters.iter_mut().flat_map(|cluster| &mut cluster.nodes) {
+        if node.number == 0 {
+            node.number = free.next().unwrap_or(0);
+        }
+    }
+}
+
+fn service(raw: &raw::Service, clusters: &[Cluster]) -> Option<Service> {
+    let address = value(&raw.address)?;
+    let members = |list: &Field<Vec<raw::Member>>| -> Option<Vec<Member>> {
+        let list = list.as_ref().map_or(&[][..], |list| list.get_ref());
+        list.iter().map(|raw| member(raw, clusters)).collect()
+    };
+    Some(Service {
+        name: value(&raw.name)?,
+        address: (*address.ip()).into(),
+        port: address.port(),
+        protocol: value(&raw.protocol).unwrap_or(Protocol::Tcp),
+        mode: value(&raw.backup).unwrap_or(BackupMode::None),
+        masters: members(&raw.masters)?,
+        standbys: members(&raw.standbys)?,
+        balance: value(&raw.balance).unwrap_or(Balance::Weight),
+        fallback: value(&raw.fallback).unwrap_or(Fallback::Masters),
+        panic: value(&raw.panic).unwrap_or(Panic::Alive),
+    })
+}
+
+fn member(raw: &raw::Member, clusters: &[Cluster]) -> Option<Member> {
+    let name = raw.cluster.as_ref()?.get_ref();
+    let cluster = clusters.binary_search_by(|cluster| cluster.name.cmp(name)).ok()?;
+    Some(Member {
+        cluster,
+        weight: value(&raw.weight).unwrap_or(clusters[cluster].weight),
+        priority: value(&raw.priority).unwrap_or(clusters[cluster].priority),
+    })
+}
+
+impl raw::Cluster {
+    fn nodes(&self) -> &[raw::Node] {
+        self.nodes.as_deref().unwrap_or_default()
+    }
+
+    /// Nodes that count: those of weight 0 do not.
+    fn counted(&self) -> u32 {
+        self.nodes().iter().filter(|node| value(&node.weight) != Some(0)).count() as u32
+    }
+
+    fn threshold(&self) -> Threshold {
+        let ratio = value(&self.min_survival_ratio).map(Threshold::Ratio);
+        let survivors = value(&self.min_survivors).map(Threshold::Survivors);
+        ratio.or(survivors).unwrap_or(DEFAULT_THRESHOLD)
+    }
+
+    /// Its name, for messages.
+    fn called(&self) -> String {
+        called("cluster", &self.name)
+    }
+}
+
+fn value<T: Clone>(field: &Field<T>) -> Option<T> {
+    field.as_ref().map(|value| value.get_ref().clone())
+}
+
+fn called(kind: &str, name: &Field<String>) -> String {
+    match name {
+        Some(name) => format!("{kind} \"{}\"", name.get_ref()),
+        None => format!("this {kind}"),
+    }
+}
+
+fn unique_names<'a>(
+    report: &mut Report,
+    what: &str,
+    names: impl IntoIterator<Item = &'a Spanned<String>>,
+) {
+    let names = names.into_iter().map(|name| (name.get_ref(), name.span()));
+    let help = "each needs a name of its own";
+    unique(report, names, help, |name| format!("two {what} are named \"{name}\""));
+}
+
+/// Notes every key that was there before, and where.
+fn unique<K: Ord>(
+    report: &mut Report,
+    items: impl IntoIterator<Item = (K, Span)>,
+    help: &str,
+    message: impl Fn(&K) -> String,
+) {
+    let mut seen = BTreeMap::new();
+    for (key, span) in items {
+        match seen.get(&key) {
+            Some(first) => {
+                let problem = report.error(span, message(&key));
+                problem.help(help).also(Span::clone(first), "the first one");
+            }
+            None => {
+                seen.insert(key, span);
+            }
+        }
+    }
+}

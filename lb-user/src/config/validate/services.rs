@@ -1,0 +1,217 @@
+//! What the values of a service, and those of all services together, must keep to.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::{called, unique, unique_names, value};
+use crate::config::{
+    raw::{self, Member, Raw, Service},
+    reader::nearest,
+    report::{Report, Span},
+    types::{BackupMode, Protocol},
+};
+
+/// The clusters by name; of two with one name the first.
+type ByName<'a> = BTreeMap<&'a str, &'a raw::Cluster>;
+
+pub(super) fn check(raw: &Raw, report: &mut Report) {
+    let mut clusters = ByName::new();
+    for cluster in &raw.clusters {
+        if let Some(name) = &cluster.name {
+            clusters.entry(name.get_ref()).or_insert(cluster);
+        }
+    }
+    unique_names(report, "services", raw.services.iter().filter_map(|s| s.name.as_ref()));
+    for service in &raw.services {
+        members(service, &clusters, report);
+        shape(service, report);
+        weights(service, &clusters, report);
+    }
+    node_ports(raw, &clusters, report);
+    vips(raw, report);
+}
+
+impl Service {
+    pub(super) fn masters(&self) -> &[Member] {
+        self.masters.as_ref().map_or(&[], |list| list.get_ref())
+    }
+
+    pub(super) fn standbys(&self) -> &[Member] {
+        self.standbys.as_ref().map_or(&[], |list| list.get_ref())
+    }
+
+    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.masters().iter().chain(self.standbys())
+    }
+
+    /// Its name, for messages.
+    pub(super) fn called(&self) -> String {
+        called("service", &self.name)
+    }
+}
+
+fn members(service: &Service, clusters: &ByName<'_>, report: &mut Report) {
+    let mut seen: BTreeMap<&str, (Span, bool)> = BTreeMap::new();
+    let masters = service.masters().iter().map(|member| (member, true));
+    let standbys = service.standbys().iter().map(|member| (member, false));
+    for (member, is_master) in masters.chain(standbys) {
+        let Some(cluster) = &member.cluster else { continue };
+        let name = cluster.get_ref().as_str();
+        if !clusters.contains_key(name) {
+            let help = match nearest(name, clusters.keys().copied()) {
+                Some(known) => format!("did you mean \"{known}\"?"),
+                None => format!(
+                    "add a [[cluster]] with name = \"{name}\"; there are {}",
+                    some(clusters)
+                ),
+            };
+            report.error(cluster.span(), format!("there is no cluster \"{name}\"")).help(help);
+        }
+        let Some((first, was_master)) = seen.get(name) else {
+            seen.insert(name, (cluster.span(), is_master));
+            continue;
+        };
+        let service = service.called();
+        let (message, help) = if *was_master == is_master {
+            (format!("\"{name}\" is twice in one list of {service}"), "name it once")
+        } else {
+            let help = "in one service a cluster is a master or a standby, not both";
+            (format!("\"{name}\" is master and standby of {service}"), help)
+        };
+        report.error(cluster.span(), message).help(help).also(first.clone(), "the first one");
+    }
+}
+
+/// The first few names.
+fn some(clusters: &ByName<'_>) -> String {
+    let names: Vec<_> = clusters.keys().take(8).copied().collect();
+    match clusters.len() {
+        0 => "none".to_owned(),
+        count if count > names.len() => format!("{}, …", names.join(", ")),
+        _ => names.join(", "),
+    }
+}
+
+/// Whether the backup mode fits the number of masters and standbys.
+fn shape(service: &Service, report: &mut Report) {
+    let (masters, standbys) = (service.masters().len(), service.standbys().len());
+    if masters == 0 {
+        return; // noted when it was read
+    }
+    let have = format!("{} and {}", count(masters, "master"), count(standbys, "standby"));
+    let modes = [
+        BackupMode::OneStandby,
+        BackupMode::MultiStandby,
+        BackupMode::MultiMaster,
+        BackupMode::None,
+    ];
+    let fitting = modes.into_iter().filter(|mode| fits(*mode, masters, standbys));
+    let fitting: Vec<_> = fitting.map(|mode| format!("backup = \"{}\"", word(mode))).collect();
+    let fitting = match fitting.is_empty() {
+        true => format!("no mode fits {have}: several standbys need several masters"),
+        false => format!("with {have}: {}", fitting.join(" or ")),
+    };
+    match &service.backup {
+        None if service.has_backup || (masters, standbys) == (1, 0) => {}
+        None => {
+            let message = format!("{} has {have}, and `backup` is missing", service.called());
+            report.error(service.place.clone(), message).help(fitting);
+        }
+        Some(mode) if fits(*mode.get_ref(), masters, standbys) => {}
+        Some(mode) => {
+            let needs = match mode.get_ref() {
+                BackupMode::OneStandby => "at least 1 master and exactly 1 standby",
+                BackupMode::MultiStandby => "at least 2 masters and 2 standbys",
+                BackupMode::MultiMaster => "at least 2 masters and no standby",
+                BackupMode::None => "masters only, no standby",
+            };
+            let word = word(*mode.get_ref());
+            let message = format!("backup: \"{word}\" needs {needs}; here are {have}");
+            report.error(mode.span(), message).help(fitting);
+        }
+    }
+}
+
+fn fits(mode: BackupMode, masters: usize, standbys: usize) -> bool {
+    match mode {
+        BackupMode::OneStandby => standbys == 1,
+        BackupMode::MultiStandby => masters >= 2 && standbys >= 2,
+        BackupMode::MultiMaster => masters >= 2 && standbys == 0,
+        BackupMode::None => standbys == 0,
+    }
+}
+
+fn word(mode: BackupMode) -> &'static str {
+    match mode {
+        BackupMode::OneStandby => "one-standby",
+        BackupMode::MultiStandby => "multi-standby",
+        BackupMode::MultiMaster => "multi-master",
+        BackupMode::None => "none",
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    match (number, what) {
+        (0, _) => format!("no {what}"),
+        (1, _) => format!("1 {what}"),
+        (_, "standby") => format!("{number} standbys"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
+fn weights(service: &Service, clusters: &ByName<'_>, report: &mut Report) {
+    let is_zero = |member: &Member| {
+        let cluster =
+            member.cluster.as_ref().and_then(|name| clusters.get(name.get_ref().as_str()));
+        let of_cluster = || cluster.and_then(|cluster| value(&cluster.weight));
+        value(&member.weight).or_else(of_cluster) == Some(0)
+    };
+    let Some(masters) = service.masters.as_ref().filter(|list| !list.get_ref().is_empty()) else {
+        return;
+    };
+    if masters.get_ref().iter().all(is_zero) {
+        let message = format!("all masters of {} have weight 0", service.called());
+        report.error(masters.span(), message).help("give one of them a weight above 0");
+    }
+}
+
+/// With `l2`, the only way to forward now, packets reach the node with the service's port.
+fn node_ports(raw: &Raw, clusters: &ByName<'_>, report: &mut Report) {
+    let mut wrong = BTreeMap::new();
+    for service in &raw.services {
+        let Some(vip) = &service.address else { continue };
+        let names = service.members().filter_map(|member| member.cluster.as_ref());
+        let clusters = names.filter_map(|name| clusters.get(name.get_ref().as_str()));
+        let ports = clusters.flat_map(|cluster| cluster.nodes()).filter_map(|n| n.port.as_ref());
+        for port in ports.filter(|port| *port.get_ref() != vip.get_ref().port()) {
+            // Once for each node, however many services it cannot serve.
+            wrong.entry(port.span().start).or_insert((port, service.called(), vip));
+        }
+    }
+    for (port, service, vip) in wrong.into_values() {
+        let message =
+            format!("port: {port} is not the port of {service}, {}", vip.get_ref().port());
+        let help = "leave it out, or write the service's; forward = \"l2\" cannot change the port";
+        report.error(port.span(), message).help(help).also(vip.span(), "the service");
+    }
+}
+
+fn vips(raw: &Raw, report: &mut Report) {
+    let vips = raw.services.iter().filter_map(|service| {
+        let vip = service.address.as_ref()?;
+        let protocol = value(&service.protocol).unwrap_or(Protocol::Tcp);
+        Some(((*vip.get_ref(), protocol), vip.span()))
+    });
+    let help = "each needs an address, port or protocol of its own";
+    unique(report, vips, help, |(vip, _)| format!("two services have the address {vip}"));
+    let nodes = raw.clusters.iter().flat_map(raw::Cluster::nodes);
+    let nodes = nodes.filter_map(|node| node.address.as_ref());
+    let nodes: BTreeMap<IpAddr, Span> = nodes.map(|at| (*at.get_ref(), at.span())).collect();
+    for vip in raw.services.iter().filter_map(|service| service.address.as_ref()) {
+        let address = IpAddr::V4(*vip.get_ref().ip());
+        if let Some(node) = nodes.get(&address) {
+            let message = format!("{address} is also the address of a node");
+            let help = "a service needs an address that is no node's own";
+            report.error(vip.span(), message).help(help).also(node.clone(), "the node");
+        }
+    }
+}
