@@ -180,12 +180,8 @@ fn cluster(fields: &mut Fields<'_, '_>) -> Cluster {
 fn nodes(fields: &mut Fields<'_, '_>) -> Option<Vec<Node>> {
     let example = "nodes = [{ name = \"a1\", address = \"10.0.0.11\" }]";
     fields.expect("nodes", example);
-    let nodes = fields.tables("nodes", node)?;
-    if nodes.get_ref().is_empty() {
-        let problem = fields.report().error(nodes.span(), "a cluster needs at least one node");
-        problem.help(format!("write {example}"));
-    }
-    Some(nodes.into_inner())
+    fields.refuse_empty("nodes", "a cluster needs at least one node", example);
+    fields.tables("nodes", node).map(Spanned::into_inner)
 }
 
 fn health(fields: &mut Fields<'_, '_>) -> Health {
@@ -230,12 +226,10 @@ fn service(fields: &mut Fields<'_, '_>) -> Service {
     let address = fields.required("address", "address = \"192.0.2.10:443\"", values::vip);
     let protocol = values::choice(&[("tcp", Some(Protocol::Tcp)), ("udp", None)]);
     let protocol = fields.optional("protocol", protocol);
-    fields.expect("masters", "masters = [\"A\"]");
+    let example = "masters = [\"A\"], with the name of a cluster";
+    fields.expect("masters", example);
+    fields.refuse_empty("masters", "a service needs at least one master", example);
     let masters = fields.list("masters", |report, value| Some(member(report, "masters", value)));
-    if let Some(masters) = masters.as_ref().filter(|masters| masters.get_ref().is_empty()) {
-        let problem = fields.report().error(masters.span(), "a service needs at least one master");
-        problem.help("write masters = [\"A\"], with the name of a cluster");
-    }
     let standbys = fields.list("standbys", |report, value| Some(member(report, "standbys", value)));
     let has_backup = fields.has("backup");
     let (backup, balance, fallback, panic) = policies(fields);

@@ -94,6 +94,15 @@ impl<'r, 'd> Fields<'r, 'd> {
         }
     }
 
+    /// Notes if a list has no elements.
+    pub(super) fn refuse_empty(&mut self, key: &str, message: &str, help: &str) {
+        if let Some(value) = self.table.get(key)
+            && value.get_ref().as_array().is_some_and(|list| list.is_empty())
+        {
+            self.report.error(value.span(), message).help(help);
+        }
+    }
+
     /// A table in this one.
     pub(super) fn table<T>(
         &mut self,
@@ -134,16 +143,17 @@ impl<'r, 'd> Fields<'r, 'd> {
         mut read: impl FnMut(&mut Report, &Spanned<DeValue<'_>>) -> Option<T>,
     ) -> Option<Spanned<Vec<T>>> {
         let (report, value) = self.find(key)?;
-        let elements = match value.get_ref() {
-            DeValue::Array(elements) => &**elements,
+        let values = match value.get_ref() {
+            DeValue::Array(elements) => elements.iter().filter_map(|e| read(report, e)).collect(),
             other => {
                 let help = format!("write {key} = [ … ] or [[{key}]]");
                 note(report, key, value.span(), Fault::kind("a list", other, help));
-                // One element without its brackets is still read, for its own errors.
-                std::slice::from_ref(value)
+                // One element without its brackets still counts; a table has errors of its own.
+                let mut unheard = Report::default();
+                let report = if other.is_table() { report } else { &mut unheard };
+                read(report, value).into_iter().collect()
             }
         };
-        let values = elements.iter().filter_map(|element| read(report, element)).collect();
         Some(Spanned::new(value.span(), values))
     }
 

@@ -25,8 +25,8 @@ pub(super) fn check(raw: &Raw, report: &mut Report) {
         members(service, &clusters, report);
         shape(service, report);
         weights(service, &clusters, report);
-        node_ports(service, &clusters, report);
     }
+    node_ports(raw, &clusters, report);
     vips(raw, report);
 }
 
@@ -59,7 +59,10 @@ fn members(service: &Service, clusters: &ByName<'_>, report: &mut Report) {
         if !clusters.contains_key(name) {
             let help = match nearest(name, clusters.keys().copied()) {
                 Some(known) => format!("did you mean \"{known}\"?"),
-                None => format!("add a [[cluster]] with name = \"{name}\""),
+                None => format!(
+                    "add a [[cluster]] with name = \"{name}\"; there are {}",
+                    some(clusters)
+                ),
             };
             report.error(cluster.span(), format!("there is no cluster \"{name}\"")).help(help);
         }
@@ -75,6 +78,16 @@ fn members(service: &Service, clusters: &ByName<'_>, report: &mut Report) {
             (format!("\"{name}\" is master and standby of {service}"), help)
         };
         report.error(cluster.span(), message).help(help).also(first.clone(), "the first one");
+    }
+}
+
+/// The first few names.
+fn some(clusters: &ByName<'_>) -> String {
+    let names: Vec<_> = clusters.keys().take(8).copied().collect();
+    match clusters.len() {
+        0 => "none".to_owned(),
+        count if count > names.len() => format!("{}, …", names.join(", ")),
+        _ => names.join(", "),
     }
 }
 
@@ -162,19 +175,23 @@ fn weights(service: &Service, clusters: &ByName<'_>, report: &mut Report) {
 }
 
 /// With `l2`, the only way to forward now, packets reach the node with the service's port.
-fn node_ports(service: &Service, clusters: &ByName<'_>, report: &mut Report) {
-    let Some(vip) = &service.address else { return };
-    let names = service.members().filter_map(|member| member.cluster.as_ref());
-    let clusters = names.filter_map(|name| clusters.get(name.get_ref().as_str()));
-    for node in clusters.flat_map(|cluster| cluster.nodes()) {
-        let wrong = node.port.as_ref().filter(|port| *port.get_ref() != vip.get_ref().port());
-        if let Some(port) = wrong {
-            let (name, of) = (service.called(), vip.get_ref().port());
-            let message = format!("port: {port} is not the port of {name}, {of}");
-            let help =
-                format!("write {of} or leave it out; forward = \"l2\" cannot change the port");
-            report.error(port.span(), message).help(help).also(vip.span(), "the service");
+fn node_ports(raw: &Raw, clusters: &ByName<'_>, report: &mut Report) {
+    let mut wrong = BTreeMap::new();
+    for service in &raw.services {
+        let Some(vip) = &service.address else { continue };
+        let names = service.members().filter_map(|member| member.cluster.as_ref());
+        let clusters = names.filter_map(|name| clusters.get(name.get_ref().as_str()));
+        let ports = clusters.flat_map(|cluster| cluster.nodes()).filter_map(|n| n.port.as_ref());
+        for port in ports.filter(|port| *port.get_ref() != vip.get_ref().port()) {
+            // Once for each node, however many services it cannot serve.
+            wrong.entry(port.span().start).or_insert((port, service.called(), vip));
         }
+    }
+    for (port, service, vip) in wrong.into_values() {
+        let message =
+            format!("port: {port} is not the port of {service}, {}", vip.get_ref().port());
+        let help = "leave it out, or write the service's; forward = \"l2\" cannot change the port";
+        report.error(port.span(), message).help(help).also(vip.span(), "the service");
     }
 }
 

@@ -1,0 +1,89 @@
+//! As much as the maps can take, and one more.
+
+use std::fmt::Write;
+
+use lb_common::layout::{MAX_CLUSTERS, MAX_NODES, MAX_SERVICES};
+use lb_user::config;
+
+/// A file with so many clusters of so many nodes, and so many services on the first one.
+fn file(clusters: u32, nodes: u32, services: u32, lines: &str) -> String {
+    let mut text = String::from("[lb]\nsecret = \"00112233445566778899aabbccddeeff\"\n");
+    let mut host = 0;
+    for cluster in 0..clusters {
+        let list: Vec<_> = (0..nodes)
+            .map(|node| {
+                host += 1;
+                let [_, a, b, c] = (host as u32).to_be_bytes();
+                format!("{{ name = \"n{node}\", address = \"10.{a}.{b}.{c}\" }}")
+            })
+            .collect();
+        let list = list.join(",\n");
+        let _ = writeln!(
+            text,
+            "[[cluster]]\nname = \"c{cluster}\"\nhealth = {{ port = 80 }}\nnodes = [{list}]"
+        );
+    }
+    for service in 0..services {
+        let port = service + 1;
+        let _ = writeln!(
+            text,
+            "[[service]]\nname = \"s{service}\"\naddress = \"192.0.2.10:{port}\"\n{lines}"
+        );
+    }
+    text
+}
+
+fn errors(text: &str) -> Vec<String> {
+    match config::parse(text, "lb.toml") {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.list().into_iter().map(|(.., message)| message.to_owned()).collect(),
+    }
+}
+
+#[test]
+fn services_clusters_nodes() {
+    let one = "masters = [\"c0\"]";
+    let none: [&str; 0] = [];
+    assert_eq!(errors(&file(1, 1, MAX_SERVICES, one)), none);
+    assert_eq!(errors(&file(1, 1, MAX_SERVICES + 1, one)), ["more than 512 services"]);
+    assert_eq!(errors(&file(MAX_CLUSTERS, 1, 1, one)), none);
+    assert_eq!(errors(&file(MAX_CLUSTERS + 1, 1, 1, one)), ["more than 256 clusters"]);
+    assert_eq!(errors(&file(2, MAX_NODES / 2, 1, one)), none);
+    assert_eq!(errors(&file(1, MAX_NODES + 1, 1, one)), ["more than 4096 nodes"]);
+    // A cluster of a service that panics to all nodes has a second table, once.
+    let all = "masters = [\"c0\"]\npanic = \"all\"";
+    assert_eq!(errors(&file(MAX_CLUSTERS - 1, 1, 2, all)), none);
+    assert_eq!(errors(&file(MAX_CLUSTERS, 1, 2, all)), ["more than 256 clusters"]);
+}
+
+#[test]
+fn slot_memory() {
+    let masters = |first: u32| {
+        let names: Vec<_> = (first..64).map(|cluster| format!("\"c{cluster}\"")).collect();
+        format!("backup = \"multi-master\"\nmasters = [{}]", names.join(", "))
+    };
+    // 400 services of one shape share one table of 64 chunks …
+    let same = file(64, 1, 400, &masters(0));
+    assert!(config::parse(&same, "lb.toml").is_ok_and(|checked| checked.warnings.is_empty()));
+    // … and 400 of other shapes have 64 each: more than there are; 250: more than half.
+    let different = |count: u32| {
+        let mut text = file(64, 1, 0, "");
+        for service in 0..count {
+            let shape = masters(0)
+                .replace("\"c0\"", &format!("{{ cluster = \"c0\", weight = {service} }}"));
+            let port = service + 1;
+            let _ = writeln!(
+                text,
+                "[[service]]\nname = \"s{service}\"\naddress = \"192.0.2.10:{port}\"\n{shape}"
+            );
+        }
+        config::parse(&text, "lb.toml")
+    };
+    let few = different(150).map(|checked| checked.warnings.len());
+    assert_eq!(few.ok(), Some(0));
+    let some = different(250).map(|checked| checked.warnings);
+    let some = some.map(|all| all.iter().map(|w| w.message().to_owned()).collect::<Vec<_>>());
+    assert!(some.is_ok_and(|all| all.len() == 1 && all[0].contains("has no room beside them")));
+    let many = different(400).map_err(|errors| errors.to_string());
+    assert!(many.is_err_and(|errors| errors.contains("chunks of memory, there are 24576")));
+}

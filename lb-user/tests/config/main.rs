@@ -1,0 +1,9 @@
+//! The configuration file: what is accepted, what is refused, and where it says so.
+
+mod expect;
+mod files;
+mod good;
+mod limits;
+mod mutated;
+mod relations;
+mod values;
