@@ -5,6 +5,7 @@
 //! what the plan is depends on the configuration and the health alone, never on the way there.
 
 pub mod check;
+pub mod flow;
 pub mod group;
 pub mod health;
 pub mod intent;
@@ -12,6 +13,7 @@ pub mod model;
 pub mod notice;
 pub mod plan;
 pub mod reason;
+pub mod share;
 pub mod tables;
 
 use std::{sync::Arc, time::Duration};
@@ -19,12 +21,13 @@ use std::{sync::Arc, time::Duration};
 use lb_common::{ClusterId, NodeId};
 
 use crate::config::Config;
+use check::{Checker, Facts};
 use group::{GroupMonitor, Hold};
 use health::NodeHealth;
 pub use health::{Admin, MissReason, NodeMonitor, NodeState, Outcome};
 pub use intent::{Intent, Table};
 pub use model::{Model, Role, Seat};
-pub use notice::Notice;
+pub use notice::{Notice, ReleasedBy};
 pub use plan::{Decision, Planner, Regime, ServicePlan};
 
 /// What happened.
@@ -84,6 +87,7 @@ pub enum Effect {
 pub struct State {
     model: Arc<Model>,
     planner: Planner,
+    checker: Checker,
     nodes: Vec<NodeMonitor>,
     hops: Vec<Option<NextHop>>,
     /// No plan is made before this time unless every node has an outcome.
@@ -131,6 +135,7 @@ impl State {
         let grace = model.config.clusters.iter().map(first_outcome).max().unwrap_or_default();
         Self {
             planner: Planner::new(Arc::clone(&model)),
+            checker: Checker::default(),
             nodes: vec![NodeMonitor::new(); model.nodes.len()],
             hops: vec![None; model.nodes.len()],
             grace_ends: now + grace,
@@ -144,8 +149,12 @@ impl State {
     /// Takes a batch of events, and the time, into account.
     pub fn step(&mut self, now: Duration, events: &[Event]) -> Vec<Effect> {
         let mut notices = Vec::new();
+        let mut news = self.deadline().is_some_and(|at| at <= now);
         for event in events {
-            self.apply(event, &mut notices);
+            news |= self.apply(event, &mut notices);
+        }
+        if !news {
+            return Vec::new();
         }
         let waiting = self.running.is_none()
             && now < self.grace_ends
@@ -185,33 +194,34 @@ impl State {
         }
     }
 
-    fn apply(&mut self, event: &Event, notices: &mut Vec<Notice>) {
+    /// Takes an event into account; returns whether a plan could come of it.
+    fn apply(&mut self, event: &Event, notices: &mut Vec<Notice>) -> bool {
         match *event {
             Event::Checked { node, outcome } => {
-                let Some(place) = self.model.nodes.get(node.index()) else { return };
+                let Some(place) = self.model.nodes.get(node.index()) else { return false };
                 let rules = &self.model.config.clusters[place.cluster].health;
-                if self.nodes[node.index()].observe(outcome, rules) {
-                    let state = self.nodes[node.index()].state();
-                    notices.push(Notice::Node { node, state });
-                }
+                let changed = self.nodes[node.index()].observe(outcome, rules);
+                let state = self.nodes[node.index()].state();
+                notices.extend(changed.then_some(Notice::Node { node, state }));
+                changed
             }
             Event::Resolved { node, hop } => {
-                if let Some(known) = self.hops.get_mut(node.index()) {
-                    *known = hop;
-                }
+                let Some(known) = self.hops.get_mut(node.index()) else { return false };
+                std::mem::replace(known, hop) != hop
             }
             Event::Administer { node, admin } => {
-                let Some(monitor) = self.nodes.get_mut(node.index()) else { return };
-                if monitor.set_admin(admin) {
-                    notices.push(Notice::Administered { node, admin });
-                }
+                let monitor = self.nodes.get_mut(node.index());
+                let changed = monitor.is_some_and(|monitor| monitor.set_admin(admin));
+                notices.extend(changed.then_some(Notice::Administered { node, admin }));
+                changed
             }
             Event::Release(cluster) => {
                 let groups = self.running.as_mut().map(|running| &mut running.groups);
                 let group = groups.and_then(|groups| groups.get_mut(cluster.index()));
-                if group.is_some_and(GroupMonitor::release) {
-                    notices.push(Notice::Released { cluster });
-                }
+                let released = group.is_some_and(GroupMonitor::release);
+                let by = ReleasedBy::Operator;
+                notices.extend(released.then_some(Notice::Released { cluster, by }));
+                released
             }
         }
     }
@@ -239,7 +249,7 @@ impl State {
             let turn = group.update(cluster, count, now);
             notices.extend(notice::turn(i, group, turn));
             if group.expire(now) {
-                notices.extend(ClusterId::new(i).map(|cluster| Notice::Released { cluster }));
+                notices.extend(notice::released(i, ReleasedBy::Time));
             }
         }
         let groups: Vec<group::Group> = running.groups.iter().map(GroupMonitor::group).collect();
@@ -247,6 +257,7 @@ impl State {
             return;
         }
         let decision = self.planner.decide(&nodes, &groups, Some(&running.decision));
+        let decision = settle(&mut self.planner, &mut running.groups, decision, notices);
         notices.extend(notice::changes(&model, &running.decision, &decision));
         for (service, since) in running.since.iter_mut().enumerate() {
             notice::touch(&running.decision, &decision, service, since, now);
@@ -261,8 +272,9 @@ impl State {
             return Vec::new();
         }
         let intent = Arc::new(intent);
-        let violations =
-            check::check(&self.model, &running.decision, self.published.as_deref(), &intent);
+        let Decision { nodes, groups, .. } = &running.decision;
+        let facts = Facts { model: &self.model, nodes, groups };
+        let violations = self.checker.check(&facts, &intent);
         if !violations.is_empty() {
             self.refused = Some(intent);
             return vec![Effect::Refused(violations)];
@@ -273,5 +285,35 @@ impl State {
     }
 }
 
+/// Ends holds that hold nothing back: their clusters have all that they would have without. So
+/// a cluster that carries everything because nobody else could is not asked to hand it over to
+/// the next one that recovers.
+fn settle(
+    planner: &mut Planner,
+    groups: &mut [GroupMonitor],
+    mut decision: Decision,
+    notices: &mut Vec<Notice>,
+) -> Decision {
+    let held: Vec<usize> = (0..groups.len()).filter(|&i| groups[i].hold().is_some()).collect();
+    let each = held.iter().map(|&cluster| vec![cluster]).collect::<Vec<_>>();
+    for set in std::iter::once(held).chain(each) {
+        let mut values = decision.groups.clone();
+        set.iter().for_each(|&cluster| values[cluster].held = false);
+        if values == decision.groups {
+            continue;
+        }
+        let free = planner.decide(&decision.nodes, &values, Some(&decision));
+        let mut plans = free.services.iter().zip(&decision.services);
+        if plans.all(|(free, held)| free.deal == held.deal) {
+            for cluster in set {
+                groups[cluster].release();
+                notices.extend(notice::released(cluster, ReleasedBy::NothingLent));
+            }
+            decision = free;
+        }
+    }
+    decision
+}
+
 #[cfg(test)]
-mod tests;
+pub(in crate::decide) mod tests;

@@ -48,6 +48,8 @@ pub enum Notice {
     Released {
         /// The cluster.
         cluster: ClusterId,
+        /// Why.
+        by: ReleasedBy,
     },
     /// Others carry a master's flows from now on, or it serves them itself again.
     Carried {
@@ -67,6 +69,17 @@ pub enum Notice {
         /// The new one.
         regime: Regime,
     },
+}
+
+/// Why a hold ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleasedBy {
+    /// The operator said so.
+    Operator,
+    /// It stayed recovered long enough.
+    Time,
+    /// There was nothing that it could have taken back.
+    NothingLent,
 }
 
 /// What there is to say of the first decision: whatever is not as it should be.
@@ -89,6 +102,11 @@ pub(super) fn first(model: &Model, decision: &Decision) -> Vec<Notice> {
         }
     }
     notices
+}
+
+/// The end of a cluster's hold.
+pub(super) fn released(cluster: usize, by: ReleasedBy) -> Option<Notice> {
+    Some(Notice::Released { cluster: ClusterId::new(cluster)?, by })
 }
 
 /// What there is to say of a cluster's turn.

@@ -46,7 +46,11 @@ impl Bits {
 
     /// Its numbers, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
-        (0..self.0.len() as u16 * 64).filter(|&i| self.contains(i))
+        (0u16..).zip(&self.0).flat_map(|(place, &word)| {
+            let left = std::iter::successors(Some(word), |word| Some(word & word.wrapping_sub(1)));
+            let left = left.take_while(|&word| word != 0);
+            left.map(move |word| place * 64 + word.trailing_zeros() as u16)
+        })
     }
 
     /// What either set has.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use lb_common::hash::mix;
 
-use super::{Bits, LARGE_TIER, NOBODY, Order, Stage, chain};
+use super::{Bits, NOBODY, Order, Stage, chain};
 
 /// How often a slot of a large tier looks into the tier's table before all are compared.
 const PROBES: u64 = 64;
@@ -21,12 +21,18 @@ type Groups = BTreeMap<(usize, Bits), Vec<u32>>;
 impl Order {
     /// The owner of each slot while exactly these members are eligible, [`NOBODY`] where none is.
     pub fn owners(&self, eligible: &Bits) -> Vec<u16> {
-        let mut owners = self.home.clone();
-        let mut groups = self.homeless(&owners, eligible);
-        while let Some(((_, passed), slots)) = groups.pop_first() {
-            self.deal(&passed, &slots, eligible, &mut owners, &mut groups);
+        let mut dealer = Dealer {
+            order: self,
+            eligible,
+            heirs: self.heirs(eligible),
+            owners: self.home.clone(),
+            groups: Groups::new(),
+        };
+        dealer.group_by_home();
+        while let Some(((_, passed), slots)) = dealer.groups.pop_first() {
+            dealer.deal(&passed, &slots);
         }
-        owners
+        dealer.owners
     }
 
     /// Who is asked for one slot, in order: those passed over, then its owner if it has one.
@@ -47,67 +53,14 @@ impl Order {
         path
     }
 
-    /// The slots whose home is not eligible, grouped by home.
-    fn homeless(&self, owners: &[u16], eligible: &Bits) -> Groups {
-        let mut by_home: Vec<Vec<u32>> = vec![Vec::new(); self.keys.len()];
-        for (slot, &home) in owners.iter().enumerate() {
-            if home != NOBODY && !eligible.contains(home) {
-                by_home[usize::from(home)].push(slot as u32);
-            }
-        }
-        let nobody = Bits::none(self.keys.len());
-        by_home
-            .into_iter()
-            .enumerate()
-            .filter(|(_, slots)| !slots.is_empty())
-            .map(|(home, slots)| ((1, nobody.with(home as u16)), slots))
-            .collect()
-    }
-
-    fn deal(
-        &self,
-        passed: &Bits,
-        slots: &[u32],
-        eligible: &Bits,
-        owners: &mut [u16],
-        groups: &mut Groups,
-    ) {
-        let left = |stage: &Stage| stage.members.iter().any(|m| !passed.contains(m.member));
-        let mut give = |slots: &[u32], owner: u16| {
-            slots.iter().for_each(|&slot| owners[slot as usize] = owner);
-        };
-        // Every order ends with all members of all stages: one that is eligible alone has it all.
-        let mut heirs = self.stages.iter().flat_map(|stage| &stage.members);
-        let Some(heir) = heirs.find(|m| eligible.contains(m.member)) else {
-            return give(slots, NOBODY);
-        };
-        if !heirs.any(|m| m.member != heir.member && eligible.contains(m.member)) {
-            return give(slots, heir.member);
-        }
-        let Some((number, stage)) = self.stages.iter().enumerate().find(|(_, s)| left(s)) else {
-            return give(slots, NOBODY);
-        };
-        let salt = self.salt(passed, number);
-        let candidates = stage.candidates(passed, &self.keys, salt);
-        if let Some(table) = stage.table.as_ref().filter(|_| slots.len() < 2 * candidates.len()) {
-            let lost = self.probe(stage, table, slots, eligible, owners);
-            if !lost.is_empty() {
-                let everybody = candidates.iter().fold(passed.clone(), |p, c| p.with(c.member));
-                groups.entry((everybody.len(), everybody)).or_default().extend(lost);
-            }
-            return;
-        }
-        let slots = sorted_slots(slots, salt);
-        let mut from = 0;
-        for (candidate, to) in candidates.iter().zip(cuts(&candidates, slots.len(), salt)) {
-            let run = &slots[from..to];
-            from = to;
-            if eligible.contains(candidate.member) {
-                give(run, candidate.member);
-            } else if !run.is_empty() {
-                let passed = passed.with(candidate.member);
-                groups.entry((passed.len(), passed)).or_default().extend(run);
-            }
+    /// Who may serve slots that are not at home.
+    fn heirs(&self, eligible: &Bits) -> Heirs {
+        let members = self.stages.iter().flat_map(|stage| &stage.members);
+        let mut able = members.map(|m| m.member).filter(|&m| eligible.contains(m));
+        match able.next() {
+            None => Heirs::All(NOBODY),
+            Some(first) if able.all(|m| m == first) => Heirs::All(first),
+            Some(_) => Heirs::Many,
         }
     }
 
@@ -116,33 +69,98 @@ impl Order {
         let keys = passed.iter().map(|member| mix(self.keys[usize::from(member)]));
         chain(keys.fold(0, u64::wrapping_add), stage as u64)
     }
+}
 
-    /// Gives each slot of a large tier to the first eligible member that its probes of the
-    /// tier's table meet, else to the eligible one with the greatest hash; returns those that
-    /// nobody of the tier may serve.
-    fn probe(
-        &self,
-        stage: &Stage,
-        table: &[u16],
-        slots: &[u32],
-        eligible: &Bits,
-        owners: &mut [u16],
-    ) -> Vec<u32> {
-        debug_assert!(stage.members.len() > LARGE_TIER);
-        let mut lost = Vec::new();
-        for &slot in slots {
-            let place = |k: u64| chain(u64::from(slot), k) >> (64 - self.log2);
-            let met = (0..PROBES).map(|k| table[place(k) as usize]).find(|&m| eligible.contains(m));
-            let rendezvous = || {
-                let able = stage.members.iter().map(|m| m.member).filter(|&m| eligible.contains(m));
-                able.max_by_key(|&m| chain(u64::from(slot), self.keys[usize::from(m)]))
-            };
-            match met.or_else(rendezvous) {
-                Some(member) => owners[slot as usize] = member,
-                None => lost.push(slot),
+/// Every slot's order ends with all members of all stages: so one that alone is eligible among
+/// them has all that its home may not serve.
+enum Heirs {
+    All(u16),
+    Many,
+}
+
+struct Dealer<'a> {
+    order: &'a Order,
+    eligible: &'a Bits,
+    heirs: Heirs,
+    owners: Vec<u16>,
+    groups: Groups,
+}
+
+impl Dealer<'_> {
+    /// The first groups: the slots whose home is not eligible, by home.
+    fn group_by_home(&mut self) {
+        let members = self.order.keys.len();
+        let mut by_home: Vec<Vec<u32>> = vec![Vec::new(); members];
+        for (slot, &home) in self.owners.iter().enumerate() {
+            if home != NOBODY && !self.eligible.contains(home) {
+                by_home[usize::from(home)].push(slot as u32);
             }
         }
-        lost
+        for (home, slots) in by_home.into_iter().enumerate() {
+            self.pass_on(Bits::none(members).with(home as u16), &slots);
+        }
+    }
+
+    fn pass_on(&mut self, passed: Bits, slots: &[u32]) {
+        if !slots.is_empty() {
+            self.groups.entry((passed.len(), passed)).or_default().extend(slots);
+        }
+    }
+
+    fn give(&mut self, slots: &[u32], owner: u16) {
+        slots.iter().for_each(|&slot| self.owners[slot as usize] = owner);
+    }
+
+    fn deal(&mut self, passed: &Bits, slots: &[u32]) {
+        if let Heirs::All(heir) = self.heirs {
+            return self.give(slots, heir);
+        }
+        let left =
+            |stage: &Stage| stage.members.iter().filter(|m| !passed.contains(m.member)).count();
+        let mut stages = self.order.stages.iter().enumerate();
+        let Some((number, stage, left)) =
+            stages.find_map(|(i, stage)| Some((i, stage, left(stage))).filter(|(.., n)| *n > 0))
+        else {
+            return self.give(slots, NOBODY);
+        };
+        if let Some(table) = stage.table.as_ref().filter(|_| slots.len() < 2 * left) {
+            return self.probe(stage, table, passed, slots);
+        }
+        let salt = self.order.salt(passed, number);
+        let candidates = stage.candidates(passed, &self.order.keys, salt);
+        let slots = sorted_slots(slots, salt);
+        let mut from = 0;
+        for (candidate, to) in candidates.iter().zip(cuts(&candidates, slots.len(), salt)) {
+            let run = &slots[from..to];
+            from = to;
+            if self.eligible.contains(candidate.member) {
+                self.give(run, candidate.member);
+            } else if !run.is_empty() {
+                self.pass_on(passed.with(candidate.member), run);
+            }
+        }
+    }
+
+    /// Gives each slot of a large tier to the first eligible member that its probes of the
+    /// tier's table meet, else to the eligible one with the greatest hash; where nobody of the
+    /// tier may serve, all of it is passed over.
+    fn probe(&mut self, stage: &Stage, table: &[u16], passed: &Bits, slots: &[u32]) {
+        let able: Vec<u16> =
+            stage.members.iter().map(|m| m.member).filter(|&m| self.eligible.contains(m)).collect();
+        if able.is_empty() {
+            let tier = Bits::of(self.order.keys.len(), |i| {
+                stage.members.iter().any(|m| usize::from(m.member) == i)
+            });
+            return self.pass_on(passed.union(&tier), slots);
+        }
+        for &slot in slots {
+            let place = |k: u64| chain(u64::from(slot), k) >> (64 - self.order.log2);
+            let mut met = (0..PROBES).map(|k| table[place(k) as usize]);
+            let rank = |&m: &u16| chain(u64::from(slot), self.order.keys[usize::from(m)]);
+            let met = met.find(|&m| self.eligible.contains(m));
+            let owner = met.or_else(|| able.iter().copied().max_by_key(rank));
+            self.owners[slot as usize] = owner.unwrap_or(NOBODY);
+        }
     }
 }
 

@@ -132,3 +132,6 @@ fn key(parts: &[&[u8]]) -> u64 {
 const fn chain(first: u64, second: u64) -> u64 {
     mix(mix(first) ^ second.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,13 +13,18 @@ use crate::{
 };
 
 /// A ratio in hundredths.
-pub(super) fn percent(numerator: u64) -> Threshold {
+pub(in crate::decide) fn percent(numerator: u64) -> Threshold {
     Threshold::Ratio(Ratio { numerator, denominator: 100 })
 }
 
 /// A cluster of priority 1 whose nodes are its name in lower case with numbers from 1, of these
 /// weights.
-pub(super) fn cluster(name: &str, weight: u32, threshold: Threshold, nodes: &[u32]) -> Cluster {
+pub(in crate::decide) fn cluster(
+    name: &str,
+    weight: u32,
+    threshold: Threshold,
+    nodes: &[u32],
+) -> Cluster {
     let node = |(i, &weight): (usize, &u32)| Node {
         name: format!("{}{:02}", name.to_lowercase(), i + 1),
         address: Ipv4Addr::UNSPECIFIED.into(),
@@ -50,7 +55,7 @@ pub(super) fn cluster(name: &str, weight: u32, threshold: Threshold, nodes: &[u3
 }
 
 /// A configuration of these clusters, in any order, and no service yet.
-pub(super) fn config(mut clusters: Vec<Cluster>) -> Config {
+pub(in crate::decide) fn config(mut clusters: Vec<Cluster>) -> Config {
     clusters.sort_by(|a, b| a.name.cmp(&b.name));
     for (number, node) in (0u32..).zip(clusters.iter_mut().flat_map(|c| &mut c.nodes)) {
         node.number = number;
@@ -70,7 +75,7 @@ pub(super) fn config(mut clusters: Vec<Cluster>) -> Config {
 }
 
 /// A service over clusters by name, with the clusters' weights and priorities and the defaults.
-pub(super) fn service(
+pub(in crate::decide) fn service(
     config: &Config,
     name: &str,
     mode: BackupMode,
@@ -101,12 +106,12 @@ pub(super) fn service(
     }
 }
 
-pub(super) fn position(config: &Config, cluster: &str) -> usize {
+pub(in crate::decide) fn position(config: &Config, cluster: &str) -> usize {
     config.clusters.iter().position(|c| c.name == cluster).expect("a cluster of this name")
 }
 
 /// Issue 3's clusters: masters A, B, C; standbys X, Y, Z.
-pub(super) fn six_clusters() -> Config {
+pub(in crate::decide) fn six_clusters() -> Config {
     let with = |priority: u32, cluster: Cluster| Cluster { priority, ..cluster };
     let one = Threshold::Survivors(1);
     config(vec![
@@ -120,26 +125,26 @@ pub(super) fn six_clusters() -> Config {
 }
 
 /// A planner, and the names of things for questions to its decisions.
-pub(super) struct Bench {
-    pub(super) model: Arc<Model>,
-    pub(super) planner: Planner,
+pub(in crate::decide) struct Bench {
+    pub(in crate::decide) model: Arc<Model>,
+    pub(in crate::decide) planner: Planner,
 }
 
 impl Bench {
-    pub(super) fn new(config: Config) -> Self {
+    pub(in crate::decide) fn new(config: Config) -> Self {
         let model = Arc::new(Model::new(Arc::new(config)));
         Self { planner: Planner::new(Arc::clone(&model)), model }
     }
 
     /// The decision while these are down: nodes or whole clusters, by name.
-    pub(super) fn down(&mut self, names: &str) -> Decision {
+    pub(in crate::decide) fn down(&mut self, names: &str) -> Decision {
         let names: Vec<&str> = names.split_whitespace().collect();
         let model = Arc::clone(&self.model);
         let known = |name: &&str| {
             let clusters = &model.config.clusters;
             clusters.iter().any(|c| c.name == **name || c.nodes.iter().any(|n| n.name == **name))
         };
-        assert!(names.iter().all(|name| known(name)), "{names:?}");
+        assert!(names.iter().all(known), "{names:?}");
         self.planner.decide_down(|node| {
             let cluster = &model.config.clusters[model.nodes[node].cluster];
             names.contains(&cluster.name.as_str())
@@ -148,7 +153,7 @@ impl Bench {
     }
 
     /// Share of service 0 in percent that a cluster or a node gets; "-" is what is dropped.
-    pub(super) fn share(&self, decision: &Decision, name: &str) -> f64 {
+    pub(in crate::decide) fn share(&self, decision: &Decision, name: &str) -> f64 {
         let slots = &decision.services[0].deal.slots;
         let of = |cluster: Option<u16>| {
             let count = slots.iter().filter(|slot| slot.member() == cluster).count();

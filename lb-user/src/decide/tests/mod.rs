@@ -1,5 +1,5 @@
 //! Tests of the decision core as a whole; units have theirs beside them.
 
 mod acceptance;
-mod fixture;
+pub(in crate::decide) mod fixture;
 mod steps;
