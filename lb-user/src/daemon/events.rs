@@ -80,7 +80,7 @@ pub fn render(config: &Config, state: &State, notice: &Notice) -> Event {
             let text = format!("unhealthy: only {} of {} alive", count.alive, count.total);
             ("cluster_unhealthy", cluster(*id), text)
         }
-        Notice::Released { cluster: id } => {
+        Notice::Released { cluster: id, .. } => {
             ("released", cluster(*id), "takes back what it lent".to_owned())
         }
         Notice::Carried { service, master, by, dropped } => {
