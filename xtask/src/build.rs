@@ -19,16 +19,26 @@ pub(crate) struct Args {
 const TARGET: &str = "bpfel-unknown-none";
 const BINARY: &str = "understudy-xdp";
 
-/// Builds the object, then every program of the workspace.
-pub(crate) fn build(paths: &Paths, ready: &Ready, args: &Args) -> Result<()> {
+/// How much of userspace to build.
+#[derive(Clone, Copy)]
+pub(crate) enum Scope {
+    /// The programs, less xtask, which runs now.
+    Programs,
+    /// Programs and tests: dependencies have the features that both want, and are built
+    /// once for both.
+    Everything,
+}
+
+/// Builds the object, then userspace with the object in it.
+pub(crate) fn build(paths: &Paths, ready: &Ready, args: &Args, scope: Scope) -> Result<()> {
     object(paths, ready, args)?;
     let mut cargo = process::cargo(paths);
-    cargo
-        .args(["build", "--release", "--workspace", "--bins"])
-        // It runs now; a second copy of it helps nobody.
-        .args(["--exclude", "xtask"])
-        .env("UNDERSTUDY_OBJECT", paths.object());
-    process::run(&mut cargo)
+    cargo.args(["build", "--release", "--workspace"]);
+    match scope {
+        Scope::Programs => cargo.args(["--bins", "--exclude", "xtask"]),
+        Scope::Everything => cargo.arg("--all-targets"),
+    };
+    process::run(cargo.env("UNDERSTUDY_OBJECT", paths.object()))
 }
 
 /// Builds the XDP object and puts it where `Paths::object` says.

@@ -62,7 +62,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
         Cmd::Ci => ci::ci(&paths, install),
         Cmd::Build(args) => {
             let ready = setup::setup(&paths, Want::Build, install)?;
-            build::build(&paths, &ready, args)?;
+            build::build(&paths, &ready, args, build::Scope::Programs)?;
             Ok(ExitCode::SUCCESS)
         }
         Cmd::Setup(args) => {

@@ -29,7 +29,8 @@ pub(crate) struct Args {
 /// Builds as who we are, then becomes the program, as root.
 pub(crate) fn run(paths: &Paths, args: &Args, install: bool) -> Result<ExitCode> {
     let ready = setup::setup(paths, Want::Build, install)?;
-    build::build(paths, &ready, &build::Args::default())?;
+    let scope = build::Scope::Programs;
+    build::build(paths, &ready, &build::Args::default(), scope)?;
     let (program, arguments) = words(args);
     let program = paths.program(program);
     let mut command = process::foreign(process::as_root(&program)?, paths);

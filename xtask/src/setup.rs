@@ -88,15 +88,24 @@ fn carry_out(paths: &Paths, action: &Action) -> Result<()> {
     match action {
         Action::Packages(names) => packages(paths, names),
         Action::Toolchain(name) => {
-            let rustup = which("rustup").context("rustup is gone")?;
-            let mut command = foreign(Command::new(rustup), paths);
-            command.args(["toolchain", "install", name, "--component", "rust-src"]);
-            command.args(["--profile", "minimal"]);
-            let what = format!("installing the toolchain {name}");
-            step(paths, &what, "rustup", &mut command)
+            let arguments = ["toolchain", "install", name, "--component", "rust-src"];
+            // The rest of the machine keeps the rustup that it has.
+            let minimal = ["--profile", "minimal", "--no-self-update"];
+            rustup(paths, &[&arguments[..], &minimal].concat())
         }
+        Action::Sources(name) => rustup(
+            paths,
+            &["component", "add", "rust-src", "--toolchain", name],
+        ),
         Action::Linker => linker::build(paths),
     }
+}
+
+fn rustup(paths: &Paths, arguments: &[&str]) -> Result<()> {
+    let rustup = which("rustup").context("rustup is gone")?;
+    let mut command = foreign(Command::new(rustup), paths);
+    command.args(arguments);
+    step(paths, "installing with rustup", "rustup", &mut command)
 }
 
 fn packages(paths: &Paths, names: &[&str]) -> Result<()> {

@@ -49,7 +49,8 @@ pub(crate) fn test(paths: &Paths, args: &Args, install: bool) -> Result<ExitCode
     let narrowed = !args.suites.is_empty();
     let vm = !args.no_vm && !narrowed;
     let ready = setup::setup(paths, Want::Test { vm }, install)?;
-    build::build(paths, &ready, &build::Args::default())?;
+    let scope = build::Scope::Everything;
+    build::build(paths, &ready, &build::Args::default(), scope)?;
 
     let mut total = Count::default();
     if !narrowed {

@@ -31,8 +31,10 @@ pub(crate) struct Ready {
 pub(crate) enum Action {
     /// Debian packages.
     Packages(Vec<&'static str>),
-    /// The toolchain of this name, with the standard library's sources.
+    /// rustup's toolchain of this name, with the standard library's sources.
     Toolchain(String),
+    /// Those sources for a toolchain that is here; the toolchain itself stays as it is.
+    Sources(String),
     /// Our own bpf-linker.
     Linker,
 }
@@ -41,14 +43,18 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Packages(names) => write!(f, "{APT} {}", names.join(" ")),
-            Self::Toolchain(name) => write!(f, "{RUSTUP} {name} --component rust-src"),
+            Self::Toolchain(name) => {
+                write!(f, "rustup toolchain install {name} --component rust-src")
+            }
+            Self::Sources(name) => {
+                write!(f, "rustup component add rust-src --toolchain {name}")
+            }
             Self::Linker => write!(f, "cargo install bpf-linker {VERSION}, into target/tools"),
         }
     }
 }
 
 const APT: &str = "apt-get install --no-install-recommends";
-const RUSTUP: &str = "rustup toolchain install";
 const RUST_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 const LLVM_PACKAGES: [&str; 2] = ["llvm-22-dev", "libzstd-dev"];
 
@@ -82,7 +88,7 @@ pub(crate) fn decide(host: &Host, want: Want, install: bool) -> Decision {
 #[derive(Default)]
 struct Needs {
     packages: Vec<&'static str>,
-    toolchain: Option<String>,
+    toolchain: Option<Action>,
     linker: bool,
     problems: Vec<String>,
 }
@@ -109,7 +115,7 @@ impl Needs {
                 self.problems.push(text);
             }
         }
-        actions.extend(self.toolchain.map(Action::Toolchain));
+        actions.extend(self.toolchain);
         if self.linker {
             actions.push(Action::Linker);
         }
@@ -156,10 +162,10 @@ fn compiler(host: &Host, needs: &mut Needs) -> Option<Rustc> {
     if let Some(rustc) = usable().next() {
         return Some(rustc.clone());
     }
-    match &host.rustup {
-        // A toolchain that is here with its sources is not cured by installing it.
-        Some(rustup) if nightly.is_none_or(|rustc| !rustc.sources) => {
-            needs.toolchain = Some(rustup.name.clone());
+    match (&host.rustup, nightly) {
+        (Some(rustup), None) => needs.toolchain = Some(Action::Toolchain(rustup.name.clone())),
+        (Some(rustup), Some(rustc)) if !rustc.sources => {
+            needs.toolchain = Some(Action::Sources(rustup.name.clone()));
         }
         _ => needs.problems.push(no_compiler(host)),
     }

@@ -133,13 +133,14 @@ fn rustup_installs_what_debian_does_not() {
         linkers: vec![linker("path", 22, true)],
         ..user()
     };
-    let expected = ["rustup toolchain install nightly --component rust-src"];
-    assert_eq!(actions(&host, Want::Build), expected);
+    let whole = ["rustup toolchain install nightly --component rust-src"];
+    assert_eq!(actions(&host, Want::Build), whole);
     let host = Host {
         rustup: rustup(Some(rustc("nightly", 22, false))),
         ..host
     };
-    assert_eq!(actions(&host, Want::Build), expected);
+    let sources = ["rustup component add rust-src --toolchain nightly"];
+    assert_eq!(actions(&host, Want::Build), sources);
 }
 
 #[test]
