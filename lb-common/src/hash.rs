@@ -110,22 +110,12 @@ impl HashKey {
         let k = &self.words;
         let term = |word: u32, key: usize| u64::from(word).wrapping_mul(k[key]);
         let sum = match *flow {
-            FlowKey::V4 {
-                source,
-                destination,
-                ports,
-                protocol,
-            } => term(source, 1)
+            FlowKey::V4 { source, destination, ports, protocol } => term(source, 1)
                 .wrapping_add(term(destination, 2))
                 .wrapping_add(term(ports, PORTS))
                 .wrapping_add(term(u32::from(protocol), PROTOCOL))
                 .wrapping_add(k[IPV4]),
-            FlowKey::V6 {
-                source: s,
-                destination: d,
-                ports,
-                protocol,
-            } => term(s[0], 1)
+            FlowKey::V6 { source: s, destination: d, ports, protocol } => term(s[0], 1)
                 .wrapping_add(term(s[1], 2))
                 .wrapping_add(term(s[2], 3))
                 .wrapping_add(term(s[3], 4))
@@ -144,21 +134,11 @@ impl HashKey {
         let mut sip = Sip::new(self.words[0], self.words[1]);
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         let (ports, protocol, length) = match *flow {
-            FlowKey::V4 {
-                source,
-                destination,
-                ports,
-                protocol,
-            } => {
+            FlowKey::V4 { source, destination, ports, protocol } => {
                 sip.word(pair(source, destination));
                 (ports, protocol, 13)
             }
-            FlowKey::V6 {
-                source: s,
-                destination: d,
-                ports,
-                protocol,
-            } => {
+            FlowKey::V6 { source: s, destination: d, ports, protocol } => {
                 sip.word(pair(s[0], s[1]));
                 sip.word(pair(s[2], s[3]));
                 sip.word(pair(d[0], d[1]));

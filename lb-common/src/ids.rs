@@ -84,11 +84,7 @@ impl Slot {
     /// The raw id of the owner, or `None` where nobody serves.
     pub const fn member(self) -> Option<u16> {
         let member = self.0 & Self::MEMBER_MASK;
-        if member == Self::NO_MEMBER {
-            None
-        } else {
-            Some(member)
-        }
+        if member == Self::NO_MEMBER { None } else { Some(member) }
     }
 
     /// The slot's state. The fourth bit pattern is not written by anybody and reads as `Residue`,
@@ -122,20 +118,11 @@ mod tests {
         assert_eq!(Slot::NONE.state(), SlotState::Clean);
         for member in [0u16, 1, 4095] {
             let slot = Slot::clean(member);
-            assert_eq!(
-                (slot.member(), slot.state()),
-                (Some(member), SlotState::Clean)
-            );
+            assert_eq!((slot.member(), slot.state()), (Some(member), SlotState::Clean));
             let draining = Slot::from_raw(member | 0x4000);
-            assert_eq!(
-                (draining.member(), draining.state()),
-                (Some(member), SlotState::Drain)
-            );
+            assert_eq!((draining.member(), draining.state()), (Some(member), SlotState::Drain));
             let residue = Slot::from_raw(member | 0x8000);
-            assert_eq!(
-                (residue.member(), residue.state()),
-                (Some(member), SlotState::Residue)
-            );
+            assert_eq!((residue.member(), residue.state()), (Some(member), SlotState::Residue));
         }
     }
 }

@@ -46,26 +46,12 @@ pub struct MapSpec {
 
 const fn array<T>(name: &'static str, max_entries: u32) -> MapSpec {
     let value_size = size_of::<T>() as u32;
-    MapSpec {
-        name,
-        kind: MapKind::Array,
-        key_size: 4,
-        value_size,
-        max_entries,
-        flags: MMAPABLE,
-    }
+    MapSpec { name, kind: MapKind::Array, key_size: 4, value_size, max_entries, flags: MMAPABLE }
 }
 
 const fn shown<T>(name: &'static str, max_entries: u32) -> MapSpec {
     let value_size = size_of::<T>() as u32;
-    MapSpec {
-        name,
-        kind: MapKind::Hash,
-        key_size: 4,
-        value_size,
-        max_entries,
-        flags: 0,
-    }
+    MapSpec { name, kind: MapKind::Hash, key_size: 4, value_size, max_entries, flags: 0 }
 }
 
 /// Elements of `VIP_BITS`.

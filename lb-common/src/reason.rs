@@ -6,7 +6,7 @@ macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident, $field:ident;)+) => {
         /// Why a packet got its verdict. The number is the index of its counter.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        #[repr(u32)]
+        #[repr(u16)]
         pub enum Reason {
             $($(#[$doc])* $variant,)+
         }
@@ -88,11 +88,7 @@ mod tests {
         for &reason in Reason::ALL {
             let mut counters = Counters::default();
             counters.count(reason);
-            let hit: u64 = counters
-                .iter()
-                .filter(|(r, _)| *r == reason)
-                .map(|(_, n)| n)
-                .sum();
+            let hit: u64 = counters.iter().filter(|(r, _)| *r == reason).map(|(_, n)| n).sum();
             let all: u64 = counters.iter().map(|(_, n)| n).sum();
             assert_eq!((hit, all), (1, 1), "{}", reason.name());
         }

@@ -33,11 +33,7 @@ impl VipKey {
     /// The key of an IPv4 destination.
     #[inline(always)]
     pub const fn v4(address: u32, port: u16, protocol: u8) -> Self {
-        Self {
-            address: [0, 0, 0xffff, address],
-            port,
-            protocol,
-        }
+        Self { address: [0, 0, 0xffff, address], port, protocol }
     }
 
     #[inline(always)]
@@ -101,11 +97,7 @@ impl VipEntry {
 
     /// The key that finds it.
     pub const fn key(&self) -> VipKey {
-        VipKey {
-            address: self.address,
-            port: self.port,
-            protocol: self.protocol,
-        }
+        VipKey { address: self.address, port: self.port, protocol: self.protocol }
     }
 
     /// Whether a packet with this key is for it.
@@ -128,9 +120,6 @@ pub const fn next_place(place: u32) -> u32 {
 
 const _: () = {
     assert!(size_of::<VipEntry>() == 32 && sum(&[16, 2, 2, 2, 1, 1, 8]) == 32);
-    assert!(
-        VIP_PLACES == 1024 && VIP_BIT_WORDS == 64,
-        "the shifts in bit() and place()"
-    );
+    assert!(VIP_PLACES == 1024 && VIP_BIT_WORDS == 64, "the shifts in bit() and place()");
     assert!(MAX_SERVICES * 2 <= VIP_PLACES, "at most half full");
 };

@@ -3,7 +3,7 @@
 
 use lb_common::{Forward, NodeId, NodeRecord, Reason};
 
-use crate::{Action, Frame, Tables, Verdict};
+use crate::{Frame, Tables, Verdict};
 
 /// Sends the frame on its way.
 #[inline(always)]
@@ -19,19 +19,13 @@ pub fn forward<F: Frame, T: Tables>(
         return Err(Verdict::drop(Reason::DropUnresolved));
     }
     match Forward::from_raw(record.forward).ok_or(BAD_TABLE)? {
-        Forward::L2 => l2(frame, record),
+        Forward::L2 => l2(frame, &record),
     }
     .ok_or(BAD_TABLE)?;
     Ok(if record.ifindex == frame.ingress() {
-        Verdict {
-            action: Action::Tx,
-            reason: Reason::ForwardTx,
-        }
+        Verdict::tx()
     } else {
-        Verdict {
-            action: Action::Redirect(record.ifindex),
-            reason: Reason::ForwardRedirect,
-        }
+        Verdict::redirect(record.ifindex)
     })
 }
 

@@ -14,21 +14,13 @@ pub(crate) struct XdpFrame {
 impl XdpFrame {
     #[inline(always)]
     pub(crate) fn new(ctx: &XdpContext) -> Self {
-        Self {
-            start: ctx.data(),
-            end: ctx.data_end(),
-            ingress: ctx.ingress_ifindex() as u32,
-        }
+        Self { start: ctx.data(), end: ctx.data_end(), ingress: ctx.ingress_ifindex() as u32 }
     }
 
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> Option<*mut T> {
         let start = self.start + offset;
-        if start + size_of::<T>() > self.end {
-            None
-        } else {
-            Some(start as *mut T)
-        }
+        if start + size_of::<T>() > self.end { None } else { Some(start as *mut T) }
     }
 }
 
@@ -48,7 +40,6 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn write<T: Pod>(&mut self, offset: usize, value: T) -> Option<()> {
         // SAFETY: as in `read`; the packet is this run's own and nobody else refers to it.
-        self.at::<T>(offset)
-            .map(|p| unsafe { p.write_unaligned(value) })
+        self.at::<T>(offset).map(|p| unsafe { p.write_unaligned(value) })
     }
 }

@@ -36,17 +36,17 @@ pub trait Tables {
     /// The epoch in force. Read once per packet.
     fn epoch(&self) -> Option<u64>;
     /// The key of the flow hash.
-    fn hash_key(&self) -> Option<&HashKey>;
+    fn hash_key(&self) -> Option<HashKey>;
     /// A word of the VIP bitmap.
     fn vip_bits(&self, epoch: u64, word: u32) -> Option<u64>;
     /// A place of the VIP table.
-    fn vip(&self, epoch: u64, place: u32) -> Option<&VipEntry>;
+    fn vip(&self, epoch: u64, place: u32) -> Option<VipEntry>;
     /// Where a service's slots are.
-    fn service(&self, epoch: u64, id: ServiceId) -> Option<&Directory>;
+    fn service(&self, epoch: u64, id: ServiceId) -> Option<Directory>;
     /// Where a cluster's slots are.
-    fn cluster(&self, epoch: u64, id: ClusterId) -> Option<&Directory>;
+    fn cluster(&self, epoch: u64, id: ClusterId) -> Option<Directory>;
     /// A node's record.
-    fn node(&self, epoch: u64, id: NodeId) -> Option<&NodeRecord>;
+    fn node(&self, epoch: u64, id: NodeId) -> Option<NodeRecord>;
     /// A slot of a chunk (`offset` < `CHUNK_SLOTS`).
     fn slot(&self, chunk: u32, offset: u32) -> Option<Slot>;
 }

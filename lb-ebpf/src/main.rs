@@ -24,7 +24,7 @@ fn understudy(ctx: XdpContext) -> u32 {
         Action::Drop => xdp_action::XDP_DROP,
         Action::Tx => xdp_action::XDP_TX,
         // SAFETY: a helper call with integers; the kernel checks the index when it redirects.
-        Action::Redirect(ifindex) => unsafe { bpf_redirect(ifindex, 0) as u32 },
+        Action::Redirect => unsafe { bpf_redirect(verdict.ifindex, 0) as u32 },
     }
 }
 

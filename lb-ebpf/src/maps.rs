@@ -71,35 +71,33 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn hash_key(&self) -> Option<&HashKey> {
-        SECRET.get(0)
+    fn hash_key(&self) -> Option<HashKey> {
+        SECRET.get(0).copied()
     }
 
     #[inline(always)]
     fn vip_bits(&self, epoch: u64, word: u32) -> Option<u64> {
-        VIP_BITS
-            .get(generation_index(epoch, VIP_BIT_WORDS, word))
-            .copied()
+        VIP_BITS.get(generation_index(epoch, VIP_BIT_WORDS, word)).copied()
     }
 
     #[inline(always)]
-    fn vip(&self, epoch: u64, place: u32) -> Option<&VipEntry> {
-        VIPS.get(generation_index(epoch, VIP_PLACES, place))
+    fn vip(&self, epoch: u64, place: u32) -> Option<VipEntry> {
+        VIPS.get(generation_index(epoch, VIP_PLACES, place)).copied()
     }
 
     #[inline(always)]
-    fn service(&self, epoch: u64, id: ServiceId) -> Option<&Directory> {
-        SERVICE_DIRS.get(generation_index(epoch, MAX_SERVICES, id.index() as u32))
+    fn service(&self, epoch: u64, id: ServiceId) -> Option<Directory> {
+        SERVICE_DIRS.get(generation_index(epoch, MAX_SERVICES, id.index() as u32)).copied()
     }
 
     #[inline(always)]
-    fn cluster(&self, epoch: u64, id: ClusterId) -> Option<&Directory> {
-        CLUSTER_DIRS.get(generation_index(epoch, MAX_CLUSTERS, id.index() as u32))
+    fn cluster(&self, epoch: u64, id: ClusterId) -> Option<Directory> {
+        CLUSTER_DIRS.get(generation_index(epoch, MAX_CLUSTERS, id.index() as u32)).copied()
     }
 
     #[inline(always)]
-    fn node(&self, epoch: u64, id: NodeId) -> Option<&NodeRecord> {
-        NODE_HOPS.get(generation_index(epoch, MAX_NODES, id.index() as u32))
+    fn node(&self, epoch: u64, id: NodeId) -> Option<NodeRecord> {
+        NODE_HOPS.get(generation_index(epoch, MAX_NODES, id.index() as u32)).copied()
     }
 
     #[inline(always)]

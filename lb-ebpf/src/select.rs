@@ -34,30 +34,22 @@ pub fn select<T: Tables>(
 
     let directory = tables.service(epoch, service).ok_or(BAD_TABLE)?;
     let service_slot = hash.service_slot(u32::from(directory.log2));
-    let cluster = slot(tables, directory, service_slot)?
+    let cluster = slot(tables, &directory, service_slot)?
         .member()
         .ok_or(Verdict::drop(Reason::DropNoCluster))?;
     let cluster = ClusterId::new(usize::from(cluster)).ok_or(BAD_TABLE)?;
 
     let directory = tables.cluster(epoch, cluster).ok_or(BAD_TABLE)?;
     let node_slot = hash.node_slot(u32::from(directory.log2));
-    let node = slot(tables, directory, node_slot)?
-        .member()
-        .ok_or(Verdict::drop(Reason::DropNoNode))?;
+    let node =
+        slot(tables, &directory, node_slot)?.member().ok_or(Verdict::drop(Reason::DropNoNode))?;
     let node = NodeId::new(usize::from(node)).ok_or(BAD_TABLE)?;
 
-    Ok(Choice {
-        service_slot,
-        cluster,
-        node_slot,
-        node,
-    })
+    Ok(Choice { service_slot, cluster, node_slot, node })
 }
 
 #[inline(always)]
 fn slot<T: Tables>(tables: &T, directory: &Directory, slot: u32) -> Result<Slot, Verdict> {
     let chunk = directory.first.wrapping_add(slot >> CHUNK_SHIFT);
-    tables
-        .slot(chunk, slot & (CHUNK_SLOTS - 1))
-        .ok_or(BAD_TABLE)
+    tables.slot(chunk, slot & (CHUNK_SLOTS - 1)).ok_or(BAD_TABLE)
 }

@@ -1,3 +1,14 @@
 //! understudy, the library: configuration, decisions, probes, data plane, daemon.
+//!
+//! Dependencies go one way: config → decide → {probe, dataplane} → daemon → cli.
 
+pub mod cli;
 pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod dataplane;
+pub mod decide;
+pub mod nexthop;
+pub mod object;
+pub mod probe;
+pub mod secret;

@@ -1,2 +1,7 @@
-//! understudy, the binary.
-fn main() {}
+//! understudy, the command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lb_user::cli::main()
+}

@@ -4,10 +4,7 @@
 #[must_use]
 pub fn object() -> Option<&'static [u8]> {
     #[cfg(has_object)]
-    let object = Some(aya::include_bytes_aligned!(concat!(
-        env!("OUT_DIR"),
-        "/understudy.o"
-    )));
+    let object = Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/understudy.o")));
     #[cfg(not(has_object))]
     let object = None;
     object

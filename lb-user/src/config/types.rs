@@ -7,6 +7,11 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use lb_common::Forward;
 
+/// Directory of the pins where the configuration names none.
+pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/understudy";
+/// Control socket where the configuration names none.
+pub const DEFAULT_SOCKET: &str = "/run/understudy/control.sock";
+
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {

@@ -8,7 +8,6 @@ mod warnings;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -19,8 +18,8 @@ use super::{
     raw::{self, Field, Raw},
     report::{Report, Span},
     types::{
-        BackupMode, Balance, Cluster, Config, Failback, Fallback, Health, Lb, Member, Node, Panic,
-        ProbeKind, Protocol, Ratio, Service, Threshold,
+        BackupMode, Balance, Cluster, Config, DEFAULT_BPFFS, DEFAULT_SOCKET, Failback, Fallback,
+        Health, Lb, Member, Node, Panic, ProbeKind, Protocol, Ratio, Service, Threshold,
     },
 };
 
@@ -59,9 +58,8 @@ fn build(raw: &Raw) -> Option<Config> {
     let lb = Lb {
         secret: value(&raw.lb.secret),
         hash: value(&raw.lb.hash).unwrap_or_default(),
-        bpffs: value(&raw.lb.bpffs).unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/understudy")),
-        socket: value(&raw.lb.socket)
-            .unwrap_or_else(|| PathBuf::from("/run/understudy/control.sock")),
+        bpffs: value(&raw.lb.bpffs).unwrap_or_else(|| DEFAULT_BPFFS.into()),
+        socket: value(&raw.lb.socket).unwrap_or_else(|| DEFAULT_SOCKET.into()),
     };
     let interfaces = raw.interfaces.iter().map(|(_, interface)| interface.clone()).collect();
     Some(Config { lb, interfaces, clusters, services })

@@ -1,0 +1,211 @@
+//! The state of everything as one document, for the control socket.
+
+use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
+use lb_common::{NodeId, Slot};
+use serde::{Deserialize, Serialize};
+
+use super::events::{Event, Events};
+use crate::{
+    config::Protocol,
+    dataplane::{Dataplane, monotonic_ns},
+    decide::{NodeState, Role, State, group::needed, reason},
+};
+
+/// Where traffic goes, and why.
+#[derive(Serialize, Deserialize)]
+pub struct Status {
+    epoch: u64,
+    monotonic_ns: u64,
+    /// Whether the plan in force is still an earlier daemon's.
+    adopted: bool,
+    services: Vec<Service>,
+    clusters: Vec<Cluster>,
+    counters: serde_json::Map<String, serde_json::Value>,
+    events: Vec<Event>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Service {
+    name: String,
+    address: String,
+    protocol: String,
+    dropped: f64,
+    clusters: Vec<Member>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Member {
+    name: String,
+    role: String,
+    share: f64,
+    reason: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Cluster {
+    name: String,
+    healthy: bool,
+    alive: u32,
+    needed: u32,
+    total: u32,
+    nodes: Vec<Node>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Node {
+    name: String,
+    number: u32,
+    address: String,
+    state: String,
+    resolved: bool,
+    /// Its part of what its cluster carries.
+    share: f64,
+}
+
+/// One line of JSON.
+pub fn render(state: &State, dataplane: &Dataplane, events: &Events, adopted: bool) -> String {
+    let view = state.view();
+    let counters = dataplane.counters().unwrap_or_default();
+    let status = Status {
+        epoch: dataplane.epoch(),
+        monotonic_ns: monotonic_ns(),
+        adopted,
+        services: (0..view.model.config.services.len()).map(|i| service(state, i)).collect(),
+        clusters: (0..view.model.config.clusters.len()).map(|i| cluster(state, i)).collect(),
+        counters: counters.iter().map(|(r, n)| (r.name().to_owned(), n.into())).collect(),
+        events: events.iter().cloned().collect(),
+    };
+    // Strings, numbers and lists: nothing in it can fail to be JSON.
+    serde_json::to_string(&status).unwrap_or_default()
+}
+
+fn service(state: &State, index: usize) -> Service {
+    let view = state.view();
+    let config = &view.model.config.services[index];
+    let plan = view.decision.map(|decision| &decision.services[index]);
+    let part = |slots: u32| {
+        plan.map_or(0.0, |plan| f64::from(slots) / plan.deal.slots.len().max(1) as f64)
+    };
+    let clusters = view.model.seats(index).iter().enumerate().map(|(seat, place)| Member {
+        name: view.model.config.clusters[place.cluster].name.clone(),
+        role: match place.role {
+            Role::Master => "master",
+            Role::Standby => "standby",
+        }
+        .to_owned(),
+        share: part(plan.map_or(0, |plan| plan.deal.owned(seat))),
+        reason: view.decision.map_or_else(
+            || "waits for the first outcome of every node".to_owned(),
+            |decision| reason::explain_seat(view.model, decision, index, seat),
+        ),
+    });
+    Service {
+        name: config.name.clone(),
+        address: format!("{}:{}", config.address, config.port),
+        protocol: match config.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+        .to_owned(),
+        dropped: part(plan.map_or(0, |plan| plan.deal.dropped())),
+        clusters: clusters.collect(),
+    }
+}
+
+fn cluster(state: &State, index: usize) -> Cluster {
+    let view = state.view();
+    let config = &view.model.config.clusters[index];
+    let group = view.decision.map(|decision| decision.groups[index]);
+    let slots: &[Slot] = view.decision.map_or(&[], |decision| &decision.clusters[index].slots);
+    let nodes = view.model.nodes_of(index).zip(&config.nodes).map(|(id, node)| {
+        let owned = NodeId::new(id)
+            .map_or(0, |id| slots.iter().filter(|s| s.member() == Some(id.raw())).count());
+        Node {
+            name: node.name.clone(),
+            number: node.number,
+            address: node.address.to_string(),
+            state: match view.nodes[id].state() {
+                NodeState::Unknown => "unknown",
+                NodeState::Up => "up",
+                NodeState::NotWorking => "not-working",
+                NodeState::Down(_) => "down",
+            }
+            .to_owned(),
+            resolved: view.hops[id].is_some(),
+            share: owned as f64 / slots.len().max(1) as f64,
+        }
+    });
+    let count = group.map(|group| group.count).unwrap_or_default();
+    Cluster {
+        name: config.name.clone(),
+        healthy: group.is_some_and(|group| group.healthy),
+        alive: count.alive,
+        needed: needed(config.threshold, count.total),
+        total: count.total,
+        nodes: nodes.collect(),
+    }
+}
+
+/// The document for people.
+#[must_use]
+pub fn text(status: &Status) -> String {
+    let mut text = format!("epoch {}", status.epoch);
+    if status.adopted {
+        text.push_str(", adopted from an earlier daemon");
+    }
+    text.push('\n');
+    for service in &status.services {
+        text.push_str(&format!(
+            "\nservice {} {}/{}",
+            service.name, service.address, service.protocol
+        ));
+        if service.dropped > 0.0 {
+            text.push_str(&format!(", {} DROPPED", percent(service.dropped)));
+        }
+        let mut table = rows(&["cluster", "role", "share", "why"]);
+        for member in &service.clusters {
+            table.add_row([&member.name, &member.role, &percent(member.share), &member.reason]);
+        }
+        text.push_str(&format!("\n{table}\n"));
+    }
+    let mut table = rows(&[
+        "cluster",
+        "health",
+        "alive/needed/total",
+        "node",
+        "number",
+        "address",
+        "state",
+        "share",
+    ]);
+    for cluster in &status.clusters {
+        let health = if cluster.healthy { "healthy" } else { "UNHEALTHY" };
+        let counts = format!("{}/{}/{}", cluster.alive, cluster.needed, cluster.total);
+        let mut first = [cluster.name.as_str(), health, counts.as_str()];
+        for node in &cluster.nodes {
+            let state =
+                if node.resolved { node.state.clone() } else { format!("{}, no MAC", node.state) };
+            let number = node.number.to_string();
+            let share = percent(node.share);
+            let rest = [node.name.as_str(), &number, &node.address, &state, &share];
+            table.add_row(first.iter().copied().chain(rest));
+            first = [""; 3];
+        }
+    }
+    text.push_str(&format!("\n{table}\n"));
+    for event in status.events.iter().rev().take(10).rev() {
+        let ago = status.monotonic_ns.saturating_sub(event.at_ns) as f64 / 1e9;
+        text.push_str(&format!("{ago:>8.1} s ago  {:<16} {}\n", event.subject, event.text));
+    }
+    text
+}
+
+fn rows(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}

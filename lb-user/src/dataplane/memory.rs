@@ -1,0 +1,231 @@
+//! The arrays that packets read, as this process sees them: mapped from the pinned BPF maps, or
+//! anonymous memory of the same shape (tests, `explain` and `trace` without a kernel).
+//!
+//! The kernel's program and other processes read this memory while the daemon writes it. So
+//! nothing here hands out references: values are copied in and out, volatile, and the one word
+//! that commits is atomic.
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    marker::PhantomData,
+    mem::offset_of,
+    os::fd::{AsFd, AsRawFd},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use aya::maps::{MapData, MapError};
+use lb_common::{
+    Chunk, ClusterId, Control, Directory, HashKey, NodeId, NodeRecord, Pod, ServiceId, Slot,
+    VipEntry,
+    layout::{
+        CHUNK_SLOTS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, VIP_BIT_WORDS, VIP_PLACES,
+        generation_index,
+    },
+    maps::{self, MapSpec},
+};
+use lb_ebpf::Tables;
+use memmap2::{MmapOptions, MmapRaw};
+use thiserror::Error;
+
+/// All the arrays on the packet's way.
+pub struct Memory {
+    /// The epoch and the daemon's signs of life.
+    pub control: Cells<Control>,
+    /// The key of the flow hash.
+    pub secret: Cells<HashKey>,
+    /// VIP bitmaps, by generation.
+    pub vip_bits: Cells<u64>,
+    /// VIP tables, by generation.
+    pub vips: Cells<VipEntry>,
+    /// Services' directories, by generation.
+    pub services: Cells<Directory>,
+    /// Clusters' directories, by generation.
+    pub clusters: Cells<Directory>,
+    /// Nodes, by generation.
+    pub nodes: Cells<NodeRecord>,
+    /// Slots, shared by all generations.
+    pub slots: Cells<Chunk>,
+}
+
+/// A map could not be opened, or not mapped.
+#[derive(Debug, Error)]
+#[allow(missing_docs)]
+pub enum OpenError {
+    #[error("cannot open the pinned map {path}: {source}")]
+    Map { path: PathBuf, source: MapError },
+    #[error("cannot map {name} into memory: {source}")]
+    Mmap { name: &'static str, source: io::Error },
+}
+
+impl Memory {
+    /// Maps the BPF maps that are pinned in a directory.
+    ///
+    /// # Errors
+    /// One is not there, or `mmap(2)` refuses.
+    pub fn open(pins: &Path) -> Result<Self, OpenError> {
+        Self::build(|spec| {
+            let path = pins.join(spec.name);
+            MapData::from_pin(&path).map(Some).map_err(|source| OpenError::Map { path, source })
+        })
+    }
+
+    /// Zeroed memory of the same shape.
+    ///
+    /// # Errors
+    /// `mmap(2)` refuses.
+    pub fn anonymous() -> Result<Self, OpenError> {
+        Self::build(|_| Ok(None))
+    }
+
+    fn build(
+        open: impl Fn(&MapSpec) -> Result<Option<MapData>, OpenError>,
+    ) -> Result<Self, OpenError> {
+        Ok(Self {
+            control: Cells::new(&maps::CONTROL, open(&maps::CONTROL)?)?,
+            secret: Cells::new(&maps::SECRET, open(&maps::SECRET)?)?,
+            vip_bits: Cells::new(&maps::VIP_BITS, open(&maps::VIP_BITS)?)?,
+            vips: Cells::new(&maps::VIPS, open(&maps::VIPS)?)?,
+            services: Cells::new(&maps::SERVICE_DIRS, open(&maps::SERVICE_DIRS)?)?,
+            clusters: Cells::new(&maps::CLUSTER_DIRS, open(&maps::CLUSTER_DIRS)?)?,
+            nodes: Cells::new(&maps::NODE_HOPS, open(&maps::NODE_HOPS)?)?,
+            slots: Cells::new(&maps::SLOTS, open(&maps::SLOTS)?)?,
+        })
+    }
+
+    /// The epoch in force, seen with everything that was written before it was stored.
+    pub fn epoch(&self) -> u64 {
+        self.epoch_word().load(Ordering::Acquire)
+    }
+
+    /// Puts an epoch in force: the one store that commits.
+    pub fn store_epoch(&self, epoch: u64) {
+        self.epoch_word().store(epoch, Ordering::Release);
+    }
+
+    /// Says that the daemon lives, in nanoseconds of CLOCK_MONOTONIC.
+    pub fn store_heartbeat(&self, nanoseconds: u64) {
+        self.control_word(offset_of!(Control, heartbeat)).store(nanoseconds, Ordering::Relaxed);
+    }
+
+    fn epoch_word(&self) -> &AtomicU64 {
+        self.control_word(offset_of!(Control, epoch))
+    }
+
+    /// The word of 64 bits at a byte offset in `CONTROL`'s one element.
+    fn control_word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= size_of::<Control>());
+        // SAFETY: inside the element and aligned, as asserted (its start is page-aligned), and
+        // valid for as long as the mapping, which `self` owns. While others may access these
+        // words, this process accesses them through these atomics.
+        unsafe { AtomicU64::from_ptr(self.control.pointer(0).cast::<u8>().add(offset).cast()) }
+    }
+
+    /// The slot `index` of the table that a directory describes, `None` outside of the memory.
+    pub fn table_slot(&self, directory: &Directory, index: u32) -> Option<Slot> {
+        let chunk = directory.first.checked_add(index / CHUNK_SLOTS)?;
+        Tables::slot(self, chunk, index % CHUNK_SLOTS)
+    }
+}
+
+impl Tables for Memory {
+    fn epoch(&self) -> Option<u64> {
+        Some(self.epoch())
+    }
+
+    fn hash_key(&self) -> Option<HashKey> {
+        self.secret.get(0)
+    }
+
+    fn vip_bits(&self, epoch: u64, word: u32) -> Option<u64> {
+        self.vip_bits.get(generation_index(epoch, VIP_BIT_WORDS, word))
+    }
+
+    fn vip(&self, epoch: u64, place: u32) -> Option<VipEntry> {
+        self.vips.get(generation_index(epoch, VIP_PLACES, place))
+    }
+
+    fn service(&self, epoch: u64, id: ServiceId) -> Option<Directory> {
+        self.services.get(generation_index(epoch, MAX_SERVICES, id.index() as u32))
+    }
+
+    fn cluster(&self, epoch: u64, id: ClusterId) -> Option<Directory> {
+        self.clusters.get(generation_index(epoch, MAX_CLUSTERS, id.index() as u32))
+    }
+
+    fn node(&self, epoch: u64, id: NodeId) -> Option<NodeRecord> {
+        self.nodes.get(generation_index(epoch, MAX_NODES, id.index() as u32))
+    }
+
+    fn slot(&self, chunk: u32, offset: u32) -> Option<Slot> {
+        let chunk = self.slots.checked(chunk)?.cast::<u16>();
+        if offset >= CHUNK_SLOTS {
+            return None;
+        }
+        // SAFETY: `checked` gave a chunk inside the mapping, `offset` is inside the chunk, and
+        // its slots are u16 from its first byte on.
+        Some(Slot::from_raw(unsafe { chunk.add(offset as usize).read_volatile() }))
+    }
+}
+
+/// A fixed number of values in memory that others read or write at the same time.
+pub struct Cells<T> {
+    map: MmapRaw,
+    len: u32,
+    values: PhantomData<T>,
+}
+
+impl<T: Pod> Cells<T> {
+    fn new(spec: &MapSpec, bpf: Option<MapData>) -> Result<Self, OpenError> {
+        assert_eq!(spec.value_size as usize, size_of::<T>(), "{}", spec.name);
+        assert_eq!(size_of::<T>() % 8, 0, "{}: the kernel rounds values up to 8 bytes", spec.name);
+        let mut options = MmapOptions::new();
+        options.len(size_of::<T>() * spec.max_entries as usize);
+        let map = match bpf {
+            Some(map) => options.map_raw(map.fd().as_fd().as_raw_fd()),
+            None => options.map_anon().map(MmapRaw::from),
+        };
+        let map = map.map_err(|source| OpenError::Mmap { name: spec.name, source })?;
+        Ok(Self { map, len: spec.max_entries, values: PhantomData })
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Never: every map has elements. (Here because a `len` without it surprises.)
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The value at an index, `None` beyond the end.
+    pub fn get(&self, index: u32) -> Option<T> {
+        // SAFETY: `checked` gave a pointer inside the mapping, aligned for T; any bytes are a T.
+        // A value that somebody writes meanwhile may come out mixed: readers of live tables
+        // compare the epoch before and after.
+        self.checked(index).map(|p| unsafe { p.read_volatile() })
+    }
+
+    /// Writes the value at an index.
+    ///
+    /// # Panics
+    /// If the index is beyond the end: indices are computed from ids, which have limits.
+    pub fn set(&self, index: u32, value: T) {
+        // SAFETY: `pointer` checked the bounds; there is one writer, the holder of the lock.
+        unsafe { self.pointer(index).write_volatile(value) }
+    }
+
+    fn checked(&self, index: u32) -> Option<*mut T> {
+        (index < self.len).then(|| {
+            // SAFETY: `index` is below the number of values that the mapping was made for. The
+            // start is page-aligned and values follow each other, so it is aligned for T.
+            unsafe { self.map.as_mut_ptr().cast::<T>().add(index as usize) }
+        })
+    }
+
+    fn pointer(&self, index: u32) -> *mut T {
+        self.checked(index).unwrap_or_else(|| panic!("element {index} of {}", self.len))
+    }
+}

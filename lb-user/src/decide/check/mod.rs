@@ -1,0 +1,370 @@
+//! Judges an intended state before it is committed.
+//!
+//! From the configuration, the health and the fixed homes of flows alone: nothing of how the
+//! state was made is believed. Everything that is wrong is returned; one violation is enough to
+//! refuse the state.
+
+mod service;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use lb_common::Slot;
+
+use super::{
+    group::Group,
+    health::NodeHealth,
+    intent::{Intent, Table},
+    model::Model,
+};
+use crate::config::{Cluster, Threshold};
+
+/// What an intended state is judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The configuration and the homes that follow from it.
+    pub model: &'a Model,
+    /// By node id.
+    pub nodes: &'a [NodeHealth],
+    /// By position of the cluster.
+    pub groups: &'a [Group],
+}
+
+/// What is wrong with an intended state. Members and tables by their ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Violation {
+    /// A list has another length than the configuration asks for.
+    Length {
+        /// Which list.
+        list: List,
+        /// Its length.
+        is: usize,
+        /// What it must be.
+        must_be: usize,
+    },
+    /// A VIP leads to no service, or two entries are for the same packets.
+    Vip {
+        /// Position of the entry.
+        entry: usize,
+    },
+    /// A table has another size than its number of members gives.
+    TableSize {
+        /// The table.
+        table: TableId,
+        /// Its number of slots.
+        slots: usize,
+    },
+    /// Slots name something that is not a member of the table.
+    Foreign {
+        /// The table.
+        table: TableId,
+        /// How many slots.
+        slots: u32,
+    },
+    /// Slots are not in the state of a table at rest.
+    NotClean {
+        /// The table.
+        table: TableId,
+    },
+    /// Slots name a node or a cluster that may not serve.
+    MayNotServe {
+        /// The table.
+        table: TableId,
+        /// The member.
+        member: usize,
+        /// How many slots.
+        slots: u32,
+    },
+    /// Slots name a member although one of higher priority may serve.
+    LowerTier {
+        /// The table.
+        table: TableId,
+        /// The member.
+        member: usize,
+    },
+    /// Slots are served by nobody although somebody may and no policy drops.
+    Dropped {
+        /// The table.
+        table: TableId,
+        /// How many slots.
+        slots: u32,
+    },
+    /// A standby is loaded while every master may serve its own flows.
+    StandbyLoaded {
+        /// The service.
+        service: usize,
+        /// The standby.
+        cluster: usize,
+    },
+    /// A master that may serve its own flows does not get all of them (M10).
+    LostHome {
+        /// The service.
+        service: usize,
+        /// The master.
+        cluster: usize,
+        /// How many slots it lacks.
+        slots: u32,
+    },
+    /// Flows are carried by one that comes only after others who may serve: a master before
+    /// the standbys, or one that is held back.
+    OutOfTurn {
+        /// The service.
+        service: usize,
+        /// Who carries.
+        cluster: usize,
+    },
+    /// A cluster is in a group that its nodes do not put it in, or is shown otherwise (M4).
+    WrongGroup {
+        /// The cluster.
+        cluster: usize,
+    },
+    /// A node's record does not say what its configuration and health say.
+    NodeRecord {
+        /// The node.
+        node: usize,
+    },
+}
+
+/// Lists of an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum List {
+    /// VIPs.
+    Vips,
+    /// Service tables and what is shown of them.
+    Services,
+    /// Cluster tables and what is shown of them.
+    Clusters,
+    /// Node records and what is shown of them.
+    Nodes,
+}
+
+/// A table of an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TableId {
+    /// Of a service.
+    Service(usize),
+    /// Of a cluster.
+    Cluster(usize),
+}
+
+/// Checks intents of one configuration. Remembers what it counted in tables that it has seen,
+/// which are most of them after a change.
+#[derive(Debug, Default)]
+pub struct Checker {
+    services: Vec<Option<(Arc<[Slot]>, service::Flows)>>,
+    clusters: Vec<Option<(Arc<[Slot]>, Counts)>>,
+}
+
+impl Checker {
+    /// Everything that is wrong with an intent.
+    pub fn check(&mut self, facts: &Facts<'_>, intent: &Intent) -> Vec<Violation> {
+        let mut found = lengths(facts.model, intent);
+        if !found.is_empty() {
+            return found;
+        }
+        vips(intent, &mut found);
+        self.services.resize_with(intent.services.len(), || None);
+        self.clusters.resize_with(intent.clusters.len(), || None);
+        for (id, table) in intent.clusters.iter().enumerate() {
+            let Some(cluster) = facts.model.cluster_of(id) else { continue };
+            group(facts, cluster, id, intent, &mut found);
+            let ids = facts.model.nodes_of(cluster);
+            let counts = remember(&mut self.clusters[id], table, || {
+                Counts::of(&table.slots, |member| ids.contains(&member).then(|| member - ids.start))
+            });
+            node_table(facts, id, cluster, table, counts, &mut found);
+        }
+        for (id, table) in intent.services.iter().enumerate() {
+            let flows = remember(&mut self.services[id], table, || {
+                service::Flows::of(facts.model, id, &table.slots)
+            });
+            service::judge(facts, id, table, flows, &mut found);
+        }
+        node_records(facts, intent, &mut found);
+        found
+    }
+}
+
+/// What was counted in a table, counted anew only if it is another one.
+fn remember<'a, T>(
+    known: &'a mut Option<(Arc<[Slot]>, T)>,
+    table: &Table,
+    count: impl FnOnce() -> T,
+) -> &'a T {
+    if known.as_ref().is_some_and(|(slots, _)| !Arc::ptr_eq(slots, &table.slots)) {
+        *known = None;
+    }
+    &known.get_or_insert_with(|| (Arc::clone(&table.slots), count())).1
+}
+
+/// Slots by member.
+#[derive(Debug)]
+struct Counts {
+    members: Vec<u32>,
+    nobody: u32,
+    foreign: u32,
+    unclean: bool,
+}
+
+impl Counts {
+    fn of(slots: &[Slot], position: impl Fn(usize) -> Option<usize>) -> Self {
+        let mut counts = Self { members: Vec::new(), nobody: 0, foreign: 0, unclean: false };
+        for &slot in slots {
+            counts.unclean |= slot.state() != lb_common::SlotState::Clean;
+            match slot.member().map(|member| position(usize::from(member))) {
+                None => counts.nobody += 1,
+                Some(None) => counts.foreign += 1,
+                Some(Some(position)) => {
+                    if counts.members.len() <= position {
+                        counts.members.resize(position + 1, 0);
+                    }
+                    counts.members[position] += 1;
+                }
+            }
+        }
+        counts
+    }
+}
+
+fn lengths(model: &Model, intent: &Intent) -> Vec<Violation> {
+    let (services, nodes) = (model.config.services.len(), model.nodes.len());
+    let clusters = model.config.clusters.len() + model.variants.len();
+    [
+        (List::Vips, intent.vips.len(), services),
+        (List::Services, intent.services.len(), services),
+        (List::Services, intent.service_info.len(), services),
+        (List::Clusters, intent.clusters.len(), clusters),
+        (List::Clusters, intent.cluster_info.len(), clusters),
+        (List::Clusters, clusters.min(lb_common::layout::MAX_CLUSTERS as usize), clusters),
+        (List::Nodes, intent.nodes.len(), nodes),
+        (List::Nodes, intent.node_info.len(), nodes),
+        (List::Nodes, nodes.min(lb_common::layout::MAX_NODES as usize), nodes),
+    ]
+    .into_iter()
+    .filter(|(_, is, must_be)| is != must_be)
+    .map(|(list, is, must_be)| Violation::Length { list, is, must_be })
+    .collect()
+}
+
+fn vips(intent: &Intent, found: &mut Vec<Violation>) {
+    let mut seen = BTreeSet::new();
+    for (entry, (key, service)) in intent.vips.iter().enumerate() {
+        if !seen.insert(key) || service.index() >= intent.services.len() {
+            found.push(Violation::Vip { entry });
+        }
+    }
+}
+
+/// Size and slots of any table.
+fn table_shape(table: TableId, slots: &[Slot], members: usize, found: &mut Vec<Violation>) {
+    let least = 512 * members;
+    let fits = slots.len() >= least.clamp(1024, 262_144)
+        && (slots.len() == 1024 || slots.len() < 2 * least)
+        && slots.len().is_power_of_two();
+    if !fits {
+        found.push(Violation::TableSize { table, slots: slots.len() });
+    }
+}
+
+fn node_table(
+    facts: &Facts<'_>,
+    id: usize,
+    cluster: usize,
+    table: &Table,
+    counts: &Counts,
+    found: &mut Vec<Violation>,
+) {
+    let name = TableId::Cluster(id);
+    let ids = facts.model.nodes_of(cluster);
+    let ignores_health = id != cluster;
+    let nodes = &facts.model.config.clusters[cluster].nodes;
+    table_shape(name, &table.slots, nodes.len(), found);
+    if counts.unclean {
+        found.push(Violation::NotClean { table: name });
+    }
+    if counts.foreign > 0 {
+        found.push(Violation::Foreign { table: name, slots: counts.foreign });
+    }
+    let may_serve = |position: usize| {
+        let health = facts.nodes[ids.start + position];
+        let able = health.eligible || ignores_health;
+        nodes[position].weight > 0 && health.in_service && able
+    };
+    let able = (0..nodes.len()).filter(|&position| may_serve(position));
+    let best = able.map(|position| nodes[position].priority).max();
+    if best.is_some() && counts.nobody > 0 {
+        found.push(Violation::Dropped { table: name, slots: counts.nobody });
+    }
+    for (position, &slots) in counts.members.iter().enumerate().filter(|(_, slots)| **slots > 0) {
+        let member = ids.start + position;
+        if !may_serve(position) {
+            found.push(Violation::MayNotServe { table: name, member, slots });
+        } else if Some(nodes[position].priority) < best {
+            found.push(Violation::LowerTier { table: name, member });
+        }
+    }
+}
+
+/// M2 to M4: what the nodes say, what the group is, and what is written, are one.
+fn group(
+    facts: &Facts<'_>,
+    cluster: usize,
+    id: usize,
+    intent: &Intent,
+    found: &mut Vec<Violation>,
+) {
+    let config = &facts.model.config.clusters[cluster];
+    let (mut alive, mut total) = (0, 0);
+    for (node, health) in config.nodes.iter().zip(&facts.nodes[facts.model.nodes_of(cluster)]) {
+        let counts = node.weight > 0 && health.in_service;
+        total += u32::from(counts);
+        alive += u32::from(counts && health.eligible);
+    }
+    let group = facts.groups[cluster];
+    let right = match group.healthy {
+        true => alive > 0 && reaches(config.threshold, alive, total),
+        false => alive == 0 || !recovers(config, alive, total),
+    };
+    let (table, info) = (&intent.clusters[id], &intent.cluster_info[id]);
+    let shown = (info.healthy == 1, info.alive, info.total) == (group.healthy, alive, total)
+        && (table.healthy, table.held) == (group.healthy, group.held);
+    if !right || !shown || (group.count.alive, group.count.total) != (alive, total) {
+        found.push(Violation::WrongGroup { cluster });
+    }
+}
+
+fn reaches(threshold: Threshold, alive: u32, total: u32) -> bool {
+    alive == total
+        || match threshold {
+            Threshold::Survivors(survivors) => alive >= survivors,
+            Threshold::Ratio(ratio) => {
+                let (alive, total) = (u128::from(alive), u128::from(total));
+                alive * u128::from(ratio.denominator) >= total * u128::from(ratio.numerator)
+            }
+        }
+}
+
+fn recovers(cluster: &Cluster, alive: u32, total: u32) -> bool {
+    let higher = cluster.recover_at.is_none_or(|threshold| reaches(threshold, alive, total));
+    higher && reaches(cluster.threshold, alive, total)
+}
+
+fn node_records(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
+    for (node, record) in intent.nodes.iter().enumerate() {
+        let config = facts.model.node(node);
+        let cluster = &facts.model.config.clusters[facts.model.nodes[node].cluster];
+        let address = match config.address {
+            std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            std::net::IpAddr::V6(v6) => v6,
+        };
+        let right = record.up == u8::from(facts.nodes[node].up)
+            && record.address == address.octets()
+            && record.forward == cluster.forward as u8
+            && record.number == config.number;
+        if !right {
+            found.push(Violation::NodeRecord { node });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! Decides whether a cluster is healthy, and how long a recovered one is held back.
+
+use std::time::Duration;
+
+use crate::config::{Cluster, Failback, Ratio, Threshold};
+
+/// How many nodes of a cluster count, and how many of them live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Count {
+    /// Nodes in service with a weight that may get new flows.
+    pub alive: u32,
+    /// Nodes in service with a weight.
+    pub total: u32,
+}
+
+/// A cluster's group at one moment (M2 to M4), and its hold (M11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Group {
+    /// In the healthy group; else in the unhealthy one.
+    pub healthy: bool,
+    /// Its nodes.
+    pub count: Count,
+    /// Recovered, and held back from what it lent.
+    pub held: bool,
+}
+
+impl Group {
+    /// Nothing in it counts. It is in the unhealthy group, without alarm.
+    pub fn empty(&self) -> bool {
+        self.count.total == 0
+    }
+}
+
+/// The least number of living nodes with which a cluster of `total` counted ones is healthy: at
+/// least 1, at most `total` unless that is 0.
+pub fn needed(threshold: Threshold, total: u32) -> u32 {
+    let wanted = match threshold {
+        Threshold::Survivors(survivors) => survivors,
+        Threshold::Ratio(Ratio { numerator, denominator }) => {
+            let exact = u128::from(total) * u128::from(numerator);
+            exact.div_ceil(u128::from(denominator)).try_into().unwrap_or(u32::MAX)
+        }
+    };
+    wanted.min(total).max(1)
+}
+
+/// How many must live for a cluster to become healthy again.
+pub fn needed_to_recover(cluster: &Cluster, total: u32) -> u32 {
+    let least = needed(cluster.threshold, total);
+    cluster.recover_at.map_or(least, |threshold| least.max(needed(threshold, total)))
+}
+
+/// How long a recovered cluster is held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Until this time.
+    Until(Duration),
+    /// Until it is released.
+    UntilReleased,
+}
+
+/// What an update did to a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It became healthy.
+    Healthy,
+    /// It became unhealthy.
+    Unhealthy,
+}
+
+/// One cluster's group over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupMonitor {
+    healthy: bool,
+    count: Count,
+    hold: Option<Hold>,
+    /// When it last became healthy again, until it has proved stable.
+    recovered: Option<Duration>,
+    /// Failures soon after a recovery, in a row.
+    flaps: u32,
+}
+
+impl GroupMonitor {
+    /// The group of a cluster that has no history: by its threshold alone.
+    pub fn new(cluster: &Cluster, count: Count) -> Self {
+        let healthy = count.alive >= needed(cluster.threshold, count.total);
+        Self { healthy, count, hold: None, recovered: None, flaps: 0 }
+    }
+
+    /// Takes new counts into account.
+    pub fn update(&mut self, cluster: &Cluster, count: Count, now: Duration) -> Option<Turn> {
+        self.count = count;
+        let bar = match self.healthy {
+            true => needed(cluster.threshold, count.total),
+            false => needed_to_recover(cluster, count.total),
+        };
+        let healthy = count.alive >= bar;
+        if healthy == self.healthy {
+            return None;
+        }
+        self.healthy = healthy;
+        if healthy {
+            self.recovered = Some(now);
+            self.hold = match cluster.failback {
+                Failback::Auto => None,
+                Failback::Manual => Some(Hold::UntilReleased),
+                Failback::After(wait) => Some(Hold::Until(now.saturating_add(doubled(
+                    wait,
+                    cluster.failback_max,
+                    self.flaps,
+                )))),
+            };
+            return Some(Turn::Healthy);
+        }
+        self.hold = None;
+        if let Failback::After(wait) = cluster.failback {
+            let stable = doubled(wait, cluster.failback_max, self.flaps).saturating_mul(2);
+            let soon = |at: Duration| now.saturating_sub(at) < stable;
+            self.flaps = if self.recovered.is_some_and(soon) { self.flaps + 1 } else { 0 };
+        }
+        Some(Turn::Unhealthy)
+    }
+
+    /// Ends a hold whose time has passed; returns whether it did.
+    pub fn expire(&mut self, now: Duration) -> bool {
+        let over = matches!(self.hold, Some(Hold::Until(at)) if at <= now);
+        over && self.release()
+    }
+
+    /// Ends a hold; returns whether there was one.
+    pub fn release(&mut self) -> bool {
+        self.hold.take().is_some()
+    }
+
+    /// Its hold.
+    pub fn hold(&self) -> Option<Hold> {
+        self.hold
+    }
+
+    /// Its group now.
+    pub fn group(&self) -> Group {
+        Group { healthy: self.healthy, count: self.count, held: self.hold.is_some() }
+    }
+}
+
+/// A wait after so many flaps.
+fn doubled(wait: Duration, max: Duration, flaps: u32) -> Duration {
+    wait.saturating_mul(1u32.checked_shl(flaps).unwrap_or(u32::MAX)).min(max)
+}

@@ -1,0 +1,214 @@
+//! Decides from the outcomes of its checks whether a node may get new flows and keep old ones.
+
+use crate::config::Health;
+
+/// What one check of a node found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It answered as it should.
+    Hit,
+    /// It answered, but says of itself that it is not working.
+    NotWorking,
+    /// It did not answer as it should.
+    Miss(MissReason),
+}
+
+/// Why a check was a miss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MissReason {
+    /// No answer in time.
+    Timeout,
+    /// It refused or closed the connection.
+    Refused,
+    /// The network says that there is no way to it.
+    Unreachable,
+    /// It answered wrongly.
+    BadAnswer,
+    /// The check could not be made on this host.
+    Local,
+}
+
+/// What is known of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NodeState {
+    /// No outcome yet.
+    Unknown,
+    /// It serves.
+    Up,
+    /// It reaches its connections but wants no more.
+    NotWorking,
+    /// It does not answer.
+    Down(MissReason),
+}
+
+/// What the operator wants of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Admin {
+    /// It serves.
+    #[default]
+    InService,
+    /// It gets no new flows; its connections may finish.
+    Drained,
+    /// As drained; and nobody wonders if it does not answer.
+    Maintenance,
+}
+
+/// The two bits of a node, and whether it counts in its cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NodeHealth {
+    /// In service: it counts in the total of its cluster if it has a weight.
+    pub in_service: bool,
+    /// May get new flows.
+    pub eligible: bool,
+    /// May keep old ones.
+    pub up: bool,
+}
+
+/// One node's health over time (M1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeMonitor {
+    state: NodeState,
+    admin: Admin,
+    /// Hits in a row.
+    hits: u32,
+    /// Misses in a row.
+    misses: u32,
+}
+
+impl NodeMonitor {
+    /// A node in service of which nothing is known yet.
+    pub fn new() -> Self {
+        Self { state: NodeState::Unknown, admin: Admin::InService, hits: 0, misses: 0 }
+    }
+
+    /// Takes an outcome into account; returns whether the state changed.
+    pub fn observe(&mut self, outcome: Outcome, rules: &Health) -> bool {
+        (self.hits, self.misses) = match outcome {
+            Outcome::Hit => (self.hits.saturating_add(1), 0),
+            Outcome::NotWorking => (0, 0),
+            Outcome::Miss(_) => (0, self.misses.saturating_add(1)),
+        };
+        let before = self.state;
+        self.state = match (before, outcome) {
+            (NodeState::Unknown, Outcome::Hit) => NodeState::Up,
+            (NodeState::Unknown, Outcome::Miss(reason)) => NodeState::Down(reason),
+            (NodeState::NotWorking | NodeState::Down(_), Outcome::Hit)
+                if self.hits >= rules.rise =>
+            {
+                NodeState::Up
+            }
+            (NodeState::Up | NodeState::NotWorking, Outcome::Miss(reason))
+                if self.misses >= rules.fall =>
+            {
+                NodeState::Down(reason)
+            }
+            (NodeState::Unknown | NodeState::Up, Outcome::NotWorking) => NodeState::NotWorking,
+            _ => before,
+        };
+        self.state != before
+    }
+
+    /// What is known of it.
+    pub fn state(&self) -> NodeState {
+        self.state
+    }
+
+    /// What the operator wants of it.
+    pub fn admin(&self) -> Admin {
+        self.admin
+    }
+
+    /// Sets what the operator wants; returns whether that is new.
+    pub fn set_admin(&mut self, admin: Admin) -> bool {
+        std::mem::replace(&mut self.admin, admin) != admin
+    }
+
+    /// Its bits.
+    pub fn health(&self) -> NodeHealth {
+        let in_service = self.admin == Admin::InService;
+        NodeHealth {
+            in_service,
+            eligible: in_service && self.state == NodeState::Up,
+            up: matches!(self.state, NodeState::Up | NodeState::NotWorking),
+        }
+    }
+}
+
+impl Default for NodeMonitor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::ProbeKind;
+
+    const MISS: Outcome = Outcome::Miss(MissReason::Timeout);
+    const DOWN: NodeState = NodeState::Down(MissReason::Timeout);
+    use NodeState::{NotWorking, Unknown, Up};
+    use Outcome::Hit;
+
+    /// Each step: an outcome and the state after it, with fall 3 and rise 2.
+    fn walk(steps: &[(Outcome, NodeState)]) {
+        let rules = Health {
+            kind: ProbeKind::Tcp,
+            port: None,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            fall: 3,
+            rise: 2,
+        };
+        let mut node = NodeMonitor::new();
+        for (i, &(outcome, state)) in steps.iter().enumerate() {
+            let before = node.state();
+            assert_eq!(node.observe(outcome, &rules), before != state, "step {i}");
+            assert_eq!(node.state(), state, "step {i}");
+        }
+    }
+
+    #[test]
+    fn first_outcome_counts_at_once() {
+        assert_eq!(NodeMonitor::new().state(), Unknown);
+        walk(&[(Hit, Up)]);
+        walk(&[(MISS, DOWN)]);
+        walk(&[(Outcome::NotWorking, NotWorking)]);
+    }
+
+    #[test]
+    fn only_misses_in_a_row_make_it_down() {
+        walk(&[(Hit, Up), (MISS, Up), (MISS, Up), (Hit, Up), (MISS, Up), (MISS, Up), (MISS, DOWN)]);
+    }
+
+    #[test]
+    fn only_hits_in_a_row_make_it_up() {
+        walk(&[(MISS, DOWN), (Hit, DOWN), (MISS, DOWN), (Hit, DOWN), (Hit, Up)]);
+    }
+
+    #[test]
+    fn a_node_that_says_no_is_out_at_once_and_back_after_rise() {
+        walk(&[(Hit, Up), (Outcome::NotWorking, NotWorking), (Hit, NotWorking), (Hit, Up)]);
+        walk(&[(MISS, DOWN), (Hit, DOWN), (Outcome::NotWorking, DOWN), (Hit, DOWN), (Hit, Up)]);
+        let not = (Outcome::NotWorking, NotWorking);
+        walk(&[not, (MISS, NotWorking), (MISS, NotWorking), not, (MISS, NotWorking)]);
+        walk(&[not, (MISS, NotWorking), (MISS, NotWorking), (MISS, DOWN)]);
+    }
+
+    #[test]
+    fn two_bits() {
+        let bits = |state, admin| {
+            let health = NodeMonitor { state, admin, hits: 0, misses: 0 }.health();
+            (health.in_service, health.eligible, health.up)
+        };
+        assert_eq!(bits(Up, Admin::InService), (true, true, true));
+        assert_eq!(bits(Unknown, Admin::InService), (true, false, false));
+        assert_eq!(bits(DOWN, Admin::InService), (true, false, false));
+        assert_eq!(bits(NotWorking, Admin::InService), (true, false, true));
+        assert_eq!(bits(Up, Admin::Drained), (false, false, true));
+        assert_eq!(bits(Up, Admin::Maintenance), (false, false, true));
+        assert_eq!(bits(DOWN, Admin::Maintenance), (false, false, false));
+    }
+}

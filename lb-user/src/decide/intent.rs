@@ -1,0 +1,195 @@
+//! What the data plane writes, verbatim: the whole content of one generation.
+//!
+//! Positions are ids. The writer adds only what is its own: places in memory and epochs.
+
+use std::{net::IpAddr, sync::Arc};
+
+use lb_common::{
+    ClusterInfo, NodeInfo, NodeRecord, ServiceId, ServiceInfo, Slot, VipKey, layout::NAME_BYTES,
+};
+
+use super::{
+    NextHop,
+    group::needed,
+    health::{NodeMonitor, NodeState},
+    model::Model,
+    plan::{Decision, Regime},
+};
+
+/// The content of one generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// Which service answers at which address and port.
+    pub vips: Vec<(VipKey, ServiceId)>,
+    /// By service id; members of slots are cluster ids.
+    pub services: Vec<Table>,
+    /// By cluster id, second tables of clusters behind the configured ones; members of slots are
+    /// node ids.
+    pub clusters: Vec<Table>,
+    /// By node id.
+    pub nodes: Vec<NodeRecord>,
+    /// By service id, for people.
+    pub service_info: Vec<ServiceInfo>,
+    /// By cluster id, for people.
+    pub cluster_info: Vec<ClusterInfo>,
+    /// By node id, for people.
+    pub node_info: Vec<NodeInfo>,
+}
+
+/// A slot table with the flags of its directory entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Owners. Equal tables share one allocation.
+    pub slots: Arc<[Slot]>,
+    /// A cluster: it is in the healthy group. A service: somebody serves it.
+    pub healthy: bool,
+    /// A cluster that recovered and is held back.
+    pub held: bool,
+}
+
+impl Intent {
+    /// What to write for a decision.
+    pub fn new(
+        model: &Model,
+        decision: &Decision,
+        monitors: &[NodeMonitor],
+        hops: &[Option<NextHop>],
+    ) -> Self {
+        let config = &model.config;
+        let services = decision.services.iter().map(|plan| Table {
+            slots: Arc::clone(&plan.deal.slots),
+            healthy: plan.deal.slots.iter().any(|slot| slot.member().is_some()),
+            held: false,
+        });
+        let clusters = decision.clusters.iter().enumerate().map(|(id, table)| {
+            let group = model.cluster_of(id).map(|cluster| decision.groups[cluster]);
+            Table {
+                slots: Arc::clone(&table.slots),
+                healthy: group.is_some_and(|group| group.healthy),
+                held: group.is_some_and(|group| group.held),
+            }
+        });
+        let nodes = 0..model.nodes.len();
+        Self {
+            vips: config
+                .services
+                .iter()
+                .enumerate()
+                .filter_map(|(i, service)| {
+                    let address = address_words(service.address);
+                    let (port, protocol) = (service.port, service.protocol.number());
+                    Some((VipKey { address, port, protocol }, ServiceId::new(i)?))
+                })
+                .collect(),
+            services: services.collect(),
+            clusters: clusters.collect(),
+            nodes: nodes
+                .clone()
+                .map(|i| node_record(model, i, decision.nodes[i].up, hops[i]))
+                .collect(),
+            service_info: (0..config.services.len())
+                .map(|i| service_info(model, i, decision))
+                .collect(),
+            cluster_info: (0..decision.clusters.len())
+                .filter_map(|id| cluster_info(model, id, decision))
+                .collect(),
+            node_info: nodes.map(|i| node_info(model, i, monitors[i].state(), hops[i])).collect(),
+        }
+    }
+}
+
+fn node_record(model: &Model, node: usize, up: bool, hop: Option<NextHop>) -> NodeRecord {
+    let config = model.node(node);
+    let record = NodeRecord {
+        address: address_bytes(config.address),
+        port_be: config.port.unwrap_or(0).to_be_bytes(),
+        up: u8::from(up),
+        forward: model.config.clusters[model.nodes[node].cluster].forward as u8,
+        number: config.number,
+        ..NodeRecord::default()
+    };
+    match hop {
+        None => record,
+        Some(hop) => NodeRecord {
+            dst_mac: hop.dst_mac,
+            src_mac: hop.src_mac,
+            ifindex: hop.ifindex,
+            mtu: hop.mtu,
+            ..record
+        },
+    }
+}
+
+fn service_info(model: &Model, service: usize, decision: &Decision) -> ServiceInfo {
+    let config = &model.config.services[service];
+    let plan = &decision.services[service];
+    ServiceInfo {
+        name: name_bytes(&config.name),
+        address: address_bytes(config.address),
+        port: config.port,
+        protocol: config.protocol.number(),
+        panic: u8::from(matches!(plan.regime, Regime::Panic(_))),
+        slots: plan.deal.slots.len() as u32,
+        epoch: 0,
+    }
+}
+
+fn cluster_info(model: &Model, id: usize, decision: &Decision) -> Option<ClusterInfo> {
+    let cluster = model.cluster_of(id)?;
+    let config = &model.config.clusters[cluster];
+    let group = decision.groups[cluster];
+    let name = match id == cluster {
+        true => config.name.clone(),
+        false => format!("all:{}", config.name),
+    };
+    Some(ClusterInfo {
+        name: name_bytes(&name),
+        weight: config.weight,
+        priority: config.priority,
+        healthy: u32::from(group.healthy),
+        alive: group.count.alive,
+        needed: needed(config.threshold, group.count.total),
+        total: group.count.total,
+        epoch: 0,
+    })
+}
+
+fn node_info(model: &Model, node: usize, state: NodeState, hop: Option<NextHop>) -> NodeInfo {
+    let config = model.node(node);
+    NodeInfo {
+        name: name_bytes(&config.name),
+        number: config.number,
+        cluster: model.nodes[node].cluster as u32,
+        address: address_bytes(config.address),
+        mac: hop.map_or([0; 6], |hop| hop.dst_mac),
+        state: match state {
+            NodeState::Unknown => 0,
+            NodeState::Up => 1,
+            NodeState::Down(_) | NodeState::NotWorking => 2,
+        },
+        weight: config.weight,
+        priority: config.priority,
+    }
+}
+
+/// The first bytes of a name, cut between characters, zero-padded.
+fn name_bytes(name: &str) -> [u8; NAME_BYTES] {
+    let mut bytes = [0; NAME_BYTES];
+    let fits = name.char_indices().map(|(i, c)| i + c.len_utf8()).take_while(|&n| n <= NAME_BYTES);
+    let length = fits.last().unwrap_or(0);
+    bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+    bytes
+}
+
+/// Network order, IPv4 as `::ffff:a.b.c.d`.
+fn address_bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+fn address_words(address: IpAddr) -> [u32; 4] {
+    let bits = u128::from_be_bytes(address_bytes(address));
+    [96, 64, 32, 0].map(|shift| (bits >> shift) as u32)
+}

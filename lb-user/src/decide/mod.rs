@@ -1,0 +1,319 @@
+//! Decides who serves what: events in, effects out, and nothing else.
+//!
+//! No sockets, no clock, no random source, no map handles. Time comes in as a [`Duration`] on
+//! any monotonic scale. [`State::step`] turns a batch of events into at most one plan to publish;
+//! what the plan is depends on the configuration and the health alone, never on the way there.
+
+pub mod check;
+pub mod flow;
+pub mod group;
+pub mod health;
+pub mod intent;
+pub mod model;
+pub mod notice;
+pub mod plan;
+pub mod reason;
+pub mod share;
+pub mod tables;
+
+use std::{sync::Arc, time::Duration};
+
+use lb_common::{ClusterId, NodeId};
+
+use crate::config::Config;
+use check::{Checker, Facts};
+use group::{GroupMonitor, Hold};
+use health::NodeHealth;
+pub use health::{Admin, MissReason, NodeMonitor, NodeState, Outcome};
+pub use intent::{Intent, Table};
+pub use model::{Model, Role, Seat};
+pub use notice::{Notice, ReleasedBy};
+pub use plan::{Decision, Planner, Regime, ServicePlan};
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A check of a node ended.
+    Checked {
+        /// The node.
+        node: NodeId,
+        /// What the check found.
+        outcome: Outcome,
+    },
+    /// The way to a node is known, is another one, or is no longer known.
+    Resolved {
+        /// The node.
+        node: NodeId,
+        /// The way.
+        hop: Option<NextHop>,
+    },
+    /// The operator wants a node in or out of service.
+    Administer {
+        /// The node.
+        node: NodeId,
+        /// What is wanted.
+        admin: Admin,
+    },
+    /// The operator releases a recovered cluster that is held back.
+    Release(ClusterId),
+}
+
+/// Where packets for a node are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// Index of the interface they leave by, not 0.
+    pub ifindex: u32,
+    /// MAC of that interface.
+    pub src_mac: [u8; 6],
+    /// MAC of the next hop.
+    pub dst_mac: [u8; 6],
+    /// MTU of the way, in bytes.
+    pub mtu: u16,
+}
+
+/// What to do, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Write this and commit it.
+    Publish(Arc<Intent>),
+    /// The intended state was wrong: it is not published, and what was stays in force. A defect.
+    Refused(Vec<check::Violation>),
+    /// Something that people want to know.
+    Notice(Notice),
+}
+
+/// All that is known, and what was decided.
+#[derive(Debug)]
+pub struct State {
+    model: Arc<Model>,
+    planner: Planner,
+    checker: Checker,
+    nodes: Vec<NodeMonitor>,
+    hops: Vec<Option<NextHop>>,
+    /// No plan is made before this time unless every node has an outcome.
+    grace_ends: Duration,
+    /// From the first plan on.
+    running: Option<Running>,
+    published: Option<Arc<Intent>>,
+    refused: Option<Arc<Intent>>,
+}
+
+/// What there is from the first plan on.
+#[derive(Debug)]
+struct Running {
+    groups: Vec<GroupMonitor>,
+    decision: Decision,
+    /// When the carriers of each service's seats last changed.
+    since: Vec<Vec<Duration>>,
+}
+
+/// What can be looked at from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The configuration and its orders.
+    pub model: &'a Model,
+    /// By node id.
+    pub nodes: &'a [NodeMonitor],
+    /// By node id.
+    pub hops: &'a [Option<NextHop>],
+    /// By position of the cluster; empty before the first plan.
+    pub groups: &'a [GroupMonitor],
+    /// Who serves what; `None` before the first plan.
+    pub decision: Option<&'a Decision>,
+    /// When the carriers of a service's seats last changed.
+    pub since: &'a [Vec<Duration>],
+    /// What was published last.
+    pub published: Option<&'a Arc<Intent>>,
+}
+
+impl State {
+    /// Nothing is known yet.
+    pub fn new(config: Arc<Config>, now: Duration) -> Self {
+        let model = Arc::new(Model::new(config));
+        let first_outcome =
+            |cluster: &crate::config::Cluster| cluster.health.interval + cluster.health.timeout;
+        let grace = model.config.clusters.iter().map(first_outcome).max().unwrap_or_default();
+        Self {
+            planner: Planner::new(Arc::clone(&model)),
+            checker: Checker::default(),
+            nodes: vec![NodeMonitor::new(); model.nodes.len()],
+            hops: vec![None; model.nodes.len()],
+            grace_ends: now + grace,
+            running: None,
+            published: None,
+            refused: None,
+            model,
+        }
+    }
+
+    /// Takes a batch of events, and the time, into account.
+    pub fn step(&mut self, now: Duration, events: &[Event]) -> Vec<Effect> {
+        let mut notices = Vec::new();
+        let mut news = self.deadline().is_some_and(|at| at <= now);
+        for event in events {
+            news |= self.apply(event, &mut notices);
+        }
+        if !news {
+            return Vec::new();
+        }
+        let waiting = self.running.is_none()
+            && now < self.grace_ends
+            && self
+                .nodes
+                .iter()
+                .any(|node| node.state() == NodeState::Unknown && node.admin() == Admin::InService);
+        let mut effects = Vec::new();
+        if !waiting {
+            self.decide(now, &mut notices);
+            effects = self.publish();
+        }
+        notices.into_iter().map(Effect::Notice).chain(effects).collect()
+    }
+
+    /// When to call [`State::step`] again if no event comes first.
+    pub fn deadline(&self) -> Option<Duration> {
+        let Some(running) = &self.running else { return Some(self.grace_ends) };
+        let holds = running.groups.iter().filter_map(|group| match group.hold() {
+            Some(Hold::Until(at)) => Some(at),
+            Some(Hold::UntilReleased) | None => None,
+        });
+        holds.min()
+    }
+
+    /// What is known and decided.
+    pub fn view(&self) -> View<'_> {
+        let running = self.running.as_ref();
+        View {
+            model: &self.model,
+            nodes: &self.nodes,
+            hops: &self.hops,
+            groups: running.map_or(&[], |r| &r.groups),
+            decision: running.map(|r| &r.decision),
+            since: running.map_or(&[], |r| &r.since),
+            published: self.published.as_ref(),
+        }
+    }
+
+    /// Takes an event into account; returns whether a plan could come of it.
+    fn apply(&mut self, event: &Event, notices: &mut Vec<Notice>) -> bool {
+        match *event {
+            Event::Checked { node, outcome } => {
+                let Some(place) = self.model.nodes.get(node.index()) else { return false };
+                let rules = &self.model.config.clusters[place.cluster].health;
+                let changed = self.nodes[node.index()].observe(outcome, rules);
+                let state = self.nodes[node.index()].state();
+                notices.extend(changed.then_some(Notice::Node { node, state }));
+                changed
+            }
+            Event::Resolved { node, hop } => {
+                let Some(known) = self.hops.get_mut(node.index()) else { return false };
+                std::mem::replace(known, hop) != hop
+            }
+            Event::Administer { node, admin } => {
+                let monitor = self.nodes.get_mut(node.index());
+                let changed = monitor.is_some_and(|monitor| monitor.set_admin(admin));
+                notices.extend(changed.then_some(Notice::Administered { node, admin }));
+                changed
+            }
+            Event::Release(cluster) => {
+                let groups = self.running.as_mut().map(|running| &mut running.groups);
+                let group = groups.and_then(|groups| groups.get_mut(cluster.index()));
+                let released = group.is_some_and(GroupMonitor::release);
+                let by = ReleasedBy::Operator;
+                notices.extend(released.then_some(Notice::Released { cluster, by }));
+                released
+            }
+        }
+    }
+
+    /// Brings groups and decision up to date.
+    fn decide(&mut self, now: Duration, notices: &mut Vec<Notice>) {
+        let nodes: Vec<NodeHealth> = self.nodes.iter().map(NodeMonitor::health).collect();
+        let model = Arc::clone(&self.model);
+        let counts = (0..model.config.clusters.len()).map(|c| plan::count(&model, c, &nodes));
+        let clusters = model.config.clusters.iter();
+        let Some(running) = &mut self.running else {
+            let groups: Vec<GroupMonitor> =
+                clusters.zip(counts).map(|(c, count)| GroupMonitor::new(c, count)).collect();
+            let values: Vec<group::Group> = groups.iter().map(GroupMonitor::group).collect();
+            let decision = self.planner.decide(&nodes, &values, None);
+            notices.extend(notice::first(&model, &decision));
+            let since = 0..model.config.services.len();
+            let since = since.map(|service| vec![now; model.seats(service).len()]).collect();
+            self.running = Some(Running { groups, decision, since });
+            return;
+        };
+        for (i, ((group, cluster), count)) in
+            running.groups.iter_mut().zip(clusters).zip(counts).enumerate()
+        {
+            let turn = group.update(cluster, count, now);
+            notices.extend(notice::turn(i, group, turn));
+            if group.expire(now) {
+                notices.extend(notice::released(i, ReleasedBy::Time));
+            }
+        }
+        let groups: Vec<group::Group> = running.groups.iter().map(GroupMonitor::group).collect();
+        if groups == running.decision.groups && nodes == running.decision.nodes {
+            return;
+        }
+        let decision = self.planner.decide(&nodes, &groups, Some(&running.decision));
+        let decision = settle(&mut self.planner, &mut running.groups, decision, notices);
+        notices.extend(notice::changes(&model, &running.decision, &decision));
+        for (service, since) in running.since.iter_mut().enumerate() {
+            notice::touch(&running.decision, &decision, service, since, now);
+        }
+        running.decision = decision;
+    }
+
+    fn publish(&mut self) -> Vec<Effect> {
+        let Some(running) = &self.running else { return Vec::new() };
+        let intent = Intent::new(&self.model, &running.decision, &self.nodes, &self.hops);
+        if self.published.as_deref() == Some(&intent) || self.refused.as_deref() == Some(&intent) {
+            return Vec::new();
+        }
+        let intent = Arc::new(intent);
+        let Decision { nodes, groups, .. } = &running.decision;
+        let facts = Facts { model: &self.model, nodes, groups };
+        let violations = self.checker.check(&facts, &intent);
+        if !violations.is_empty() {
+            self.refused = Some(intent);
+            return vec![Effect::Refused(violations)];
+        }
+        self.refused = None;
+        self.published = Some(Arc::clone(&intent));
+        vec![Effect::Publish(intent)]
+    }
+}
+
+/// Ends holds that hold nothing back: their clusters have all that they would have without. So
+/// a cluster that carries everything because nobody else could is not asked to hand it over to
+/// the next one that recovers.
+fn settle(
+    planner: &mut Planner,
+    groups: &mut [GroupMonitor],
+    mut decision: Decision,
+    notices: &mut Vec<Notice>,
+) -> Decision {
+    let held: Vec<usize> = (0..groups.len()).filter(|&i| groups[i].hold().is_some()).collect();
+    let each = held.iter().map(|&cluster| vec![cluster]).collect::<Vec<_>>();
+    for set in std::iter::once(held).chain(each) {
+        let mut values = decision.groups.clone();
+        set.iter().for_each(|&cluster| values[cluster].held = false);
+        if values == decision.groups {
+            continue;
+        }
+        let free = planner.decide(&decision.nodes, &values, Some(&decision));
+        let mut plans = free.services.iter().zip(&decision.services);
+        if plans.all(|(free, held)| free.deal == held.deal) {
+            for cluster in set {
+                groups[cluster].release();
+                notices.extend(notice::released(cluster, ReleasedBy::NothingLent));
+            }
+            decision = free;
+        }
+    }
+    decision
+}
+
+#[cfg(test)]
+pub(in crate::decide) mod tests;

@@ -1,0 +1,215 @@
+//! What a configuration fixes once and for all: the orders of all tables, and who has which id.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
+    hash::{BuildHasherDefault, DefaultHasher},
+    sync::Arc,
+};
+
+use super::tables::{Order, OrderSpec, Share, cluster_key, node_key};
+use crate::config::{BackupMode, Balance, Cluster, Config, Fallback, Member, Node, Panic, Service};
+
+/// A map whose hashing needs no random source.
+type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+
+/// A configuration with all that follows from it alone.
+#[derive(Debug)]
+pub struct Model {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// All nodes, by (cluster name, node name). Position = [`lb_common::NodeId`].
+    pub nodes: Vec<NodePlace>,
+    /// Order of each cluster's node table; members are positions in the cluster's nodes.
+    pub(super) cluster_orders: Vec<Order>,
+    /// By [`lb_common::ServiceId`].
+    pub(super) services: Vec<ServiceModel>,
+    /// Distinct orders of services' tables; members are positions in the services' seats.
+    pub(super) service_orders: Vec<Order>,
+    /// Clusters that have a second table, which ignores health, for services that panic to all.
+    /// Position + number of clusters = [`lb_common::ClusterId`].
+    pub variants: Vec<usize>,
+    /// Id of each cluster's first node.
+    first_node: Vec<usize>,
+}
+
+/// Where a node stands in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodePlace {
+    /// Position of its cluster.
+    pub cluster: usize,
+    /// Position in the cluster's nodes.
+    pub index: usize,
+}
+
+/// What a cluster is in a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// It has flows of its own.
+    Master,
+    /// It carries others' flows.
+    Standby,
+}
+
+/// A cluster's place in a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// Its role.
+    pub role: Role,
+    /// Position of the cluster.
+    pub cluster: usize,
+    /// Its weight in this service.
+    pub weight: u32,
+    /// Its priority in this service.
+    pub priority: u32,
+}
+
+/// One service's seats and order.
+#[derive(Debug)]
+pub(super) struct ServiceModel {
+    /// Masters by cluster, then standbys by cluster.
+    pub(super) seats: Vec<Seat>,
+    /// Position in [`Model::service_orders`].
+    pub(super) order: usize,
+}
+
+impl Model {
+    /// All that follows from a configuration.
+    pub fn new(config: Arc<Config>) -> Self {
+        let mut first_node = Vec::new();
+        let mut nodes = Vec::new();
+        for (cluster, value) in config.clusters.iter().enumerate() {
+            first_node.push(nodes.len());
+            nodes.extend((0..value.nodes.len()).map(|index| NodePlace { cluster, index }));
+        }
+        let mut variants = BTreeSet::new();
+        let mut specs: Map<(OrderSpec, Vec<usize>), usize> = Map::default();
+        let mut service_orders = Vec::new();
+        let mut services = Vec::new();
+        for service in &config.services {
+            let seats = seats(service);
+            if service.panic == Panic::All {
+                variants.extend(service.masters.iter().map(|master| master.cluster));
+            }
+            let spec = service_spec(&config, service, &seats);
+            let clusters = seats.iter().map(|seat| seat.cluster).collect();
+            let order = match specs.entry((spec, clusters)) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => {
+                    service_orders.push(Order::new(&new.key().0));
+                    *new.insert(service_orders.len() - 1)
+                }
+            };
+            services.push(ServiceModel { seats, order });
+        }
+        Self {
+            cluster_orders: config.clusters.iter().map(|c| Order::new(&node_spec(c))).collect(),
+            variants: variants.into_iter().collect(),
+            config,
+            nodes,
+            services,
+            service_orders,
+            first_node,
+        }
+    }
+
+    /// The places of a service's clusters: masters first.
+    pub fn seats(&self, service: usize) -> &[Seat] {
+        &self.services[service].seats
+    }
+
+    /// The order of a service's table; its members are positions in [`Model::seats`].
+    pub fn service_order(&self, service: usize) -> &Order {
+        &self.service_orders[self.services[service].order]
+    }
+
+    /// The order of a cluster's table; its members are positions in the cluster's nodes.
+    pub fn cluster_order(&self, cluster: usize) -> &Order {
+        &self.cluster_orders[cluster]
+    }
+
+    /// Ids of a cluster's nodes.
+    pub fn nodes_of(&self, cluster: usize) -> std::ops::Range<usize> {
+        let first = self.first_node[cluster];
+        first..first + self.config.clusters[cluster].nodes.len()
+    }
+
+    /// A node's configuration.
+    pub fn node(&self, node: usize) -> &Node {
+        let NodePlace { cluster, index } = self.nodes[node];
+        &self.config.clusters[cluster].nodes[index]
+    }
+
+    /// Id of a cluster's second table, which ignores health, if it has one.
+    pub fn variant_of(&self, cluster: usize) -> Option<usize> {
+        Some(self.config.clusters.len() + self.variants.binary_search(&cluster).ok()?)
+    }
+
+    /// The configured cluster behind an id, which may be that of a second table.
+    pub fn cluster_of(&self, id: usize) -> Option<usize> {
+        let count = self.config.clusters.len();
+        if id < count { Some(id) } else { self.variants.get(id - count).copied() }
+    }
+}
+
+fn seats(service: &Service) -> Vec<Seat> {
+    let seat = |role| {
+        move |&Member { cluster, weight, priority }: &Member| Seat {
+            role,
+            cluster,
+            weight,
+            priority,
+        }
+    };
+    let masters = service.masters.iter().map(seat(Role::Master));
+    let standbys = service.standbys.iter().map(seat(Role::Standby));
+    let mut seats: Vec<Seat> = masters.chain(standbys).collect();
+    seats.sort_by_key(|seat| (seat.role, seat.cluster));
+    seats
+}
+
+/// M5 to M8: home among the best tier of masters, then carriers, then the fallback.
+fn service_spec(config: &Config, service: &Service, seats: &[Seat]) -> OrderSpec {
+    let of =
+        |role: Role| {
+            tiers(
+                seats.iter().enumerate().filter(move |(_, seat)| seat.role == role).map(
+                    |(i, seat)| (seat.priority, Share { member: i as u16, weight: seat.weight }),
+                ),
+            )
+        };
+    let (masters, standbys) = (of(Role::Master), of(Role::Standby));
+    let mut stages = match service.mode {
+        BackupMode::None => Vec::new(),
+        BackupMode::OneStandby | BackupMode::MultiStandby => standbys.clone(),
+        BackupMode::MultiMaster => masters.clone(),
+    };
+    if service.balance == Balance::Equal {
+        stages.iter_mut().flatten().for_each(|share| share.weight = 1);
+    }
+    match service.fallback {
+        Fallback::Masters => stages.extend(masters.clone()),
+        Fallback::LastResort => stages.extend(standbys.into_iter().chain(masters.clone())),
+        Fallback::Drop => {}
+    }
+    let keys = seats.iter().map(|seat| cluster_key(&config.clusters[seat.cluster].name)).collect();
+    OrderSpec { keys, home: masters.into_iter().next().unwrap_or_default(), stages }
+}
+
+/// M12: the nodes of the best tier, then those of the next.
+fn node_spec(cluster: &Cluster) -> OrderSpec {
+    let keys = cluster.nodes.iter().map(|node| node_key(&cluster.name, &node.name)).collect();
+    let shares = cluster.nodes.iter().enumerate();
+    let stages = tiers(
+        shares.map(|(i, node)| (node.priority, Share { member: i as u16, weight: node.weight })),
+    );
+    OrderSpec { keys, home: stages.first().cloned().unwrap_or_default(), stages }
+}
+
+/// Members with a weight, by priority, the highest first.
+fn tiers(members: impl Iterator<Item = (u32, Share)>) -> Vec<Vec<Share>> {
+    let mut tiers: BTreeMap<u32, Vec<Share>> = BTreeMap::new();
+    for (priority, share) in members.filter(|(_, share)| share.weight > 0) {
+        tiers.entry(priority).or_default().push(share);
+    }
+    tiers.into_values().rev().collect()
+}

@@ -1,0 +1,169 @@
+//! What people want to know of a change, found by comparing what was with what is.
+
+use std::time::Duration;
+
+use lb_common::{ClusterId, NodeId, ServiceId};
+
+use super::{
+    group::{Count, GroupMonitor, Hold, Turn},
+    health::{Admin, NodeState},
+    model::Model,
+    plan::{Decision, Regime},
+};
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A node's state changed.
+    Node {
+        /// The node.
+        node: NodeId,
+        /// What it is now.
+        state: NodeState,
+    },
+    /// The operator's wish for a node changed.
+    Administered {
+        /// The node.
+        node: NodeId,
+        /// What is wanted.
+        admin: Admin,
+    },
+    /// A cluster came into the healthy group.
+    ClusterHealthy {
+        /// The cluster.
+        cluster: ClusterId,
+        /// Its nodes.
+        count: Count,
+        /// How long it is held back from what it lent.
+        hold: Option<Hold>,
+    },
+    /// A cluster came into the unhealthy group.
+    ClusterUnhealthy {
+        /// The cluster.
+        cluster: ClusterId,
+        /// Its nodes.
+        count: Count,
+    },
+    /// A recovered cluster is no longer held back.
+    Released {
+        /// The cluster.
+        cluster: ClusterId,
+        /// Why.
+        by: ReleasedBy,
+    },
+    /// Others carry a master's flows from now on, or it serves them itself again.
+    Carried {
+        /// The service.
+        service: ServiceId,
+        /// The master.
+        master: ClusterId,
+        /// Who serves its flows, and how many slots each; itself alone if all is well.
+        by: Vec<(ClusterId, u32)>,
+        /// Slots of it that nobody serves.
+        dropped: u32,
+    },
+    /// A service's regime changed.
+    Regime {
+        /// The service.
+        service: ServiceId,
+        /// The new one.
+        regime: Regime,
+    },
+}
+
+/// Why a hold ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleasedBy {
+    /// The operator said so.
+    Operator,
+    /// It stayed recovered long enough.
+    Time,
+    /// There was nothing that it could have taken back.
+    NothingLent,
+}
+
+/// What there is to say of the first decision: whatever is not as it should be.
+pub(super) fn first(model: &Model, decision: &Decision) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    for (i, group) in decision.groups.iter().enumerate().filter(|(_, group)| !group.healthy) {
+        let count = group.count;
+        notices.extend(ClusterId::new(i).map(|c| Notice::ClusterUnhealthy { cluster: c, count }));
+    }
+    for service in 0..decision.services.len() {
+        notices.extend(
+            regime(decision, service)
+                .filter(|notice| !matches!(notice, Notice::Regime { regime: Regime::Normal, .. })),
+        );
+        for seat in 0..model.seats(service).len() {
+            let row = &decision.services[service].deal.flows[seat];
+            if row.iter().enumerate().any(|(owner, &slots)| owner != seat && slots > 0) {
+                notices.extend(carried(model, decision, service, seat));
+            }
+        }
+    }
+    notices
+}
+
+/// The end of a cluster's hold.
+pub(super) fn released(cluster: usize, by: ReleasedBy) -> Option<Notice> {
+    Some(Notice::Released { cluster: ClusterId::new(cluster)?, by })
+}
+
+/// What there is to say of a cluster's turn.
+pub(super) fn turn(cluster: usize, group: &GroupMonitor, turn: Option<Turn>) -> Option<Notice> {
+    let (cluster, count) = (ClusterId::new(cluster)?, group.group().count);
+    Some(match turn? {
+        Turn::Healthy => Notice::ClusterHealthy { cluster, count, hold: group.hold() },
+        Turn::Unhealthy => Notice::ClusterUnhealthy { cluster, count },
+    })
+}
+
+/// What changed in who serves what.
+pub(super) fn changes(model: &Model, before: &Decision, after: &Decision) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    for service in 0..after.services.len() {
+        if before.services[service].regime != after.services[service].regime {
+            notices.extend(regime(after, service));
+        }
+        for seat in (0..model.seats(service).len()).filter(|&s| moved(before, after, service, s)) {
+            notices.extend(carried(model, after, service, seat));
+        }
+    }
+    notices
+}
+
+/// Sets the time of those seats of a service whose carriers changed.
+pub(super) fn touch(
+    before: &Decision,
+    after: &Decision,
+    service: usize,
+    since: &mut [Duration],
+    now: Duration,
+) {
+    for (seat, since) in since.iter_mut().enumerate() {
+        if moved(before, after, service, seat) {
+            *since = now;
+        }
+    }
+}
+
+fn moved(before: &Decision, after: &Decision, service: usize, seat: usize) -> bool {
+    before.services[service].deal.flows[seat] != after.services[service].deal.flows[seat]
+}
+
+fn regime(decision: &Decision, service: usize) -> Option<Notice> {
+    let regime = decision.services[service].regime;
+    Some(Notice::Regime { service: ServiceId::new(service)?, regime })
+}
+
+fn carried(model: &Model, decision: &Decision, service: usize, seat: usize) -> Option<Notice> {
+    let seats = model.seats(service);
+    let row = &decision.services[service].deal.flows[seat];
+    let by = seats.iter().zip(row).filter(|(_, slots)| **slots > 0);
+    Some(Notice::Carried {
+        service: ServiceId::new(service)?,
+        master: ClusterId::new(seats[seat].cluster)?,
+        by: by.filter_map(|(s, &slots)| Some((ClusterId::new(s.cluster)?, slots))).collect(),
+        dropped: row[seats.len()],
+    })
+}

@@ -1,0 +1,5 @@
+//! Tests of the decision core as a whole; units have theirs beside them.
+
+mod acceptance;
+pub(in crate::decide) mod fixture;
+mod steps;
