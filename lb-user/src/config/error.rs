@@ -45,7 +45,7 @@ pub fn render(diagnostics: &[Diagnostic], color: bool) -> String {
     let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_width(100)
-        .with_context_lines(WHOLE_LINES)
+        .with_context_lines(0)
         .without_syntax_highlighting();
     let mut text = String::new();
     for diagnostic in diagnostics {
@@ -205,14 +205,11 @@ pub(super) struct Source {
     pub(super) text: String,
 }
 
-/// What [`Source`] is asked for by whoever draws lines; 0 asks for a place.
-const WHOLE_LINES: usize = 1;
-
 impl SourceCode for Source {
     fn read_span<'a>(
         &'a self,
         span: &SourceSpan,
-        before: usize,
+        _before: usize,
         _after: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
         let text = &self.text;
@@ -225,13 +222,12 @@ impl SourceCode for Source {
         let last = if text[first..last].ends_with('\r') { last - 1 } else { last };
         let lines = text[first..last].lines().count();
         // Columns are characters, as everywhere here; miette would count bytes.
-        let column = if before == WHOLE_LINES { 0 } else { column - 1 };
         Ok(Box::new(MietteSpanContents::new_named(
             self.name.clone(),
             &text.as_bytes()[first..last],
             (first, last - first).into(),
             line - 1,
-            column,
+            column - 1,
             lines,
         )))
     }

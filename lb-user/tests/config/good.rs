@@ -136,6 +136,24 @@ fn a_secret_and_times_that_follow_from_others() {
 }
 
 #[test]
+fn thresholds_are_exact() {
+    let ratio = |text: &str| Ratio::from_decimal(text).map(Threshold::Ratio);
+    for (text, total, needed) in [
+        ("0.28", 25, 7),
+        ("0.55", 100, 55),
+        ("0.5", 5, 3),
+        ("0", 5, 1),
+        ("1", 5, 5),
+        ("0.5", 0, 1),
+        ("0.999999999999999999", 4096, 4096),
+    ] {
+        let found = ratio(text).map(|threshold| threshold.needed(total));
+        assert_eq!(found, Ok(needed), "{text} of {total}");
+    }
+    assert_eq!(Threshold::Survivors(3).needed(2), 2);
+}
+
+#[test]
 fn numbers_follow_names_and_skip_what_is_taken() {
     let text = r#"
 [[cluster]]
@@ -254,6 +272,15 @@ nodes = [{{ name = "s1", address = "10.0.2.1" }},
     let small = text("", "", "").replace(",\n{ name = \"s3\", address = \"10.0.2.3\" }", "");
     let [(_, message)] = &warnings(&small)[..] else { panic!("one warning") };
     assert!(message.ends_with("2 nodes against the 3 nodes of \"A\""), "{message}");
+    // Nodes of weight 0 do not count, and a second tier is not there for the first failure.
+    let idle = text("", "", "").replace("10.0.2.3\"", "10.0.2.3\", weight = 0");
+    let [(_, message)] = &warnings(&idle)[..] else { panic!("one warning") };
+    assert!(message.contains("2 nodes against the 3"), "{message}");
+    let tiers = EXAMPLES[3].1.replace("10.0.4.11\"", "10.0.4.11\", weight = 0");
+    assert_eq!(warnings(&tiers), []);
+    let tiers = tiers.replace("weight = 1\npriority = 20", "weight = 1\npriority = 19");
+    let [(_, message)] = &warnings(&tiers)[..] else { panic!("one warning") };
+    assert!(message.contains("3 nodes against the 4 nodes of \"A\""), "{message}");
     let useless = text("", "", "").replace("[\"S\"]", "[{ cluster = \"S\", weight = 0 }]");
     let [(_, message)] = &warnings(&useless)[..] else { panic!("one warning") };
     assert!(message.contains("standby \"S\" has weight 0"), "{message}");

@@ -112,6 +112,14 @@ fn a_node_is_in_one_cluster() {
     let shared = clusters("AB").replace("\"10.0.2.1\"", "▶\"10.0.1.1\"");
     let text = shared + &service("backup = \"none\"\nmasters = [\"A\", \"B\"]");
     expect(&text, &[("10.0.1.1 is also a node of cluster \"A\"", "give each its port")]);
+    // One without a port gets the service's, whichever comes first.
+    for (a, b) in [(", port = 443", ""), ("", ", port = 443")] {
+        let shared = clusters("AB")
+            .replace("\"10.0.1.1\"", &format!("\"10.0.1.1\"{a}"))
+            .replace("\"10.0.2.1\"", &format!("▶\"10.0.1.1\"{b}"));
+        let text = shared + &service("backup = \"none\"\nmasters = [\"A\", \"B\"]");
+        expect(&text, &[("is also a node of cluster \"A\"", "give each its port")]);
+    }
     // With ports of their own they are two servers on one host.
     let two = clusters("AB")
         .replace("\"10.0.2.1\"", "\"10.0.1.1\", port = 80")
