@@ -147,3 +147,101 @@ impl GroupMonitor {
 fn doubled(wait: Duration, max: Duration, flaps: u32) -> Duration {
     wait.saturating_mul(1u32.checked_shl(flaps).unwrap_or(u32::MAX)).min(max)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::tests::fixture::{cluster, percent};
+
+    fn ratio(numerator: u64, denominator: u64) -> Threshold {
+        Threshold::Ratio(Ratio { numerator, denominator })
+    }
+
+    #[test]
+    fn needed_is_exact() {
+        let cases = [
+            (25, percent(28), 7),
+            (100, percent(55), 55),
+            (5, percent(50), 3),
+            (4, percent(50), 2),
+            (9, percent(0), 1),
+            (9, percent(100), 9),
+            (3, percent(60), 2),
+            (3, ratio(333_333_333_333_333_333, 1_000_000_000_000_000_000), 1),
+            (3, ratio(333_333_333_333_333_334, 1_000_000_000_000_000_000), 2),
+            (4096, ratio(9_999_999_999_999_999_999, 10_000_000_000_000_000_000), 4096),
+            (0, percent(50), 1),
+            (4, Threshold::Survivors(1), 1),
+            (4, Threshold::Survivors(4), 4),
+            (2, Threshold::Survivors(4), 2),
+            (0, Threshold::Survivors(4), 1),
+        ];
+        for (total, threshold, least) in cases {
+            assert_eq!(needed(threshold, total), least, "{total} nodes, {threshold:?}");
+        }
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// Living nodes of five, one after the other, and whether the cluster is healthy then.
+    fn walk(rules: &Cluster, steps: &[(u32, bool)]) {
+        let count = |alive| Count { alive, total: 5 };
+        let mut group = GroupMonitor::new(rules, count(steps[0].0));
+        for (i, &(alive, healthy)) in steps.iter().enumerate() {
+            group.update(rules, count(alive), at(i as u64));
+            assert_eq!(group.group().healthy, healthy, "step {i} of {steps:?}");
+        }
+    }
+
+    #[test]
+    fn equality_is_healthy_and_hysteresis_is_neutral_by_default() {
+        let mut rules = cluster("A", 1, percent(60), &[1; 5]);
+        walk(&rules, &[(5, true), (3, true), (2, false), (3, true), (0, false), (5, true)]);
+        rules.recover_at = Some(percent(80));
+        walk(&rules, &[(3, true), (2, false), (3, false), (4, true), (3, true), (2, false)]);
+        rules.recover_at = Some(percent(20));
+        walk(&rules, &[(2, false), (3, true)]);
+    }
+
+    #[test]
+    fn a_cluster_with_nothing_to_count_is_empty_and_unhealthy() {
+        let rules = cluster("A", 1, percent(0), &[1]);
+        let group = GroupMonitor::new(&rules, Count { alive: 0, total: 0 }).group();
+        assert!(group.empty() && !group.healthy);
+    }
+
+    #[test]
+    fn holds() {
+        let mut rules = cluster("A", 1, percent(100), &[1]);
+        let (up, down) = (Count { alive: 1, total: 1 }, Count { alive: 0, total: 1 });
+        let mut group = GroupMonitor::new(&rules, up);
+        assert_eq!(group.hold(), None, "what was never down is not held");
+        rules.failback = Failback::Manual;
+        group.update(&rules, down, at(1));
+        assert_eq!(group.update(&rules, up, at(2)), Some(Turn::Healthy));
+        assert_eq!((group.hold(), group.expire(at(999))), (Some(Hold::UntilReleased), false));
+        assert!(group.release() && !group.release());
+
+        rules.failback = Failback::After { wait: at(10), max: at(30) };
+        let mut group = GroupMonitor::new(&rules, up);
+        // Down, up, and until when it is held.
+        let flaps = [
+            (100, 101, 111),
+            // Before twice the wait has passed: a flap.
+            (120, 121, 141),
+            (150, 151, 181),
+            (160, 161, 191),
+            // It stayed for 2 * 30 seconds.
+            (221, 222, 232),
+        ];
+        for (fails, recovers, until) in flaps {
+            group.update(&rules, down, at(fails));
+            assert_eq!(group.hold(), None);
+            group.update(&rules, up, at(recovers));
+            assert_eq!(group.hold(), Some(Hold::Until(at(until))), "fails at {fails}");
+        }
+        assert!(!group.expire(at(231)) && group.expire(at(232)) && !group.group().held);
+    }
+}

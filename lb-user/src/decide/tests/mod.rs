@@ -2,4 +2,7 @@
 
 mod acceptance;
 pub(in crate::decide) mod fixture;
+mod purity;
+mod reference;
 mod steps;
+mod traces;
