@@ -76,8 +76,6 @@ pub struct Cluster {
     pub recover_at: Option<Threshold>,
     /// When a recovered cluster takes back what it lent (M11).
     pub failback: Failback,
-    /// The longest that a timed failback grows to by doubling.
-    pub failback_max: Duration,
     /// Way of forwarding.
     pub forward: Forward,
     /// How its nodes are checked.
@@ -110,13 +108,19 @@ impl Threshold {
 }
 
 /// When a recovered cluster takes back what it lent (M11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Failback {
     /// At once.
+    #[default]
     Auto,
-    /// When it has stayed recovered for so long; doubled at each flap.
-    After(Duration),
-    /// When an operator releases it.
+    /// When it has stayed recovered for a time.
+    After {
+        /// That time, more than zero.
+        wait: Duration,
+        /// The longest it becomes by doubling at each flap; at least `wait`.
+        max: Duration,
+    },
+    /// When somebody releases it.
     Manual,
 }
 

@@ -98,18 +98,26 @@ pub(super) fn duration(
     }
 }
 
-/// When a recovered cluster takes its flows back.
+/// The longest that a timed failback grows to, where nothing else is said.
+const DEFAULT_FAILBACK_MAX: Duration = Duration::from_secs(3600);
+
+/// When a recovered cluster takes its flows back; a time grows by doubling to the default limit.
 pub(super) fn failback(
     range: RangeInclusive<Duration>,
 ) -> impl Fn(&DeValue<'_>) -> Parsed<Failback> {
     move |value| match value {
         DeValue::String(word) if word == "auto" => Ok(Failback::Auto),
         DeValue::String(word) if word == "manual" => Ok(Failback::Manual),
-        _ => duration(range.clone())(value).map(Failback::After).map_err(|fault| Fault {
+        _ => duration(range.clone())(value).map(timed).map_err(|fault| Fault {
             help: format!("\"auto\", \"manual\", or {}", fault.help),
             ..fault
         }),
     }
+}
+
+/// A timed failback with the default limit.
+fn timed(wait: Duration) -> Failback {
+    Failback::After { wait, max: wait.max(DEFAULT_FAILBACK_MAX) }
 }
 
 /// What a cluster, node or service may be called: it is written as `CLUSTER/NODE` in commands.

@@ -104,17 +104,15 @@ impl GroupMonitor {
             self.hold = match cluster.failback {
                 Failback::Auto => None,
                 Failback::Manual => Some(Hold::UntilReleased),
-                Failback::After(wait) => Some(Hold::Until(now.saturating_add(doubled(
-                    wait,
-                    cluster.failback_max,
-                    self.flaps,
-                )))),
+                Failback::After { wait, max } => {
+                    Some(Hold::Until(now.saturating_add(doubled(wait, max, self.flaps))))
+                }
             };
             return Some(Turn::Healthy);
         }
         self.hold = None;
-        if let Failback::After(wait) = cluster.failback {
-            let stable = doubled(wait, cluster.failback_max, self.flaps).saturating_mul(2);
+        if let Failback::After { wait, max } = cluster.failback {
+            let stable = doubled(wait, max, self.flaps).saturating_mul(2);
             let soon = |at: Duration| now.saturating_sub(at) < stable;
             self.flaps = if self.recovered.is_some_and(soon) { self.flaps + 1 } else { 0 };
         }

@@ -67,7 +67,6 @@ fn defaults() {
         threshold: Threshold::Ratio(Ratio { numerator: 5, denominator: 10 }),
         recover_at: None,
         failback: Failback::Auto,
-        failback_max: Duration::from_secs(3600),
         forward: Forward::L2,
         health: Health {
             kind: ProbeKind::Tcp,
@@ -101,8 +100,8 @@ fn values_as_written() {
     let b = &config.clusters[1];
     assert_eq!(b.threshold, Threshold::Ratio(Ratio { numerator: 6, denominator: 10 }));
     assert_eq!(b.recover_at, Some(Threshold::Ratio(Ratio { numerator: 10, denominator: 10 })));
-    assert_eq!(b.failback, Failback::After(Duration::from_secs(60)));
-    assert_eq!(b.failback_max, Duration::from_secs(1800));
+    let (wait, max) = (Duration::from_secs(60), Duration::from_secs(1800));
+    assert_eq!(b.failback, Failback::After { wait, max });
     assert_eq!(b.nodes[2].mac, Some([2, 0, 0, 0, 2, 13]));
     assert_eq!(config.clusters[2].threshold, Threshold::Survivors(2));
     let health = &config.clusters[0].health;
@@ -131,7 +130,8 @@ fn a_secret_and_times_that_follow_from_others() {
     assert_eq!(config.lb.hash, HashAlgorithm::SipHash);
     // The defaults give way: a timeout within its interval, a limit not below what it limits.
     assert_eq!(config.clusters[0].health.timeout, Duration::from_millis(100));
-    assert_eq!(config.clusters[0].failback_max, Duration::from_secs(7200));
+    let two_hours = Duration::from_secs(7200);
+    assert_eq!(config.clusters[0].failback, Failback::After { wait: two_hours, max: two_hours });
     assert!(warnings.is_empty());
 }
 

@@ -85,7 +85,7 @@ fn times(cluster: &raw::Cluster, report: &mut Report) {
         let message = format!("timeout: longer than the interval, {interval}");
         report.error(timeout.span(), message).help("at most the interval");
     }
-    if let (Some(Failback::After(first)), Some(max)) =
+    if let (Some(Failback::After { wait: first, .. }), Some(max)) =
         (value(&cluster.failback), &cluster.failback_max)
         && *max.get_ref() < first
     {

@@ -27,7 +27,6 @@ use super::{
 const DEFAULT_THRESHOLD: Threshold = Threshold::Ratio(Ratio { numerator: 5, denominator: 10 });
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 const DEFAULT_TIMEOUT: Duration = Duration::from_millis(500);
-const DEFAULT_FAILBACK_MAX: Duration = Duration::from_secs(3600);
 
 /// The checked configuration, or `None` if anything was noted that makes it unusable.
 pub(super) fn check(raw: &Raw, report: &mut Report) -> Option<Config> {
@@ -68,8 +67,10 @@ fn build(raw: &Raw) -> Option<Config> {
 fn cluster(raw: &raw::Cluster) -> Option<Cluster> {
     let mut nodes = raw.nodes().iter().map(node).collect::<Option<Vec<_>>>()?;
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
-    let failback = value(&raw.failback).unwrap_or(Failback::Auto);
-    let first = if let Failback::After(first) = failback { first } else { Duration::ZERO };
+    let failback = match (value(&raw.failback).unwrap_or_default(), value(&raw.failback_max)) {
+        (Failback::After { wait, .. }, Some(max)) => Failback::After { wait, max },
+        (failback, _) => failback,
+    };
     Some(Cluster {
         name: value(&raw.name)?,
         weight: value(&raw.weight).unwrap_or(1),
@@ -77,7 +78,6 @@ fn cluster(raw: &raw::Cluster) -> Option<Cluster> {
         threshold: raw.threshold(),
         recover_at: value(&raw.recover_at),
         failback,
-        failback_max: value(&raw.failback_max).unwrap_or(DEFAULT_FAILBACK_MAX.max(first)),
         forward: value(&raw.forward).unwrap_or(Forward::L2),
         health: health(&raw.health),
         nodes,

@@ -48,7 +48,7 @@ fn threshold(raw: &raw::Cluster, cluster: &Cluster, report: &mut Report) {
         report.warning(given.unwrap_or(raw.place.clone()), message).help(help);
     }
     if let Some(max) = &raw.failback_max
-        && !matches!(cluster.failback, Failback::After(_))
+        && !matches!(cluster.failback, Failback::After { .. })
     {
         let message = "failback_max: without effect";
         report.warning(max.span(), message).help("it limits a timed failback, like \"60s\"");

@@ -41,7 +41,6 @@ pub(in crate::decide) fn cluster(
         threshold,
         recover_at: None,
         failback: Failback::Auto,
-        failback_max: Duration::from_secs(3600),
         forward: Forward::L2,
         health: Health {
             kind: ProbeKind::Tcp,
