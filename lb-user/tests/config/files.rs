@@ -98,6 +98,10 @@ fn what_is_not_toml() {
         &[(not, ""), (not, ""), ("weight", "0 to")],
     );
     expect("[[cluster]]\nname = '▶A\nweight = ▶03\n", &[(not, ""), (not, "")]);
+    // Names are not looked up: the one that is asked for may be in what is damaged.
+    let lost = "[[cluster▶]\nname = \"A\"\n[[service]]\nname = \"web\"\n\
+                address = \"192.0.2.10:443\"\nmasters = [\"A\"]\n";
+    expect(lost, &[(not, "")]);
     // A key given twice damages nothing.
     let twice = "▶[lb]\nhash = \"siphash\"\n▶hash = \"siphash\"\n";
     expect(twice, &[("`service` is missing", ""), ("not TOML: duplicate key", "once")]);

@@ -50,8 +50,8 @@ fn services_clusters_nodes() {
     assert_eq!(errors(&file(MAX_CLUSTERS + 1, 1, 1, one)), ["more than 256 clusters"]);
     assert_eq!(errors(&file(2, MAX_NODES / 2, 1, one)), none);
     assert_eq!(errors(&file(1, MAX_NODES + 1, 1, one)), ["more than 4096 nodes"]);
-    // A cluster of a service that panics to all nodes has a second table, once.
-    let all = "masters = [\"c0\"]\npanic = \"all\"";
+    // A master of a service that panics to all nodes has a second table, once; a standby has not.
+    let all = "backup = \"one-standby\"\nmasters = [\"c0\"]\nstandbys = [\"c1\"]\npanic = \"all\"";
     assert_eq!(errors(&file(MAX_CLUSTERS - 1, 1, 2, all)), none);
     assert_eq!(errors(&file(MAX_CLUSTERS, 1, 2, all)), ["more than 256 clusters"]);
 }

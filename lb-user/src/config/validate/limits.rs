@@ -25,7 +25,7 @@ pub(super) fn check(raw: &Raw, report: &mut Report) {
     let again =
         raw.clusters.iter().filter(|c| value(&c.name).is_some_and(|n| panicking.contains(&n)));
     let clusters = raw.clusters.iter().chain(again).map(|cluster| &cluster.place);
-    let hint = "; clusters of services with panic = \"all\" count twice";
+    let hint = "; masters of services with panic = \"all\" count twice";
     at_most(MAX_CLUSTERS, "clusters", clusters, hint, report);
     chunks(raw, &panicking, report);
 }
@@ -33,7 +33,7 @@ pub(super) fn check(raw: &Raw, report: &mut Report) {
 /// Names of clusters that need a second table, of all their nodes.
 fn in_panic(raw: &Raw) -> BTreeSet<String> {
     let services = raw.services.iter().filter(|s| value(&s.panic) == Some(Panic::All));
-    services.flat_map(|service| service.members()).filter_map(|m| value(&m.cluster)).collect()
+    services.flat_map(|service| service.masters()).filter_map(|m| value(&m.cluster)).collect()
 }
 
 fn at_most<'a>(
