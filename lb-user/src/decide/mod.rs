@@ -129,7 +129,11 @@ pub struct View<'a> {
 impl State {
     /// Nothing is known yet.
     pub fn new(config: Arc<Config>, now: Duration) -> Self {
-        let model = Arc::new(Model::new(config));
+        Self::with_model(Arc::new(Model::new(config)), now)
+    }
+
+    /// Nothing is known yet; the orders are there already.
+    pub fn with_model(model: Arc<Model>, now: Duration) -> Self {
         let first_outcome =
             |cluster: &crate::config::Cluster| cluster.health.interval + cluster.health.timeout;
         let grace = model.config.clusters.iter().map(first_outcome).max().unwrap_or_default();
