@@ -21,6 +21,7 @@ use std::{sync::Arc, time::Duration};
 use lb_common::{ClusterId, NodeId};
 
 use crate::config::Config;
+pub use check::Violation;
 use check::{Checker, Facts};
 use group::{GroupMonitor, Hold};
 use health::NodeHealth;
@@ -77,7 +78,7 @@ pub enum Effect {
     /// Write this and commit it.
     Publish(Arc<Intent>),
     /// The intended state was wrong: it is not published, and what was stays in force. A defect.
-    Refused(Vec<check::Violation>),
+    Refused(Vec<Violation>),
     /// Something that people want to know.
     Notice(Notice),
 }

@@ -7,3 +7,4 @@ mod reference;
 mod speed;
 mod steps;
 mod traces;
+mod views;
