@@ -116,10 +116,11 @@ fn run(command: Command) -> anyhow::Result<()> {
 
 fn run_daemon(file: &Path, iface: Option<String>) -> anyhow::Result<()> {
     let config = load(file)?;
+    let source = file.to_owned();
     log_to_stderr();
     let interfaces = daemon::interfaces(&config, iface);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(daemon::run(config, interfaces))?;
+    runtime.block_on(daemon::run(config, source, interfaces))?;
     Ok(())
 }
 

@@ -22,6 +22,13 @@ use tokio::{
 pub enum Request {
     /// Services, clusters, nodes, shares, epoch, events.
     Status,
+    /// Let a recovered cluster that is held back take its flows home.
+    Release {
+        /// Its name.
+        cluster: String,
+    },
+    /// Read the configuration again.
+    Reload,
 }
 
 /// A request with the place for its answer, one line of JSON.
