@@ -1,3 +1,9 @@
-//! Test harness.
+//! What tests and the lab are made of: a network of namespaces with real servers, load and a
+//! daemon on it; the packet's way case by case; and the runner of the suites.
+
+pub mod clock;
+pub mod netns;
+pub mod owner;
 pub mod pipeline;
 pub mod runner;
+pub mod stop;
