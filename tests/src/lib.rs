@@ -3,7 +3,10 @@
 
 pub mod clock;
 pub mod netns;
+pub mod offload;
 pub mod owner;
 pub mod pipeline;
 pub mod runner;
+pub mod servers;
 pub mod stop;
+pub mod topology;
