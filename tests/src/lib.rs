@@ -4,6 +4,7 @@
 pub mod board;
 pub mod clock;
 pub mod daemon;
+pub mod lab;
 pub mod load;
 pub mod netns;
 pub mod offload;
