@@ -15,4 +15,5 @@ pub mod servers;
 pub mod site;
 pub mod status;
 pub mod stop;
+pub mod suites;
 pub mod topology;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use harness::{pipeline, runner};
+use harness::{pipeline, runner, suites};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -17,6 +17,6 @@ fn main() -> ExitCode {
                 }
             }
         }
-        _ => runner::main(&pipeline::suites()),
+        _ => runner::main(&suites::all()),
     }
 }
