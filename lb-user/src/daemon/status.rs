@@ -195,7 +195,7 @@ pub fn text(status: &Status) -> String {
     text.push_str(&format!("\n{table}\n"));
     for event in status.events.iter().rev().take(10).rev() {
         let ago = status.monotonic_ns.saturating_sub(event.at_ns) as f64 / 1e9;
-        text.push_str(&format!("{ago:>8.1} s ago  {:<16} {}\n", event.subject, event.text));
+        text.push_str(&format!("{ago:>8.1} s ago  {}\n", event.text));
     }
     text
 }
