@@ -21,6 +21,7 @@ use std::{sync::Arc, time::Duration};
 use lb_common::{ClusterId, NodeId};
 
 use crate::config::Config;
+pub use check::Violation;
 use check::{Checker, Facts};
 use group::{GroupMonitor, Hold};
 use health::NodeHealth;
@@ -77,7 +78,7 @@ pub enum Effect {
     /// Write this and commit it.
     Publish(Arc<Intent>),
     /// The intended state was wrong: it is not published, and what was stays in force. A defect.
-    Refused(Vec<check::Violation>),
+    Refused(Vec<Violation>),
     /// Something that people want to know.
     Notice(Notice),
 }
@@ -129,7 +130,11 @@ pub struct View<'a> {
 impl State {
     /// Nothing is known yet.
     pub fn new(config: Arc<Config>, now: Duration) -> Self {
-        let model = Arc::new(Model::new(config));
+        Self::with_model(Arc::new(Model::new(config)), now)
+    }
+
+    /// Nothing is known yet; the orders are there already.
+    pub fn with_model(model: Arc<Model>, now: Duration) -> Self {
         let first_outcome =
             |cluster: &crate::config::Cluster| cluster.health.interval + cluster.health.timeout;
         let grace = model.config.clusters.iter().map(first_outcome).max().unwrap_or_default();

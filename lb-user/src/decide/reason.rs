@@ -1,9 +1,14 @@
-//! Why each member of a service serves what it serves, as a value; and the one place where such
-//! values become sentences.
+//! Why each member of a service serves what it serves, as a value; and the one place where what
+//! was decided becomes sentences.
+
+use lb_common::{ClusterId, NodeId, ServiceId};
 
 use super::{
-    group::needed,
+    check::{TableId, Violation},
+    group::{Count, Hold, needed},
+    health::{Admin, MissReason, NodeState},
     model::{Model, Role},
+    notice::{Notice, ReleasedBy},
     plan::{Decision, Regime},
 };
 use crate::config::Panic;
@@ -11,14 +16,14 @@ use crate::config::Panic;
 /// A cluster's position in one service at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Eligible, and has slots: its own, others', or both.
+    /// It has slots: its own, others', or both.
     Serves {
         /// It serves all the flows whose home it is, and has some.
         own: bool,
         /// How many other members' flows it carries.
         carries: u32,
     },
-    /// A standby whose service is without need of it.
+    /// Eligible, and nobody needs it.
     Idle,
     /// Eligible, but a better tier has somebody.
     LowerTier,
@@ -42,14 +47,13 @@ pub enum Standing {
 /// The standing of one seat of a service, by position in [`Model::seats`].
 pub fn standing(model: &Model, decision: &Decision, service: usize, seat: usize) -> Standing {
     let plan = &decision.services[service];
-    let place = model.seats(service)[seat];
+    let (seats, deal) = (model.seats(service), &plan.deal);
+    let place = seats[seat];
     let group = decision.groups[place.cluster];
-    let owned = plan.deal.owned(seat);
-    if owned > 0 {
-        let rows = plan.deal.flows.iter().enumerate();
-        let carries = rows.filter(|(home, row)| *home != seat && row[seat] > 0).count() as u32;
-        let home = plan.deal.home(seat);
-        return Standing::Serves { own: home > 0 && plan.deal.flows[seat][seat] == home, carries };
+    if deal.owned(seat) > 0 {
+        let carries = carried(decision, service, seat).len() as u32;
+        let home = deal.home(seat);
+        return Standing::Serves { own: home > 0 && deal.flows[seat][seat] == home, carries };
     }
     if place.weight == 0 {
         return Standing::WeightZero;
@@ -61,11 +65,9 @@ pub fn standing(model: &Model, decision: &Decision, service: usize, seat: usize)
         return Standing::Dropped;
     }
     if plan.eligible.contains(seat as u16) {
-        let loaded = |(i, other): (usize, &super::model::Seat)| {
-            other.role == place.role && plan.deal.owned(i) > 0
-        };
-        let tier = model.seats(service).iter().enumerate().any(loaded);
-        return if tier { Standing::LowerTier } else { Standing::Idle };
+        let busy = |i: usize| deal.owned(i) > 0 && seats[i].role == place.role;
+        let behind = (0..seats.len()).any(|i| busy(i) && seats[i].priority > place.priority);
+        return if behind { Standing::LowerTier } else { Standing::Idle };
     }
     if group.healthy && group.held {
         return Standing::Held;
@@ -74,56 +76,203 @@ pub fn standing(model: &Model, decision: &Decision, service: usize, seat: usize)
     Standing::Unhealthy { alive: group.count.alive, needed: needed(threshold, group.count.total) }
 }
 
+/// Seats whose flows a seat carries.
+fn carried(decision: &Decision, service: usize, seat: usize) -> Vec<usize> {
+    let flows = &decision.services[service].deal.flows;
+    (0..flows.len()).filter(|&home| home != seat && flows[home][seat] > 0).collect()
+}
+
 /// The standing of one seat as a sentence.
 pub fn explain_seat(model: &Model, decision: &Decision, service: usize, seat: usize) -> String {
     let plan = &decision.services[service];
-    let place = model.seats(service)[seat];
-    let group = decision.groups[place.cluster];
-    let count = group.count;
-    let name =
-        |seat: usize| -> &str { &model.config.clusters[model.seats(service)[seat].cluster].name };
-    let threshold = model.config.clusters[place.cluster].threshold;
-    let state = match (group.healthy, group.empty()) {
-        (_, true) => "empty".to_string(),
-        (true, _) => format!("healthy, {} of {} alive", count.alive, count.total),
-        (false, _) => {
-            let needed = needed(threshold, count.total);
-            format!("unhealthy, {} of {} alive, needs {needed}", count.alive, count.total)
-        }
+    let seats = model.seats(service);
+    let group = decision.groups[seats[seat].cluster];
+    let names = |of: Vec<usize>| {
+        let name = |i: usize| model.config.clusters[seats[i].cluster].name.as_str();
+        of.into_iter().map(name).collect::<Vec<_>>().join(", ")
     };
-    let regime = match plan.regime {
-        Regime::Normal => "",
-        Regime::LastResort => " as last resort",
-        Regime::Panic(_) => " in panic",
-    };
-    let list = |seats: Vec<usize>| seats.into_iter().map(name).collect::<Vec<_>>().join(", ");
-    let flows = &plan.deal.flows;
-    let others = (0..flows.len()).filter(|&i| i != seat);
-    let to: Vec<usize> = others.clone().filter(|&i| flows[seat][i] > 0).collect();
-    let lent = match (to.is_empty(), place.role) {
-        (true, Role::Master) if plan.deal.home(seat) > 0 && flows[seat][seat] == 0 => {
-            "; nobody may carry its flows".to_string()
+    let Count { alive, total } = group.count;
+    let health = match (group.empty(), group.healthy) {
+        (true, _) => "empty".to_string(),
+        (false, true) => format!("healthy, {alive} of {total} alive"),
+        (false, false) => {
+            let threshold = model.config.clusters[seats[seat].cluster].threshold;
+            format!("unhealthy, {alive} of {total} alive, needs {}", needed(threshold, total))
         }
-        (true, _) => String::new(),
-        (false, _) => format!("; its flows go to {}", list(to)),
     };
     let does = match standing(model, decision, service, seat) {
         Standing::Serves { own, carries } => {
-            let from = list(others.filter(|&i| flows[i][seat] > 0).collect());
+            let from = names(carried(decision, service, seat));
             match (own, carries) {
-                (true, 0) => format!("serves its own flows{regime}"),
-                (true, _) => format!("serves its own flows and those of {from}{regime}"),
-                (false, 0) => format!("serves part of its own flows{regime}"),
-                (false, _) => format!("carries the flows of {from}{regime}"),
+                (true, 0) => "serves its own flows".to_string(),
+                (true, _) => format!("serves its own flows and those of {from}"),
+                (false, 0) => "serves part of its own flows".to_string(),
+                (false, _) => format!("carries the flows of {from}"),
             }
         }
-        Standing::Idle => "stands by".into(),
-        Standing::LowerTier => "waits behind a tier of higher priority".into(),
+        Standing::Idle if seats[seat].role == Role::Standby => "stands by".into(),
+        Standing::Idle => "has no flows of its own".into(),
+        Standing::LowerTier => "waits behind a higher priority".into(),
         Standing::WeightZero => "has weight 0".into(),
         Standing::Empty => "has no node that counts".into(),
         Standing::Unhealthy { .. } => "may not serve".into(),
-        Standing::Held => "recovered, held back until released".into(),
-        Standing::Dropped => "drops in panic".into(),
+        Standing::Held => "recovered, held back".into(),
+        Standing::Dropped => "drops".into(),
     };
-    format!("{state}: {does}{lent}")
+    let regime = match plan.regime {
+        Regime::LastResort if seats[seat].role == Role::Standby => ", as last resort",
+        Regime::Panic(_) => ", in panic",
+        Regime::Normal | Regime::LastResort => "",
+    };
+    let row = &plan.deal.flows[seat];
+    let to = (0..seats.len()).filter(|&i| i != seat && row[i] > 0).collect::<Vec<_>>();
+    let lent = match (to.is_empty(), row[seats.len()] > 0) {
+        (false, _) => format!("; its flows go to {}", names(to)),
+        (true, true) => "; its flows are dropped".to_string(),
+        (true, false) => String::new(),
+    };
+    format!("{health}: {does}{regime}{lent}")
+}
+
+/// A notice as a sentence.
+pub fn explain_notice(model: &Model, notice: &Notice) -> String {
+    let cluster = |id: ClusterId| model.config.clusters[id.index()].name.as_str();
+    let service = |id: ServiceId| model.config.services[id.index()].name.as_str();
+    let node = |id: NodeId| node_name(model, id.index());
+    let counted = |id: ClusterId, count: &Count| {
+        let needed = needed(model.config.clusters[id.index()].threshold, count.total);
+        format!("{} of {} alive, needs {needed}", count.alive, count.total)
+    };
+    match notice {
+        Notice::Node { node: id, state } => {
+            format!("node {} is {}", node(*id), node_state(*state))
+        }
+        Notice::Administered { node: id, admin } => {
+            let is = match admin {
+                Admin::InService => "in service",
+                Admin::Drained => "drained",
+                Admin::Maintenance => "in maintenance",
+            };
+            format!("node {} is {is}", node(*id))
+        }
+        Notice::ClusterHealthy { cluster: id, count, hold } => {
+            let hold = match hold {
+                None => "",
+                Some(Hold::Until(_)) => "; held back for a time",
+                Some(Hold::UntilReleased) => "; held back until released",
+            };
+            format!("cluster {} is healthy: {}{hold}", cluster(*id), counted(*id, count))
+        }
+        Notice::ClusterUnhealthy { cluster: id, count } if count.total == 0 => {
+            format!("cluster {} is empty", cluster(*id))
+        }
+        Notice::ClusterUnhealthy { cluster: id, count } => {
+            format!("cluster {} is unhealthy: {}", cluster(*id), counted(*id, count))
+        }
+        Notice::Released { cluster: id, by } => {
+            let why = match by {
+                ReleasedBy::Operator => "released",
+                ReleasedBy::Time => "it stayed recovered",
+                ReleasedBy::NothingLent => "nothing of it is lent",
+            };
+            format!("cluster {} is no longer held back: {why}", cluster(*id))
+        }
+        Notice::Carried { service: id, master, by, dropped } => {
+            let master = cluster(*master);
+            let names: Vec<&str> = by.iter().map(|(id, _)| cluster(*id)).collect();
+            let does = match (&names[..], dropped) {
+                ([], _) => format!("nobody serves the flows of {master}"),
+                ([one], 0) if *one == master => format!("{master} serves its own flows"),
+                (_, 0) => format!("{} serve the flows of {master}", names.join(", ")),
+                (_, _) => format!("{} serve part of the flows of {master}", names.join(", ")),
+            };
+            format!("service {}: {does}", service(*id))
+        }
+        Notice::Regime { service: id, regime } => {
+            format!("service {}: {}", service(*id), regime_text(*regime))
+        }
+    }
+}
+
+fn node_state(state: NodeState) -> String {
+    match state {
+        NodeState::Unknown => "unknown".into(),
+        NodeState::Up => "up".into(),
+        NodeState::NotWorking => "reachable, but says that it is not working".into(),
+        NodeState::Down(reason) => format!("down: {}", miss(reason)),
+    }
+}
+
+fn regime_text(regime: Regime) -> &'static str {
+    match regime {
+        Regime::Normal => "back to normal",
+        Regime::LastResort => "no standby is healthy: their living nodes serve",
+        Regime::Panic(Panic::Alive) => "panic: no cluster is healthy, whoever lives serves",
+        Regime::Panic(Panic::All) => "panic: no cluster is healthy, all masters' nodes serve",
+        Regime::Panic(Panic::Drop) => "panic: no cluster is healthy, packets are dropped",
+    }
+}
+
+fn miss(reason: MissReason) -> &'static str {
+    match reason {
+        MissReason::Timeout => "no answer in time",
+        MissReason::Refused => "connection refused",
+        MissReason::Unreachable => "unreachable",
+        MissReason::BadAnswer => "wrong answer",
+        MissReason::Local => "the check could not be made",
+    }
+}
+
+fn node_name(model: &Model, node: usize) -> String {
+    let cluster = &model.config.clusters[model.nodes[node].cluster].name;
+    format!("{cluster}/{}", model.node(node).name)
+}
+
+/// A violation as a sentence.
+pub fn explain_violation(model: &Model, violation: &Violation) -> String {
+    let cluster = |id: usize| {
+        model.cluster_of(id).map_or(format!("#{id}"), |c| model.config.clusters[c].name.clone())
+    };
+    let service = |id: usize| model.config.services[id].name.as_str();
+    let table = |table: TableId| match table {
+        TableId::Service(id) => format!("table of service {}", service(id)),
+        TableId::Cluster(id) => format!("table of cluster {}", cluster(id)),
+    };
+    let member = |table: TableId, id: usize| match table {
+        TableId::Service(_) => cluster(id),
+        TableId::Cluster(_) => node_name(model, id),
+    };
+    match *violation {
+        Violation::Length { list, is, must_be } => format!("{list:?}: {is} entries, not {must_be}"),
+        Violation::Vip { entry } => format!("VIP entry {entry} leads nowhere or stands twice"),
+        Violation::TableSize { table: t, slots } => format!("{}: {slots} slots", table(t)),
+        Violation::Foreign { table: t, slots } => {
+            format!("{}: {slots} slots name no member of it", table(t))
+        }
+        Violation::NotClean { table: t } => format!("{}: slots are not at rest", table(t)),
+        Violation::MayNotServe { table: t, member: m, slots } => {
+            format!("{}: {slots} slots go to {}, which may not serve", table(t), member(t, m))
+        }
+        Violation::LowerTier { table: t, member: m } => {
+            format!("{}: {} serves before a higher priority", table(t), member(t, m))
+        }
+        Violation::Dropped { table: t, slots } => {
+            format!("{}: {slots} slots are served by nobody", table(t))
+        }
+        Violation::StandbyLoaded { service: s, cluster: c } => {
+            format!("service {}: standby {} is loaded without need", service(s), cluster(c))
+        }
+        Violation::LostHome { service: s, cluster: c, slots } => {
+            format!("service {}: master {} lacks {slots} of its slots", service(s), cluster(c))
+        }
+        Violation::OutOfTurn { service: s, cluster: c } => {
+            format!("service {}: {} carries before others who may", service(s), cluster(c))
+        }
+        Violation::WrongGroup { cluster: c } => {
+            format!("cluster {} is not in the group of its nodes", cluster(c))
+        }
+        Violation::NodeRecord { node } => {
+            format!("the record of node {} is wrong", node_name(model, node))
+        }
+    }
 }

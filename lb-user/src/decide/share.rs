@@ -1,8 +1,6 @@
 //! Counts, slot by slot over both levels, who gets which part of a service's flows, and which
 //! part moves from one decision to another.
 
-use std::collections::BTreeMap;
-
 use lb_common::Slot;
 
 use super::{
@@ -84,15 +82,19 @@ pub struct Moved {
 pub fn moved(model: &Model, before: &Decision, after: &Decision, service: usize) -> Moved {
     let plans = [&before.services[service], &after.services[service]];
     let order = model.service_order(service);
-    let mut pairs: BTreeMap<(u16, u16), (u64, u64)> = BTreeMap::new();
+    let seats = model.seats(service).len();
+    let column = |owner: u16| usize::from(owner).min(seats);
+    // Slots by old and new owner, and those of them that moved in vain; the last is nobody.
+    let mut pairs = vec![(0u64, 0u64); (seats + 1) * (seats + 1)];
     for slot in 0..order.home().len() {
         let [old, new] = plans.map(|plan| plan.deal.owners[slot]);
         let in_vain =
             old != new && may_serve(plans[1], slot, old) && may_serve(plans[0], slot, new);
-        let count = pairs.entry((old, new)).or_default();
-        count.0 += 1;
-        count.1 += u64::from(in_vain);
+        let pair = &mut pairs[column(old) * (seats + 1) + column(new)];
+        pair.0 += 1;
+        pair.1 += u64::from(in_vain);
     }
+    let owner = |column: usize| if column == seats { NOBODY } else { column as u16 };
     let table = |side: usize, seat: u16| {
         let cluster = model.seats(service)[usize::from(seat)].cluster;
         let decision = [before, after][side];
@@ -101,7 +103,8 @@ pub fn moved(model: &Model, before: &Decision, after: &Decision, service: usize)
     let mut total = Moved::default();
     // Tables differ in size: every part becomes one of the largest.
     let scale = 1u64 << lb_common::layout::MAX_TABLE_LOG2;
-    for (&(old, new), &(slots, in_vain)) in &pairs {
+    for (i, &(slots, in_vain)) in pairs.iter().enumerate().filter(|(_, pair)| pair.0 > 0) {
+        let (old, new) = (owner(i / (seats + 1)), owner(i % (seats + 1)));
         let (moved, extra) = match (old, new) {
             (NOBODY, NOBODY) => (0, 0),
             (old, NOBODY) => {

@@ -6,7 +6,11 @@
 //! dealt only when all of its set is passed over, it is complete by then, and the runs depend on
 //! the configuration only: every slot has one fixed order, whatever the health.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    mem,
+};
 
 use lb_common::hash::mix;
 
@@ -15,8 +19,8 @@ use super::{Bits, NOBODY, Order, Stage, chain};
 /// How often a slot of a large tier looks into the tier's table before all are compared.
 const PROBES: u64 = 64;
 
-/// Groups by the set passed over, smaller sets first.
-type Groups = BTreeMap<(usize, Bits), Vec<u32>>;
+/// Groups by the set passed over.
+type Groups = HashMap<Bits, Vec<u32>, BuildHasherDefault<Mixer>>;
 
 impl Order {
     /// The owner of each slot while exactly these members are eligible, [`NOBODY`] where none is.
@@ -26,11 +30,15 @@ impl Order {
             eligible,
             heirs: self.heirs(eligible),
             owners: self.home.clone(),
-            groups: Groups::new(),
+            groups: vec![Groups::default(); self.keys.len() + 1],
+            candidates: Vec::new(),
+            hand: Vec::new(),
         };
         dealer.group_by_home();
-        while let Some(((_, passed), slots)) = dealer.groups.pop_first() {
-            dealer.deal(&passed, &slots);
+        for passed in 1..=self.keys.len() {
+            for (passed, slots) in mem::take(&mut dealer.groups[passed]) {
+                dealer.deal(&passed, &slots);
+            }
         }
         dealer.owners
     }
@@ -83,7 +91,11 @@ struct Dealer<'a> {
     eligible: &'a Bits,
     heirs: Heirs,
     owners: Vec<u16>,
-    groups: Groups,
+    /// By the number of members passed over. All that a group passes on goes to larger ones.
+    groups: Vec<Groups>,
+    /// Room for the members that a group is dealt to, and for its slots.
+    candidates: Vec<Candidate>,
+    hand: Vec<(u64, u32)>,
 }
 
 impl Dealer<'_> {
@@ -97,13 +109,13 @@ impl Dealer<'_> {
             }
         }
         for (home, slots) in by_home.into_iter().enumerate() {
-            self.pass_on(Bits::none(members).with(home as u16), &slots);
+            self.pass_on(Bits::none(members).with(home as u16), slots.into_iter());
         }
     }
 
-    fn pass_on(&mut self, passed: Bits, slots: &[u32]) {
-        if !slots.is_empty() {
-            self.groups.entry((passed.len(), passed)).or_default().extend(slots);
+    fn pass_on(&mut self, passed: Bits, slots: impl ExactSizeIterator<Item = u32>) {
+        if slots.len() > 0 {
+            self.groups[passed.len()].entry(passed).or_default().extend(slots);
         }
     }
 
@@ -127,18 +139,25 @@ impl Dealer<'_> {
             return self.probe(stage, table, passed, slots);
         }
         let salt = self.order.salt(passed, number);
-        let candidates = stage.candidates(passed, &self.order.keys, salt);
-        let slots = sorted_slots(slots, salt);
+        let (mut candidates, mut hand) =
+            (mem::take(&mut self.candidates), mem::take(&mut self.hand));
+        shuffle(&mut candidates, stage, passed, &self.order.keys, salt);
+        hand.clear();
+        hand.extend(slots.iter().map(|&slot| (chain(salt, u64::from(slot)), slot)));
+        hand.sort_unstable();
+        let mut cuts = Cuts::new(&candidates, hand.len(), salt);
         let mut from = 0;
-        for (candidate, to) in candidates.iter().zip(cuts(&candidates, slots.len(), salt)) {
-            let run = &slots[from..to];
+        for candidate in &candidates {
+            let to = cuts.after(candidate);
+            let run = hand[from..to].iter().map(|(_, slot)| *slot);
             from = to;
             if self.eligible.contains(candidate.member) {
-                self.give(run, candidate.member);
-            } else if !run.is_empty() {
+                run.for_each(|slot| self.owners[slot as usize] = candidate.member);
+            } else {
                 self.pass_on(passed.with(candidate.member), run);
             }
         }
+        (self.candidates, self.hand) = (candidates, hand);
     }
 
     /// Gives each slot of a large tier to the first eligible member that its probes of the
@@ -151,7 +170,7 @@ impl Dealer<'_> {
             let tier = Bits::of(self.order.keys.len(), |i| {
                 stage.members.iter().any(|m| usize::from(m.member) == i)
             });
-            return self.pass_on(passed.union(&tier), slots);
+            return self.pass_on(passed.union(&tier), slots.iter().copied());
         }
         for &slot in slots {
             let place = |k: u64| chain(u64::from(slot), k) >> (64 - self.order.log2);
@@ -171,46 +190,67 @@ struct Candidate {
     weight: u32,
 }
 
-impl Stage {
-    /// Its members that are not passed over, shuffled by the salt.
-    fn candidates(&self, passed: &Bits, keys: &[u64], salt: u64) -> Vec<Candidate> {
-        let members = self.members.iter().filter(|m| !passed.contains(m.member));
-        let mut candidates: Vec<Candidate> = members
-            .map(|m| {
-                let hash = chain(salt, keys[usize::from(m.member)]);
-                Candidate { hash, member: m.member, weight: m.weight }
-            })
-            .collect();
-        // Stable: equal hashes stay in the order of keys.
-        candidates.sort_by_key(|c| c.hash);
-        candidates
+/// The members of a stage that are not passed over, in an order that depends on the salt.
+fn shuffle(candidates: &mut Vec<Candidate>, stage: &Stage, passed: &Bits, keys: &[u64], salt: u64) {
+    candidates.clear();
+    let members = stage.members.iter().filter(|m| !passed.contains(m.member));
+    candidates.extend(members.map(|m| {
+        let hash = chain(salt, keys[usize::from(m.member)]);
+        Candidate { hash, member: m.member, weight: m.weight }
+    }));
+    // Different keys have different hashes.
+    candidates.sort_unstable_by_key(|c| c.hash);
+}
+
+/// Where each candidate's run of a group's slots ends: by cumulative weight, shifted by one
+/// fraction for all, so that the roundings of many small groups even out.
+struct Cuts {
+    slots: u64,
+    total: u64,
+    sum: u64,
+    shift: u128,
+}
+
+impl Cuts {
+    fn new(candidates: &[Candidate], slots: usize, salt: u64) -> Self {
+        let total = candidates.iter().map(|c| u64::from(c.weight)).sum();
+        let fraction = chain(salt, u64::MAX) >> 32;
+        Self { slots: slots as u64, total, sum: 0, shift: u128::from(fraction) * u128::from(total) }
+    }
+
+    /// The end of the next candidate's run; the last one's is the end of all.
+    fn after(&mut self, candidate: &Candidate) -> usize {
+        self.sum += u64::from(candidate.weight);
+        if self.sum == self.total {
+            return self.slots as usize;
+        }
+        let scaled = (u128::from(self.slots) * u128::from(self.sum)) << 32;
+        ((scaled + self.shift) / (u128::from(self.total) << 32)) as usize
     }
 }
 
-/// The group's slots, shuffled by the salt.
-fn sorted_slots(slots: &[u32], salt: u64) -> Vec<u32> {
-    let mut hashed: Vec<(u64, u32)> =
-        slots.iter().map(|&slot| (chain(salt, u64::from(slot)), slot)).collect();
-    hashed.sort_unstable();
-    hashed.into_iter().map(|(_, slot)| slot).collect()
-}
+/// Hashes sets for the maps of groups. Quick and the same every time; the order within a map is
+/// never seen.
+#[derive(Clone, Copy, Default)]
+struct Mixer(u64);
 
-/// Where each candidate's run ends: by cumulative weight, shifted by one fraction for all so
-/// that roundings of many small groups even out.
-fn cuts(candidates: &[Candidate], slots: usize, salt: u64) -> Vec<usize> {
-    let total: u64 = candidates.iter().map(|c| u64::from(c.weight)).sum();
-    let shift = u128::from(chain(salt, u64::MAX) >> 32) * u128::from(total);
-    let mut sum = 0u64;
-    let mut cuts: Vec<usize> = candidates
-        .iter()
-        .map(|c| {
-            sum += u64::from(c.weight);
-            let scaled = (slots as u128 * u128::from(sum)) << 32;
-            ((scaled + shift) / (u128::from(total) << 32)) as usize
-        })
-        .collect();
-    if let Some(last) = cuts.last_mut() {
-        *last = slots;
+impl Hasher for Mixer {
+    fn finish(&self) -> u64 {
+        self.0
     }
-    cuts
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let word = chunk.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+            self.write_u64(word);
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = mix(self.0 ^ word);
+    }
+
+    fn write_isize(&mut self, word: isize) {
+        self.write_u64(word as u64);
+    }
 }

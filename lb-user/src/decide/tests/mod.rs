@@ -4,5 +4,7 @@ mod acceptance;
 pub(in crate::decide) mod fixture;
 mod purity;
 mod reference;
+mod speed;
 mod steps;
 mod traces;
+mod views;

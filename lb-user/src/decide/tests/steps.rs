@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lb_common::NodeId;
+use lb_common::{ClusterId, NodeId};
 
 use super::fixture::{cluster, config, percent, service};
 use crate::{
-    config::{BackupMode, Config},
-    decide::{Effect, Event, Intent, MissReason, NextHop, Notice, Outcome, State},
+    config::{BackupMode, Config, Failback},
+    decide::{
+        Admin, Effect, Event, Intent, MissReason, NextHop, Notice, Outcome, ReleasedBy, State,
+    },
 };
 
 const MISS: Outcome = Outcome::Miss(MissReason::Timeout);
@@ -115,4 +117,121 @@ fn notices_say_what_happened() {
     let by: Vec<_> = by.iter().map(|(cluster, slots)| (cluster.index(), *slots)).collect();
     assert_eq!((master.index(), by), (0, vec![(2, 1024)]));
     assert_eq!(notices.len(), 4);
+}
+
+/// Masters A and B, standby S, with a failback of A; returns the state when A's nodes have failed
+/// at 10 s and recovered at 20 s, and what was published then.
+fn recovered(failback: Failback) -> (State, Arc<Intent>) {
+    let mut config = lab();
+    config.clusters[0].failback = failback;
+    let mut state = State::new(Arc::new(config), at(0));
+    state.step(at(1), &checked(0..9, Outcome::Hit));
+    for _ in 0..3 {
+        state.step(at(10_000), &checked(0..3, MISS));
+    }
+    let mut back = None;
+    for _ in 0..2 {
+        back = published(&state.step(at(20_000), &checked(0..3, Outcome::Hit))).or(back);
+    }
+    (state, back.expect("a plan"))
+}
+
+fn shares(intent: &Intent) -> [usize; 3] {
+    [0, 1, 2].map(|cluster| owned(intent, cluster))
+}
+
+#[test]
+fn failback_auto_is_at_once() {
+    let (state, plan) = recovered(Failback::Auto);
+    assert_eq!((shares(&plan), plan.clusters[0].held), ([1024, 1024, 0], false));
+    assert_eq!(state.deadline(), None);
+}
+
+#[test]
+fn failback_after_a_time() {
+    let wait = Duration::from_secs(60);
+    let (mut state, plan) = recovered(Failback::After { wait, max: wait });
+    assert_eq!((shares(&plan), plan.clusters[0].held), ([0, 1024, 1024], true));
+    assert!(plan.clusters[0].healthy);
+    assert_eq!(state.deadline(), Some(at(80_000)));
+    assert_eq!(state.step(at(79_999), &[]), []);
+    let released = state.step(at(80_000), &[]);
+    assert_eq!(shares(&published(&released).expect("a plan")), [1024, 1024, 0]);
+    let a = ClusterId::new(0).expect("an id");
+    let notice = Notice::Released { cluster: a, by: ReleasedBy::Time };
+    assert!(released.contains(&Effect::Notice(notice)));
+    assert_eq!(state.deadline(), None);
+}
+
+#[test]
+fn failback_by_hand() {
+    let (mut state, plan) = recovered(Failback::Manual);
+    assert_eq!((shares(&plan), plan.clusters[0].held), ([0, 1024, 1024], true));
+    assert_eq!(state.deadline(), None);
+    // The standby fails: B takes A's flows, and A its own only when B fails, too.
+    let mut fail = |nodes: std::ops::Range<usize>| {
+        let steps =
+            [(); 3].map(|()| published(&state.step(at(30_000), &checked(nodes.clone(), MISS))));
+        shares(steps.iter().flatten().last().expect("a plan"))
+    };
+    assert_eq!(fail(6..9), [0, 2048, 0]);
+    assert_eq!(fail(3..6), [2048, 0, 0]);
+    // It has all that it could take back: it is no longer held, and B's return takes nothing.
+    assert_eq!(state.view().groups[0].hold(), None);
+    let steps = [(); 2].map(|()| published(&state.step(at(40_000), &checked(3..6, Outcome::Hit))));
+    assert_eq!(shares(steps.iter().flatten().last().expect("a plan")), [1024, 1024, 0]);
+
+    let (mut state, _) = recovered(Failback::Manual);
+    let release = Event::Release(ClusterId::new(0).expect("an id"));
+    let plan = published(&state.step(at(90_000), &[release])).expect("a plan");
+    assert_eq!((shares(&plan), plan.clusters[0].held), ([1024, 1024, 0], false));
+    assert_eq!(state.step(at(90_001), &[release]), [], "nothing to release");
+}
+
+#[test]
+fn drain_and_maintenance_leave_the_counts() {
+    let mut state = State::new(Arc::new(lab()), at(0));
+    let node = |n| NodeId::new(n).expect("an id");
+    state.step(at(1), &checked(0..9, Outcome::Hit));
+    let drain = |n, admin| Event::Administer { node: node(n), admin };
+    let plan =
+        published(&state.step(at(2), &[drain(0, Admin::Drained), drain(1, Admin::Maintenance)]));
+    let plan = plan.expect("a plan");
+    let info = plan.cluster_info[0];
+    assert_eq!((info.healthy, info.alive, info.needed, info.total), (1, 1, 1, 1));
+    assert_eq!([0, 1, 2].map(|n| plan.nodes[n].up), [1, 1, 1], "they keep what they have");
+    assert!(plan.clusters[0].slots.iter().all(|slot| slot.member() == Some(2)));
+    // The last one: an empty cluster, whose flows the standby carries.
+    let empty = published(&state.step(at(3), &[drain(2, Admin::Drained)])).expect("a plan");
+    assert_eq!(shares(&empty), [0, 1024, 1024]);
+    assert!(!empty.clusters[0].healthy && state.view().groups[0].group().empty());
+    let back = [0, 1, 2].map(|n| drain(n, Admin::InService));
+    assert_eq!(shares(&published(&state.step(at(4), &back)).expect("a plan")), [1024, 1024, 0]);
+}
+
+#[test]
+fn a_node_that_says_it_does_not_work_keeps_its_connections() {
+    let mut state = State::new(Arc::new(lab()), at(0));
+    state.step(at(1), &checked(0..9, Outcome::Hit));
+    let plan = published(&state.step(at(2), &checked(0..1, Outcome::NotWorking))).expect("a plan");
+    assert_eq!((plan.nodes[0].up, plan.cluster_info[0].alive), (1, 2));
+    assert!(plan.clusters[0].slots.iter().all(|slot| slot.member() != Some(0)));
+}
+
+/// A defect of ours must not reach the data plane: here, a plan that was tampered with.
+#[test]
+fn a_wrong_plan_is_refused_and_the_last_one_stays() {
+    let mut state = State::new(Arc::new(lab()), at(0));
+    let good = published(&state.step(at(1), &checked(0..9, Outcome::Hit))).expect("a plan");
+    let running = state.running.as_mut().expect("running");
+    running.decision.groups[0].healthy = false;
+    let hop = NextHop { ifindex: 7, src_mac: [2; 6], dst_mac: [4; 6], mtu: 1500 };
+    let node = NodeId::new(4).expect("an id");
+    let event = [Event::Resolved { node, hop: Some(hop) }];
+    // The group's monitor still knows better: what is decided next is right again.
+    let refused = state.publish();
+    assert!(matches!(&refused[..], [Effect::Refused(v)] if !v.is_empty()), "{refused:?}");
+    assert_eq!(state.view().published, Some(&good));
+    assert_eq!(state.publish(), [], "said once");
+    assert!(published(&state.step(at(2), &event)).is_some());
 }
