@@ -20,6 +20,7 @@ use crate::{
     control::{Asked, ControlError, Request, Socket},
     dataplane::{self, Dataplane, Opened, attach::Attached, grace::Grace, writer::CommitError},
     decide::{Effect, Event, Intent, State},
+    explain::{self, FlowError, Source},
     nexthop::{self, NextHopError, NextHops},
     object::object,
     probe,
@@ -155,6 +156,9 @@ impl Daemon {
                     // Whoever asked may have gone away.
                     let _ = reply.send(self.status());
                 }
+                Input::Asked((Request::Explain { flows }, reply)) => {
+                    let _ = reply.send(self.explain(&flows));
+                }
             }
             next = inputs.try_recv().ok();
         }
@@ -207,6 +211,19 @@ impl Daemon {
                 self.events.add(self.dataplane.epoch(), "refused", "", refused.to_string());
             }
         }
+    }
+
+    /// Where flows go by the tables in force: a list of [`explain::Answer`], or a refusal.
+    fn explain(&self, flows: &[String]) -> String {
+        let view = self.state.view();
+        let one = |flow: &String| -> Result<_, FlowError> {
+            Ok(explain::answer(&view, &**self.dataplane.memory(), Source::Daemon, &flow.parse()?))
+        };
+        match flows.iter().map(one).collect::<Result<Vec<_>, _>>() {
+            Ok(answers) => serde_json::json!(answers),
+            Err(error) => serde_json::json!({ "error": error.to_string() }),
+        }
+        .to_string()
     }
 
     fn status(&self) -> String {
