@@ -85,8 +85,7 @@ impl Deal {
 
     /// How many slots nobody owns.
     pub fn dropped(&self) -> u32 {
-        self.flows.iter().map(|row| row[row.len() - 1]).sum::<u32>() + self.owners.len() as u32
-            - self.flows.iter().flatten().sum::<u32>()
+        self.owners.iter().filter(|&&owner| owner == NOBODY).count() as u32
     }
 }
 
@@ -204,7 +203,7 @@ fn eligibility(
         let eligible = match panic {
             Panic::Alive => those(&|_, g| g.count.alive > 0),
             Panic::All => those(&|seat, g| seat.role == Role::Master && g.count.total > 0),
-            Panic::Drop => held.clone(),
+            Panic::Drop => Bits::none(seats.len()),
         };
         return (Regime::Panic(panic), eligible, held);
     }

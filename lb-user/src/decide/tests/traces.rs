@@ -37,8 +37,10 @@ impl Dice {
 }
 
 fn random_config(dice: &mut Dice) -> Config {
-    let clusters = (0..2 + dice.below(4)).map(|i| {
-        let mut weights: Vec<u32> = (0..1 + dice.below(5)).map(|_| 1 + dice.below(10)).collect();
+    let most = if dice.one_in(25) { 11 } else { 4 };
+    let clusters = (0..2 + dice.below(most)).map(|i| {
+        let nodes = 1 + if dice.one_in(25) { dice.below(12) } else { dice.below(5) };
+        let mut weights: Vec<u32> = (0..nodes).map(|_| 1 + dice.below(10)).collect();
         if weights.len() > 1 && dice.one_in(6) {
             weights[0] = 0;
         }
@@ -46,7 +48,7 @@ fn random_config(dice: &mut Dice) -> Config {
             true => Threshold::Survivors(1 + dice.below(weights.len() as u32)),
             false => percent(dice.below(101).into()),
         };
-        let mut cluster = cluster(&format!("C{i}"), dice.below(10) + 1, threshold, &weights);
+        let mut cluster = cluster(&format!("C{i:02}"), dice.below(10) + 1, threshold, &weights);
         cluster.priority = dice.below(3);
         if dice.one_in(3) {
             cluster.recover_at = Some(percent(u64::from(50 + dice.below(51))));
