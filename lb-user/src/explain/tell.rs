@@ -34,7 +34,7 @@ impl<'a> Teller<'a> {
             Err(_) => node.is_none(),
         };
         if !agrees {
-            self.result("a newer plan is about to be put in force".to_owned());
+            self.result("a newer plan has been decided and is not in force".to_owned());
             return;
         }
         self.clusters();
@@ -111,15 +111,20 @@ impl<'a> Teller<'a> {
             self.because(&format!("node {} serves it", config.name));
         }
         let asked: Vec<usize> = self.path.nodes_passed.iter().map(|&(node, _)| node).collect();
-        let rest = model.nodes_of(cluster).filter(|node| !asked.contains(node));
-        let rest: Vec<&str> = rest
-            .filter(|&node| self.path.node != Some(node))
-            .map(|node| model.node(node).name.as_str())
-            .collect();
-        if !rest.is_empty() {
-            let more = if rest.len() > LISTED { ", …" } else { "" };
-            let names = rest[..rest.len().min(LISTED)].join(", ");
-            self.step("not asked", format!("{names}{more}: behind it in the order of this slot"));
+        let rest = |of_use: bool| -> Vec<&str> {
+            let not = |node: &usize| !asked.contains(node) && self.path.node != Some(*node);
+            let nodes = model.nodes_of(cluster).filter(not).map(|node| model.node(node));
+            let nodes = nodes.filter(|node| (node.weight > 0) == of_use);
+            nodes.map(|node| node.name.as_str()).collect()
+        };
+        let (behind, useless) = (rest(true), rest(false));
+        for (names, why) in [(behind, "behind it in the order of this slot"), (useless, "weight 0")]
+        {
+            if !names.is_empty() {
+                let more = if names.len() > LISTED { ", …" } else { "" };
+                let names = names[..names.len().min(LISTED)].join(", ");
+                self.step("not asked", format!("{names}{more}: {why}"));
+            }
         }
     }
 
