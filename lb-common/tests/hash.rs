@@ -25,8 +25,11 @@ fn v4(source: u32, source_port: u32, port: u32) -> FlowKey {
     FlowKey::V4 { source, destination: VIP, ports: source_port << 16 | port, protocol: 6 }
 }
 
+/// A name, and its flow of each number.
+type Input = (&'static str, fn(u32) -> FlowKey);
+
 /// Ways in which clients' flows are regular. Each gives [`FLOWS`] different flows.
-fn inputs() -> Vec<(&'static str, fn(u32) -> FlowKey)> {
+fn inputs() -> Vec<Input> {
     vec![
         ("one client, its ports in turn, four services", |i| v4(0xc633_6407, i >> 2, i & 3)),
         ("ports in steps of two", |i| v4(0xc633_6407 + (i >> 15), (i & 0x7fff) << 1, 80)),

@@ -27,6 +27,13 @@ pub enum Request {
         /// Each `PROTO SRC:PORT DST:PORT`.
         flows: Vec<String>,
     },
+    /// Let a recovered cluster that is held back take its flows home.
+    Release {
+        /// Its name.
+        cluster: String,
+    },
+    /// Read the configuration again.
+    Reload,
 }
 
 /// A request with the place for its answer, one line of JSON.

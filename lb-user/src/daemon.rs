@@ -1,37 +1,37 @@
 //! One loop over a closed set of inputs → `decide` → effects. Owns the data plane.
 
 mod events;
+mod startup;
 pub mod status;
+mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::OptionFuture;
-use lb_common::NodeId;
+use lb_common::ClusterId;
+use serde_json::json;
 use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::JoinSet,
     time::{self, Instant, MissedTickBehavior},
 };
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::{
-    config::{Config, ProbeKind},
+    config::{self, Config},
     control::{Asked, ControlError, Request, Socket},
-    dataplane::{self, Dataplane, Opened, attach::Attached, grace::Grace, writer::CommitError},
-    decide::{Effect, Event, Intent, State},
+    dataplane::{self, Dataplane, Opened, grace::Grace, writer::CommitError},
+    decide::{Effect, Event, Intent, State, reason},
     explain::{self, FlowError, Source},
-    nexthop::{self, NextHopError, NextHops},
+    nexthop::{NextHopError, NextHops},
     object::object,
-    probe,
 };
 use events::Events;
 
 /// How often the daemon shows in `CONTROL` that it lives.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-
-/// How often the program's own log, if it has one, is read.
-const LOG_POLL: Duration = Duration::from_millis(200);
 
 /// Why the daemon did not start.
 #[derive(Debug, Error)]
@@ -53,14 +53,24 @@ pub enum DaemonError {
 
 /// Everything that the loop reacts to, besides time and signals.
 enum Input {
-    Event(Event),
+    /// Something that the watchers of a configuration saw; ids are that configuration's.
+    Event(Generation, Event),
     /// Programs of earlier epochs have ended.
     Graced(u64),
     Asked(Asked),
 }
 
+/// Counts configurations: events of an earlier one come too late.
+type Generation = u64;
+
 struct Daemon {
     config: Arc<Config>,
+    /// Where the configuration comes from.
+    source: PathBuf,
+    generation: Generation,
+    /// Checks and followers of next hops of the configuration in force.
+    watchers: JoinSet<()>,
+    inputs: UnboundedSender<Input>,
     state: State,
     dataplane: Dataplane,
     start: Instant,
@@ -72,16 +82,22 @@ struct Daemon {
     adopted: bool,
 }
 
-/// Runs until SIGTERM or SIGINT. Program, links and tables stay in force then.
+/// Runs until SIGTERM or SIGINT. Program, links and tables stay in force then. `source` is the
+/// file that the configuration was read from, and is read again by SIGHUP and `reload`.
 ///
 /// # Errors
 /// See [`DaemonError`]; nothing half done stays.
-pub async fn run(config: Config, interfaces: Vec<String>) -> Result<(), DaemonError> {
+pub async fn run(
+    config: Config,
+    source: PathBuf,
+    interfaces: Vec<String>,
+) -> Result<(), DaemonError> {
     if interfaces.is_empty() {
         return Err(DaemonError::NoInterface);
     }
     let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
     let opened = Dataplane::open(&dataplane::Options {
         object: object().ok_or(DaemonError::NoObject)?,
         bpffs: &config.lb.bpffs,
@@ -89,22 +105,16 @@ pub async fn run(config: Config, interfaces: Vec<String>) -> Result<(), DaemonEr
         secret: config.lb.secret,
         hash: config.lb.hash,
     })?;
-    report_attached(&opened);
-    warn_about_vips(&config).await?;
+    startup::report_attached(&opened);
+    startup::warn_about_vips(&config).await?;
 
-    let config = Arc::new(config);
     let (send, mut inputs) = unbounded_channel();
     let socket = Socket::listen(&config.lb.socket)?;
     let (asked, requests) = unbounded_channel();
     tokio::spawn(socket.serve(asked));
-    tokio::spawn(pass_on(requests, send.clone(), Input::Asked));
-    let (hops, found) = unbounded_channel();
-    NextHops::follow(&config, hops).await?;
-    tokio::spawn(pass_on(found, send.clone(), |(node, hop)| {
-        Input::Event(Event::Resolved { node, hop: Some(hop) })
-    }));
-    start_probes(&config, &send);
-    let mut daemon = Daemon::new(config, opened, send);
+    tokio::spawn(watch::pass_on(requests, send.clone(), Input::Asked));
+    let mut daemon = Daemon::new(Arc::new(config), source, opened, send);
+    daemon.watch();
     let mut heartbeat = time::interval(HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -114,6 +124,10 @@ pub async fn run(config: Config, interfaces: Vec<String>) -> Result<(), DaemonEr
             biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            Some(()) = hang_up.recv() => {
+                // Said in the log by `reload` itself.
+                let _ = daemon.reload();
+            }
             _ = heartbeat.tick() => daemon.dataplane.heartbeat(),
             Some(input) = inputs.recv() => daemon.take(input, &mut inputs),
             Some(()) = OptionFuture::from(deadline.map(time::sleep_until)) => daemon.step(&[]),
@@ -124,14 +138,24 @@ pub async fn run(config: Config, interfaces: Vec<String>) -> Result<(), DaemonEr
 }
 
 impl Daemon {
-    fn new(config: Arc<Config>, opened: Opened, send: UnboundedSender<Input>) -> Self {
+    fn new(
+        config: Arc<Config>,
+        source: PathBuf,
+        opened: Opened,
+        inputs: UnboundedSender<Input>,
+    ) -> Self {
         let Opened { dataplane, grace, adopted, ebpf, .. } = opened;
-        log_of_the_program(ebpf);
+        startup::log_of_the_program(ebpf);
         let (epochs, waited_for) = std::sync::mpsc::channel();
-        std::thread::spawn(move || wait_for_grace(grace, &waited_for, &send));
+        let done = inputs.clone();
+        std::thread::spawn(move || wait_for_grace(grace, &waited_for, &done));
         Self {
             state: State::new(Arc::clone(&config), Duration::ZERO),
             config,
+            source,
+            generation: 0,
+            watchers: JoinSet::new(),
+            inputs,
             dataplane,
             start: Instant::now(),
             pending: None,
@@ -141,23 +165,106 @@ impl Daemon {
         }
     }
 
+    /// Starts checks and followers of next hops for the configuration in force, and ends others.
+    fn watch(&mut self) {
+        self.watchers.abort_all();
+        self.watchers = JoinSet::new();
+        self.generation += 1;
+        let generation = self.generation;
+        let (hops, found) = unbounded_channel();
+        let config = Arc::clone(&self.config);
+        self.watchers.spawn(async move {
+            if let Err(error) = NextHops::follow(&config, hops).await {
+                error!("next hops are not followed: {error}");
+            }
+        });
+        self.watchers.spawn(watch::pass_on(found, self.inputs.clone(), move |(node, hop)| {
+            Input::Event(generation, Event::Resolved { node, hop: Some(hop) })
+        }));
+        let inputs = self.inputs.clone();
+        watch::start_probes(&self.config, &mut self.watchers, move |event| {
+            inputs.send(Input::Event(generation, event)).is_ok()
+        });
+    }
+
+    /// Reads the configuration again. What is wrong with it is said, and changes nothing.
+    fn reload(&mut self) -> Result<String, String> {
+        let result = self.try_reload();
+        match &result {
+            Ok(done) => info!("{done}"),
+            Err(why) => error!("not reloaded, the plan in force stays: {why}"),
+        }
+        let (kind, text) = match &result {
+            Ok(text) => ("reloaded", text),
+            Err(text) => ("reload_refused", text),
+        };
+        self.events.add(self.dataplane.epoch(), kind, "", text.clone());
+        result
+    }
+
+    fn try_reload(&mut self) -> Result<String, String> {
+        let checked = config::load(&self.source).map_err(|errors| errors.to_string())?;
+        let (new, old) = (checked.config, &self.config);
+        if new.lb != old.lb || new.interfaces != old.interfaces {
+            return Err("[lb] and [[interface]] cannot change in a running daemon; restart it, \
+                        packets go on meanwhile"
+                .to_owned());
+        }
+        let config = Arc::new(new);
+        let now = self.start.elapsed();
+        self.state = self.state.succeed(Arc::clone(&config), now);
+        self.config = config;
+        self.watch();
+        self.step(&[]);
+        Ok(format!("reloaded {}", self.source.display()))
+    }
+
+    fn release(&mut self, name: &str) -> Result<String, String> {
+        let position = self.config.clusters.iter().position(|cluster| cluster.name == name);
+        let cluster = position
+            .and_then(ClusterId::new)
+            .ok_or_else(|| format!("there is no cluster named {name}"))?;
+        let held = self.state.view().groups.get(cluster.index());
+        if held.is_none_or(|group| group.hold().is_none()) {
+            return Err(format!("cluster {name} is not held back"));
+        }
+        self.step(&[Event::Release(cluster)]);
+        Ok(format!("cluster {name} is released"))
+    }
+
+    fn answer(&mut self, request: &Request) -> String {
+        let result = match request {
+            Request::Status => return self.status(),
+            Request::Explain { flows } => return self.explain(flows),
+            Request::Release { cluster } => self.release(cluster),
+            Request::Reload => self.reload(),
+        };
+        match result {
+            Ok(done) => json!({ "done": done }).to_string(),
+            Err(why) => json!({ "error": why }).to_string(),
+        }
+    }
+
     /// Takes an input, and with it all others that wait already: one batch, one commit.
     fn take(&mut self, first: Input, inputs: &mut UnboundedReceiver<Input>) {
         let mut batch = Vec::new();
         let mut next = Some(first);
         while let Some(input) = next {
             match input {
-                Input::Event(event) => batch.push(event),
+                Input::Event(generation, event) if generation == self.generation => {
+                    batch.push(event);
+                }
+                Input::Event(..) => {}
                 Input::Graced(epoch) => {
                     self.dataplane.graced(epoch);
                     self.commit();
                 }
-                Input::Asked((Request::Status, reply)) => {
+                Input::Asked((request, reply)) => {
+                    // What came before the request is in its answer, and not of a configuration
+                    // that it replaces.
+                    self.step(&std::mem::take(&mut batch));
                     // Whoever asked may have gone away.
-                    let _ = reply.send(self.status());
-                }
-                Input::Asked((Request::Explain { flows }, reply)) => {
-                    let _ = reply.send(self.explain(&flows));
+                    let _ = reply.send(self.answer(&request));
                 }
             }
             next = inputs.try_recv().ok();
@@ -175,13 +282,15 @@ impl Daemon {
                     self.commit();
                 }
                 Effect::Refused(violations) => {
-                    let text: Vec<_> = violations.iter().map(|v| format!("{v:?}")).collect();
+                    let model = self.state.view().model;
+                    let text = violations.iter().map(|v| reason::explain_violation(model, v));
+                    let text: Vec<_> = text.collect();
                     error!("a plan was refused, the one in force stays: {}", text.join("; "));
                     self.events.add(self.dataplane.epoch(), "refused", "", text.join("; "));
                 }
                 Effect::Notice(notice) => {
-                    let event = events::render(&self.config, &self.state, &notice);
-                    info!("{}: {}", event.subject, event.text);
+                    let event = events::render(self.state.view().model, &notice);
+                    info!("{}", event.text);
                     self.events.push(self.dataplane.epoch(), event);
                 }
             }
@@ -215,15 +324,14 @@ impl Daemon {
 
     /// Where flows go by the tables in force: a list of [`explain::Answer`], or a refusal.
     fn explain(&self, flows: &[String]) -> String {
-        let view = self.state.view();
+        let (view, memory) = (self.state.view(), &**self.dataplane.memory());
         let one = |flow: &String| -> Result<_, FlowError> {
-            Ok(explain::answer(&view, &**self.dataplane.memory(), Source::Daemon, &flow.parse()?))
+            Ok(explain::answer(&view, memory, Source::Daemon, &flow.parse()?))
         };
         match flows.iter().map(one).collect::<Result<Vec<_>, _>>() {
-            Ok(answers) => serde_json::json!(answers),
-            Err(error) => serde_json::json!({ "error": error.to_string() }),
+            Ok(answers) => json!(answers).to_string(),
+            Err(error) => json!({ "error": error.to_string() }).to_string(),
         }
-        .to_string()
     }
 
     fn status(&self) -> String {
@@ -250,100 +358,6 @@ fn wait_for_grace(
             // Nothing is freed then: commits go on until the generations are used up, and stop.
             Err(error) => error!("cannot wait for a grace period: {error}"),
         }
-    }
-}
-
-/// The program's own log lines, if it was built with them (feature `log`).
-fn log_of_the_program(mut ebpf: aya::Ebpf) {
-    if ebpf.map("AYA_LOGS").is_none() {
-        return;
-    }
-    match aya_log::EbpfLogger::init(&mut ebpf) {
-        Ok(mut logger) => {
-            tokio::spawn(async move {
-                let _keep = ebpf;
-                let mut again = time::interval(LOG_POLL);
-                loop {
-                    again.tick().await;
-                    logger.flush();
-                }
-            });
-        }
-        Err(error) => warn!("the program's log cannot be read: {error}"),
-    }
-}
-
-async fn pass_on<T>(
-    mut from: UnboundedReceiver<T>,
-    to: UnboundedSender<Input>,
-    wrap: impl Fn(T) -> Input,
-) {
-    while let Some(value) = from.recv().await {
-        if to.send(wrap(value)).is_err() {
-            return;
-        }
-    }
-}
-
-fn report_attached(opened: &Opened) {
-    for (target, how) in &opened.attached {
-        match how {
-            Attached::Native => info!("attached to {} in native mode", target.name),
-            Attached::Adopted => {
-                info!("adopted {}; its program was replaced in place", target.name)
-            }
-            Attached::Generic => warn!(
-                "attached to {} in generic mode, which is slow: its driver has no native XDP, or \
-                 not at this MTU",
-                target.name
-            ),
-        }
-    }
-    if opened.adopted {
-        info!("adopted epoch {}, which stays in force", opened.dataplane.epoch());
-    }
-}
-
-/// Warns of VIPs whose packets would not come here by themselves.
-async fn warn_about_vips(config: &Config) -> Result<(), DaemonError> {
-    for service in &config.services {
-        if !nexthop::is_local(service.address).await? {
-            warn!(
-                "service {}: {} is neither an address of this host nor routed to it: nobody here \
-                 answers ARP for it. `ip address add {}/32 dev lo` makes it one",
-                service.name, service.address, service.address
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Starts the checks of all nodes, each with a phase of its own.
-fn start_probes(config: &Config, send: &UnboundedSender<Input>) {
-    let clusters = config.clusters.iter().enumerate();
-    let nodes = clusters.flat_map(|(i, c)| c.nodes.iter().map(move |node| (i, c, node)));
-    for (index, (position, cluster, node)) in nodes.enumerate() {
-        let Some(id) = NodeId::new(index) else { continue };
-        // Without a service to serve nobody needs to know how the cluster's nodes are.
-        let Some(port) = config.health_port(position, node) else { continue };
-        let health = cluster.health.clone();
-        let target = (node.address, port).into();
-        let send = send.clone();
-        tokio::spawn(async move {
-            // The first check at once; the next ones spread over the interval.
-            let phase = lb_common::hash::mix(index as u64) % health.interval.as_nanos() as u64;
-            let mut next = Instant::now() + Duration::from_nanos(phase);
-            loop {
-                let outcome = match health.kind {
-                    ProbeKind::Tcp => probe::tcp(target, health.timeout).await,
-                };
-                if send.send(Input::Event(Event::Checked { node: id, outcome })).is_err() {
-                    return;
-                }
-                time::sleep_until(next).await;
-                next += health.interval;
-            }
-        });
     }
 }
 

@@ -33,6 +33,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub enum NextHopError {
     #[error("cannot open a netlink socket: {0}")]
     Open(#[source] std::io::Error),
+    #[error("the netlink socket was closed")]
+    Closed,
     #[error("cannot read the kernel's {what}: {source}")]
     Read { what: &'static str, source: rtnetlink::Error },
 }
@@ -54,10 +56,10 @@ pub struct NextHops {
 }
 
 impl NextHops {
-    /// Follows them until the receiver is gone. The first look is complete when this returns.
+    /// Follows them until the receiver is gone.
     ///
     /// # Errors
-    /// No netlink socket, or the first look failed.
+    /// No netlink socket, or it was closed, or the first look failed.
     pub async fn follow(
         config: &Config,
         report: UnboundedSender<(NodeId, NextHop)>,
@@ -76,21 +78,16 @@ impl NextHops {
             known: HashMap::new(),
         };
         hops.look(&report).await?;
-        tokio::spawn(async move {
-            while !report.is_closed() {
-                if let Ok(None) = time::timeout(AGAIN, changes.next()).await {
-                    tracing::error!("netlink closed; next hops are no longer followed");
-                    return;
-                }
-                time::sleep(SETTLE).await;
-                while time::timeout(Duration::ZERO, changes.next()).await.is_ok_and(|m| m.is_some())
-                {
-                }
-                if let Err(error) = hops.look(&report).await {
-                    tracing::warn!("{error}");
-                }
+        while !report.is_closed() {
+            if let Ok(None) = time::timeout(AGAIN, changes.next()).await {
+                return Err(NextHopError::Closed);
             }
-        });
+            time::sleep(SETTLE).await;
+            while let Ok(Some(_)) = time::timeout(Duration::ZERO, changes.next()).await {}
+            if let Err(error) = hops.look(&report).await {
+                tracing::warn!("{error}");
+            }
+        }
         Ok(())
     }
 

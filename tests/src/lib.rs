@@ -1,3 +1,19 @@
-//! Test harness.
+//! What tests and the lab are made of: a network of namespaces with real servers, load and a
+//! daemon on it; the packet's way case by case; and the runner of the suites.
+
+pub mod board;
+pub mod clock;
+pub mod daemon;
+pub mod lab;
+pub mod load;
+pub mod netns;
+pub mod offload;
+pub mod owner;
 pub mod pipeline;
 pub mod runner;
+pub mod servers;
+pub mod site;
+pub mod status;
+pub mod stop;
+pub mod suites;
+pub mod topology;

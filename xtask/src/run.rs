@@ -33,7 +33,7 @@ pub(crate) fn run(paths: &Paths, args: &Args, install: bool) -> Result<ExitCode>
     build::build(paths, &ready, &build::Args::default(), scope)?;
     let (program, arguments) = words(args);
     let program = paths.program(program);
-    let mut command = process::foreign(process::as_root(&program)?, paths);
+    let mut command = process::as_root(&program)?;
     // Not a child: the terminal, the signals and the exit status are the program's own.
     let error = command.args(arguments).exec();
     Err(error).with_context(|| format!("starting {}", program.display()))

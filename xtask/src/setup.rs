@@ -66,7 +66,7 @@ pub(crate) fn setup(paths: &Paths, want: Want, install: bool) -> Result<Ready> {
 }
 
 fn consent(actions: &[Action]) -> Result<bool> {
-    eprintln!("To build understudy this will be installed:");
+    eprintln!("This will be installed:");
     for action in actions {
         eprintln!("  - {action}");
     }

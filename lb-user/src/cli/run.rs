@@ -20,7 +20,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     log_to_stderr();
     let interfaces = daemon::interfaces(&config, args.iface);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(daemon::run(config, interfaces))?;
+    runtime.block_on(daemon::run(config, args.config, interfaces))?;
     Ok(())
 }
 

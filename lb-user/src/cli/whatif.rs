@@ -69,7 +69,9 @@ pub(super) fn suppose(model: &Arc<Model>, down: &BTreeSet<usize>) -> anyhow::Res
         .filter_map(|i| Some(Event::Checked { node: NodeId::new(i)?, outcome: outcome(&i) }))
         .collect();
     let mut state = State::with_model(Arc::clone(model), Duration::ZERO);
-    for effect in state.step(Duration::ZERO, &events) {
+    // Nobody waits for next hops here.
+    let now = state.deadline().unwrap_or_default();
+    for effect in state.step(now, &events) {
         if let Effect::Refused(violations) = effect {
             let all = violations.iter().map(|v| reason::explain_violation(model, v));
             let all = all.collect::<Vec<_>>().join("\n  ");

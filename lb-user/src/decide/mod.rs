@@ -20,10 +20,10 @@ use std::{sync::Arc, time::Duration};
 
 use lb_common::{ClusterId, NodeId};
 
-use crate::config::Config;
+use crate::config::{Cluster, Config};
 pub use check::Violation;
 use check::{Checker, Facts};
-use group::{GroupMonitor, Hold};
+use group::{Count, GroupMonitor, Hold};
 use health::NodeHealth;
 pub use health::{Admin, MissReason, NodeMonitor, NodeState, Outcome};
 pub use intent::{Intent, Table};
@@ -93,6 +93,8 @@ pub struct State {
     hops: Vec<Option<NextHop>>,
     /// No plan is made before this time unless every node has an outcome.
     grace_ends: Duration,
+    /// Groups of the configuration before, by position, until the first plan.
+    inherited: Vec<Option<GroupMonitor>>,
     /// From the first plan on.
     running: Option<Running>,
     published: Option<Arc<Intent>>,
@@ -135,8 +137,7 @@ impl State {
 
     /// Nothing is known yet; the orders are there already.
     pub fn with_model(model: Arc<Model>, now: Duration) -> Self {
-        let first_outcome =
-            |cluster: &crate::config::Cluster| cluster.health.interval + cluster.health.timeout;
+        let first_outcome = |cluster: &Cluster| cluster.health.interval + cluster.health.timeout;
         let grace = model.config.clusters.iter().map(first_outcome).max().unwrap_or_default();
         Self {
             planner: Planner::new(Arc::clone(&model)),
@@ -144,11 +145,43 @@ impl State {
             nodes: vec![NodeMonitor::new(); model.nodes.len()],
             hops: vec![None; model.nodes.len()],
             grace_ends: now + grace,
+            inherited: vec![None; model.config.clusters.len()],
             running: None,
             published: None,
             refused: None,
             model,
         }
+    }
+
+    /// The state under another configuration: what is known of nodes and clusters that are still
+    /// there is kept, and nothing is published before the new ones have spoken.
+    #[must_use]
+    pub fn succeed(&self, config: Arc<Config>, now: Duration) -> Self {
+        let mut next = Self::new(config, now);
+        let (old, new) = (&self.model, Arc::clone(&next.model));
+        for (id, place) in new.nodes.iter().enumerate() {
+            let (cluster, node) = (&new.config.clusters[place.cluster], new.node(id));
+            let same = |&was: &usize| {
+                let (cluster_was, node_was) = (old.nodes[was].cluster, old.node(was));
+                old.config.clusters[cluster_was].name == cluster.name
+                    && node_was.name == node.name
+                    && node_was.address == node.address
+                    && old.config.health_port(cluster_was, node_was)
+                        == new.config.health_port(place.cluster, node)
+            };
+            if let Some(was) = (0..old.nodes.len()).find(same) {
+                next.nodes[id] = self.nodes[was];
+                // A MAC of the configuration is a next hop to be found anew.
+                let hop = self.hops[was].filter(|_| old.node(was).mac == node.mac);
+                next.hops[id] = hop;
+            }
+        }
+        let group_was = |cluster: &Cluster| {
+            let was = old.config.clusters.iter().position(|old| old.name == cluster.name)?;
+            self.running.as_ref().map(|running| running.groups[was])
+        };
+        next.inherited = new.config.clusters.iter().map(group_was).collect();
+        next
     }
 
     /// Takes a batch of events, and the time, into account.
@@ -161,14 +194,8 @@ impl State {
         if !news {
             return Vec::new();
         }
-        let waiting = self.running.is_none()
-            && now < self.grace_ends
-            && self
-                .nodes
-                .iter()
-                .any(|node| node.state() == NodeState::Unknown && node.admin() == Admin::InService);
         let mut effects = Vec::new();
-        if !waiting {
+        if !self.waiting(now) {
             self.decide(now, &mut notices);
             effects = self.publish();
         }
@@ -197,6 +224,19 @@ impl State {
             since: running.map_or(&[], |r| &r.since),
             published: self.published.as_ref(),
         }
+    }
+
+    /// Before the first plan: whether some node still has no outcome, or lives and cannot be
+    /// reached because its next hop is not found yet, and the grace has not ended.
+    fn waiting(&self, now: Duration) -> bool {
+        let unclear = |(node, hop): (&NodeMonitor, &Option<NextHop>)| match node.state() {
+            NodeState::Unknown => node.admin() == Admin::InService,
+            NodeState::Up => hop.is_none(),
+            NodeState::NotWorking | NodeState::Down(_) => false,
+        };
+        self.running.is_none()
+            && now < self.grace_ends
+            && self.nodes.iter().zip(&self.hops).any(unclear)
     }
 
     /// Takes an event into account; returns whether a plan could come of it.
@@ -238,8 +278,14 @@ impl State {
         let counts = (0..model.config.clusters.len()).map(|c| plan::count(&model, c, &nodes));
         let clusters = model.config.clusters.iter();
         let Some(running) = &mut self.running else {
+            let inherited = std::mem::take(&mut self.inherited);
+            let group = |((cluster, count), was): ((&Cluster, Count), Option<GroupMonitor>)| {
+                let mut group = was.unwrap_or_else(|| GroupMonitor::new(cluster, count));
+                group.update(cluster, count, now);
+                group
+            };
             let groups: Vec<GroupMonitor> =
-                clusters.zip(counts).map(|(c, count)| GroupMonitor::new(c, count)).collect();
+                clusters.zip(counts).zip(inherited).map(group).collect();
             let values: Vec<group::Group> = groups.iter().map(GroupMonitor::group).collect();
             let decision = self.planner.decide(&nodes, &values, None);
             notices.extend(notice::first(&model, &decision));

@@ -99,7 +99,8 @@ fn try_answer<T: Tables>(
     answer: &mut Answer,
 ) -> Result<(), String> {
     const NO_PLAN: &str = "no plan is in force yet";
-    const ADOPTED: &str = "the plan in force is an earlier daemon's; this one has none yet";
+    const ADOPTED: &str =
+        "the plan in force is an earlier one's; no node is known by name before the next";
     let in_force = tables.epoch().filter(|epoch| *epoch != 0).ok_or(NO_PLAN)?;
     let live = source == Source::Daemon;
     answer.explained.epoch = if live { in_force } else { 0 };

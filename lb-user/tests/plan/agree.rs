@@ -32,7 +32,7 @@ fn state(model: &Arc<Model>, one_in: u64, mut next: impl FnMut() -> u64) -> Stat
             Event::Checked { node: NodeId::new(node).expect("an id"), outcome }
         })
         .collect();
-    state.step(Duration::ZERO, &events);
+    state.step(state.deadline().unwrap_or_default(), &events);
     state
 }
 

@@ -158,7 +158,8 @@ fn a_daemon_is_asked_by_its_socket() {
     let hits = ids().map(|node| Event::Checked { node, outcome: Outcome::Hit });
     let hops = ids().filter(|node| name(*node) != "b1");
     let hops = hops.map(|node| Event::Resolved { node, hop: Some(hop) });
-    state.step(Duration::ZERO, &hits.chain(hops).collect::<Vec<_>>());
+    let now = state.deadline().expect("an end of waiting");
+    state.step(now, &hits.chain(hops).collect::<Vec<_>>());
     let memory = Memory::anonymous().expect("memory");
     memory.secret.set(0, secret::expand(&config.lb.secret.expect("a secret"), config.lb.hash));
     let mut writer = Writer::adopt(&memory);

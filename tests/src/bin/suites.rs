@@ -1,18 +1,22 @@
-//! stub
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    if args.get(1).map(String::as_str) == Some("--killed-writer") {
-        harness::pipeline::killed_writer(&args[2], &args[3]).unwrap();
-        return;
-    }
-    for c in harness::pipeline::suites() {
-        if args.len() > 1 && !args[1..].iter().any(|a| c.name.contains(a.as_str())) {
-            continue;
+//! The suites that need a kernel and root; see `harness::runner` for what it prints.
+
+use std::process::ExitCode;
+
+use harness::{pipeline, runner, suites};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        // A case starts this program again, to be killed in the middle of a commit.
+        [flag, directory, at] if flag == pipeline::KILLED_WRITER => {
+            match pipeline::killed_writer(directory, at) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("error: {error:#}");
+                    ExitCode::FAILURE
+                }
+            }
         }
-        let t = std::time::Instant::now();
-        match (c.run)() {
-            Ok(()) => println!("ok {} {:?}", c.name, t.elapsed()),
-            Err(e) => println!("FAILED {}: {e:?}", c.name),
-        }
+        _ => runner::main(&suites::all()),
     }
 }

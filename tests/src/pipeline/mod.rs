@@ -11,7 +11,15 @@ mod world;
 
 pub use commit::{KILLED_WRITER, killed_writer};
 
+pub use runners::KernelRunner;
+
 use crate::runner::Case;
+
+/// A plan without services.
+#[must_use]
+pub fn empty() -> lb_user::decide::Intent {
+    world::intent(Vec::new(), Vec::new(), Vec::new(), Vec::new())
+}
 
 /// The suites of this module.
 #[must_use]

@@ -2,14 +2,14 @@
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
-use lb_common::{Forward, HashAlgorithm};
+use lb_common::{Forward, HashAlgorithm, NodeId};
 
 use crate::{
     config::{
         BackupMode, Balance, Cluster, Config, Failback, Fallback, Health, Lb, Member, Node, Panic,
         ProbeKind, Protocol, Ratio, Service, Threshold,
     },
-    decide::{Decision, Model, Planner},
+    decide::{Decision, Event, Model, NextHop, Planner, State},
 };
 
 /// A ratio in hundredths.
@@ -173,4 +173,19 @@ impl Bench {
         let mine = table.iter().filter(|slot| slot.member() == Some(node as u16)).count();
         of(Some(cluster as u16)) * mine as f64 / table.len() as f64
     }
+}
+
+/// A state that knows the way to every node, and nothing else yet.
+pub(in crate::decide) fn started(config: Arc<Config>, now: Duration) -> State {
+    started_with(Arc::new(Model::new(config)), now)
+}
+
+/// As [`started`], the orders being there already.
+pub(in crate::decide) fn started_with(model: Arc<Model>, now: Duration) -> State {
+    let mut state = State::with_model(model, now);
+    let hop = Some(NextHop { ifindex: 3, src_mac: [2; 6], dst_mac: [4; 6], mtu: 1500 });
+    let ids = (0..state.view().nodes.len()).filter_map(NodeId::new);
+    let found: Vec<Event> = ids.map(|node| Event::Resolved { node, hop }).collect();
+    assert_eq!(state.step(now, &found), []);
+    state
 }

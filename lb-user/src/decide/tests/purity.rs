@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use lb_common::NodeId;
 
 use super::{
-    fixture::{Bench, service, six_clusters},
+    fixture::{Bench, service, six_clusters, started},
     traces::Dice,
 };
 use crate::{
     config::{BackupMode, Config, Fallback},
-    decide::{Decision, Event, MissReason, Model, Outcome, Planner, State},
+    decide::{Decision, Event, MissReason, Model, Outcome, Planner},
 };
 
 fn modes() -> Config {
@@ -36,7 +36,7 @@ fn the_order_of_events_leaves_no_trace() {
     let nodes = bench.model.nodes.len();
     for _ in 0..40 {
         let down: Vec<bool> = (0..nodes).map(|_| dice.one_in(3)).collect();
-        let mut state = State::new(Arc::clone(&bench.model.config), Duration::ZERO);
+        let mut state = started(Arc::clone(&bench.model.config), Duration::ZERO);
         let mut now = Duration::ZERO;
         let event = |node: usize, up: bool| Event::Checked {
             node: NodeId::new(node).expect("an id"),

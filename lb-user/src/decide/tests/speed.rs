@@ -8,7 +8,7 @@ use std::{
 
 use lb_common::NodeId;
 
-use super::fixture::{cluster, config, percent, service};
+use super::fixture::{cluster, config, percent, service, started};
 use crate::{
     config::{BackupMode, Config},
     decide::{Effect, Event, MissReason, Outcome, State},
@@ -45,7 +45,7 @@ fn speed_of_a_step() {
         println!("{services} services, {clusters} clusters of 20 nodes");
         let config = Arc::new(large(services, clusters));
         let start = Instant::now();
-        let mut state = State::new(config, Duration::ZERO);
+        let mut state = started(config, Duration::ZERO);
         println!("  orders: {:?}", start.elapsed());
         let event =
             |node, outcome| Event::Checked { node: NodeId::new(node).expect("an id"), outcome };

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use lb_common::{ClusterId, NodeId};
 
-use super::fixture::{cluster, config, percent, service};
+use super::fixture::{cluster, config, percent, service, started};
 use crate::{
     config::{BackupMode, Config, Failback},
     decide::{
@@ -50,7 +50,7 @@ fn owned(intent: &Intent, cluster: u16) -> usize {
 
 #[test]
 fn failover_and_back() {
-    let mut state = State::new(Arc::new(lab()), at(0));
+    let mut state = started(Arc::new(lab()), at(0));
     let steady = published(&state.step(at(1), &checked(0..9, Outcome::Hit))).expect("a plan");
     assert_eq!([0, 1, 2].map(|c| owned(&steady, c)), [1024, 1024, 0]);
     for now in 0..2 {
@@ -70,13 +70,13 @@ fn failover_and_back() {
 
 #[test]
 fn nothing_is_published_before_all_nodes_or_the_grace_have_spoken() {
-    let mut state = State::new(Arc::new(lab()), at(100));
+    let mut state = started(Arc::new(lab()), at(100));
     assert_eq!(state.deadline(), Some(at(1600)));
     assert_eq!(published(&state.step(at(200), &checked(0..8, Outcome::Hit))), None);
     assert!(published(&state.step(at(300), &checked(8..9, Outcome::Hit))).is_some());
     assert_eq!(state.deadline(), None);
 
-    let mut state = State::new(Arc::new(lab()), at(100));
+    let mut state = started(Arc::new(lab()), at(100));
     assert_eq!(published(&state.step(at(1599), &checked(0..8, Outcome::Hit))), None);
     assert!(published(&state.step(at(1600), &[])).is_some());
     assert_eq!(state.step(at(1601), &[]), []);
@@ -85,23 +85,66 @@ fn nothing_is_published_before_all_nodes_or_the_grace_have_spoken() {
 #[test]
 fn a_next_hop_is_published() {
     let mut state = State::new(Arc::new(lab()), at(0));
-    let node = NodeId::new(4).expect("an id");
-    let hop = NextHop { ifindex: 7, src_mac: [2; 6], dst_mac: [4; 6], mtu: 1500 };
-    let early = [Event::Resolved { node, hop: Some(hop) }];
-    assert_eq!(published(&state.step(at(1), &early)), None);
-    let plan = published(&state.step(at(2), &checked(0..9, Outcome::Hit))).expect("a plan");
+    let found = |node, mac| {
+        let hop = NextHop { ifindex: 7, src_mac: [2; 6], dst_mac: [mac; 6], mtu: 1500 };
+        Event::Resolved { node: NodeId::new(node).expect("an id"), hop: Some(hop) }
+    };
+    let nothing = published(&state.step(at(1), &checked(0..9, Outcome::Hit)));
+    assert_eq!(nothing, None, "all live, but the way to none of them is known");
+    let most: Vec<Event> = (0..8).map(|node| found(node, 4)).collect();
+    assert_eq!(published(&state.step(at(2), &most)), None);
+    let plan = published(&state.step(at(3), &[found(8, 5)])).expect("a plan");
+    let is = |node: usize| (plan.nodes[node].ifindex, plan.nodes[node].dst_mac);
+    assert_eq!((is(4), is(8)), ((7, [4; 6]), (7, [5; 6])));
+    assert_eq!(state.step(at(4), &[found(8, 5)]), [], "nothing new");
+    let lost = Event::Resolved { node: NodeId::new(4).expect("an id"), hop: None };
+    let lost = published(&state.step(at(5), &[lost])).expect("a plan");
+    assert_eq!(lost.nodes[4].ifindex, 0);
+}
+
+#[test]
+fn the_grace_ends_also_for_a_node_without_a_next_hop() {
+    let mut state = State::new(Arc::new(lab()), at(0));
+    assert_eq!(published(&state.step(at(1499), &checked(0..9, Outcome::Hit))), None);
+    assert!(published(&state.step(at(1500), &[])).is_some());
+}
+
+#[test]
+fn another_configuration_keeps_what_is_known() {
+    let mut state = started(Arc::new(lab()), at(0));
+    let mut outcomes = checked(0..9, Outcome::Hit);
+    outcomes.extend(checked(0..1, MISS));
+    state.step(at(1), &outcomes);
+    let before = published(&state.step(at(2), &checked(0..1, MISS)));
+    assert_eq!(before, None, "two of three misses");
+
+    // A weight changes, C is new, and S loses a node.
+    let mut other = lab();
+    other.clusters.push(cluster("C", 1, percent(60), &[1]));
+    other.clusters.sort_by(|a, b| a.name.cmp(&b.name));
+    other.clusters[0].nodes[1].weight = 5;
+    other.clusters[3].nodes.pop();
+    other.services.clear();
+    let web = service(&other, "web", BackupMode::OneStandby, "A B", "S");
+    other.services.push(web);
+    let mut next = state.succeed(Arc::new(other), at(10));
+    assert_eq!(published(&next.step(at(11), &[])), None, "C has not spoken");
+    // The third miss counts together with the two before.
+    let effects = next.step(at(12), &checked(0..1, MISS));
+    let a1 = NodeId::new(0).expect("an id");
+    let state = crate::decide::NodeState::Down(MissReason::Timeout);
+    assert!(effects.contains(&Effect::Notice(Notice::Node { node: a1, state })), "{effects:?}");
+    let plan = published(&next.step(at(13), &checked(6..7, MISS))).expect("a plan");
     assert_eq!(
-        (plan.nodes[4].ifindex, plan.nodes[4].dst_mac, plan.nodes[5].ifindex),
-        (7, [4; 6], 0)
+        plan.nodes.iter().map(|node| node.ifindex).collect::<Vec<_>>(),
+        [3, 3, 3, 3, 3, 3, 0, 3, 3]
     );
-    assert_eq!(state.step(at(3), &early), [], "nothing new");
-    let lost = published(&state.step(at(4), &[Event::Resolved { node, hop: None }]));
-    assert_eq!(lost.expect("a plan").nodes[4].ifindex, 0);
+    assert!(plan.clusters[0].slots.iter().all(|slot| slot.member() != Some(0)));
 }
 
 #[test]
 fn notices_say_what_happened() {
-    let mut state = State::new(Arc::new(lab()), at(0));
+    let mut state = started(Arc::new(lab()), at(0));
     state.step(at(1), &checked(0..9, Outcome::Hit));
     let mut notices = Vec::new();
     for now in 0..3 {
@@ -124,7 +167,7 @@ fn notices_say_what_happened() {
 fn recovered(failback: Failback) -> (State, Arc<Intent>) {
     let mut config = lab();
     config.clusters[0].failback = failback;
-    let mut state = State::new(Arc::new(config), at(0));
+    let mut state = started(Arc::new(config), at(0));
     state.step(at(1), &checked(0..9, Outcome::Hit));
     for _ in 0..3 {
         state.step(at(10_000), &checked(0..3, MISS));
@@ -190,7 +233,7 @@ fn failback_by_hand() {
 
 #[test]
 fn drain_and_maintenance_leave_the_counts() {
-    let mut state = State::new(Arc::new(lab()), at(0));
+    let mut state = started(Arc::new(lab()), at(0));
     let node = |n| NodeId::new(n).expect("an id");
     state.step(at(1), &checked(0..9, Outcome::Hit));
     let drain = |n, admin| Event::Administer { node: node(n), admin };
@@ -211,7 +254,7 @@ fn drain_and_maintenance_leave_the_counts() {
 
 #[test]
 fn a_node_that_says_it_does_not_work_keeps_its_connections() {
-    let mut state = State::new(Arc::new(lab()), at(0));
+    let mut state = started(Arc::new(lab()), at(0));
     state.step(at(1), &checked(0..9, Outcome::Hit));
     let plan = published(&state.step(at(2), &checked(0..1, Outcome::NotWorking))).expect("a plan");
     assert_eq!((plan.nodes[0].up, plan.cluster_info[0].alive), (1, 2));
@@ -221,7 +264,7 @@ fn a_node_that_says_it_does_not_work_keeps_its_connections() {
 /// A defect of ours must not reach the data plane: here, a plan that was tampered with.
 #[test]
 fn a_wrong_plan_is_refused_and_the_last_one_stays() {
-    let mut state = State::new(Arc::new(lab()), at(0));
+    let mut state = started(Arc::new(lab()), at(0));
     let good = published(&state.step(at(1), &checked(0..9, Outcome::Hit))).expect("a plan");
     let running = state.running.as_mut().expect("running");
     running.decision.groups[0].healthy = false;

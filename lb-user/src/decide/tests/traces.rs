@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use lb_common::{ClusterId, NodeId, Slot};
 
 use super::{
-    fixture::{cluster, config, percent, service},
+    fixture::{cluster, config, percent, service, started_with},
     reference::{Eligible, World},
 };
 use crate::{
@@ -228,7 +228,7 @@ fn all_comes_back(state: &mut State, steady: &Decision, mut now: Duration) {
 fn run(dice: &mut Dice, model: &Arc<Model>, steady: &Decision, place: &str) -> u32 {
     let config = &model.config;
     let mut now = Duration::from_secs(1000);
-    let mut state = State::with_model(Arc::clone(model), now);
+    let mut state = started_with(Arc::clone(model), now);
     let mut world = World::new(config, now);
     let mut plans = 0;
     let mut before: Option<(Decision, Arc<Intent>, Eligible)> = None;

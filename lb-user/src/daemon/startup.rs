@@ -1,0 +1,70 @@
+//! What is said, and warned of, when the daemon comes up.
+
+use std::time::Duration;
+
+use tokio::time;
+use tracing::{info, warn};
+
+use super::DaemonError;
+use crate::{
+    config::Config,
+    dataplane::{Opened, attach::Attached},
+    nexthop,
+};
+
+/// How often the program's own log, if it has one, is read.
+const LOG_POLL: Duration = Duration::from_millis(200);
+
+/// Says how the program came to each interface.
+pub(super) fn report_attached(opened: &Opened) {
+    for (target, how) in &opened.attached {
+        match how {
+            Attached::Native => info!("attached to {} in native mode", target.name),
+            Attached::Adopted => {
+                info!("adopted {}; its program was replaced in place", target.name)
+            }
+            Attached::Generic => warn!(
+                "attached to {} in generic mode, which is slow: its driver has no native XDP, or \
+                 not at this MTU",
+                target.name
+            ),
+        }
+    }
+    if opened.adopted {
+        info!("adopted epoch {}, which stays in force", opened.dataplane.epoch());
+    }
+}
+
+/// Warns of VIPs whose packets would not come here by themselves.
+pub(super) async fn warn_about_vips(config: &Config) -> Result<(), DaemonError> {
+    for service in &config.services {
+        if !nexthop::is_local(service.address).await? {
+            warn!(
+                "service {}: {} is neither an address of this host nor routed to it: nobody here \
+                 answers ARP for it. `ip address add {}/32 dev lo` makes it one",
+                service.name, service.address, service.address
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The program's own log lines, if it was built with them (feature `log`).
+pub(super) fn log_of_the_program(mut ebpf: aya::Ebpf) {
+    if ebpf.map("AYA_LOGS").is_none() {
+        return;
+    }
+    match aya_log::EbpfLogger::init(&mut ebpf) {
+        Ok(mut logger) => {
+            tokio::spawn(async move {
+                let _keep = ebpf;
+                let mut again = time::interval(LOG_POLL);
+                loop {
+                    again.tick().await;
+                    logger.flush();
+                }
+            });
+        }
+        Err(error) => warn!("the program's log cannot be read: {error}"),
+    }
+}

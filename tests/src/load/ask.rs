@@ -1,0 +1,96 @@
+//! One request: a connection from the client to the VIP, a line, the node's name, the end.
+
+use std::{
+    io::{self, ErrorKind},
+    net::{SocketAddr, SocketAddrV4},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::{Instant, timeout_at},
+};
+
+use super::{Failure, Kind, Outcome, Sample};
+use crate::{
+    clock::Moment,
+    servers::ONE,
+    topology::{CLIENT, NodeIndex, PORT, VIP},
+};
+
+/// How long a request may take.
+pub const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// First source port of the fixed flows; below those that the kernel gives out.
+const FIRST_FLOW: u16 = 10_000;
+
+/// Asks once.
+pub(super) async fn ask(kind: Kind) -> Sample {
+    let start = Moment::now();
+    let outcome = match conversation(kind).await {
+        Ok(node) => Outcome::Node(node),
+        Err(failure) => Outcome::Failed(failure),
+    };
+    // A timer that fires late on a busy machine does not make the request longer.
+    let end = Moment::now().min(start.after(TIMEOUT));
+    Sample { kind, start, end, outcome }
+}
+
+/// Connects to the VIP.
+pub(super) async fn connect(kind: Kind) -> Result<TcpStream, Failure> {
+    let socket = match kind {
+        Kind::New => TcpSocket::new_v4(),
+        Kind::Flow(flow) => bound(FIRST_FLOW + flow),
+    };
+    let socket = socket.map_err(|_| Failure::Client)?;
+    let vip = SocketAddr::from(SocketAddrV4::new(VIP, PORT));
+    socket.connect(vip).await.map_err(|error| failure(&error))
+}
+
+fn bound(port: u16) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from(SocketAddrV4::new(CLIENT, port)))?;
+    Ok(socket)
+}
+
+async fn conversation(kind: Kind) -> Result<NodeIndex, Failure> {
+    let deadline = Instant::now() + TIMEOUT;
+    let mut stream = timeout_at(deadline, connect(kind)).await.map_err(|_| Failure::Timeout)??;
+    let answer = timeout_at(deadline, exchange(&mut stream)).await;
+    let result = answer.unwrap_or(Err(Failure::Timeout));
+    if result.is_err() || kind != Kind::New {
+        // Reset it: what hangs would hang for minutes, and a fixed port must be free at once.
+        let _ = stream.set_zero_linger();
+    }
+    result
+}
+
+async fn exchange(stream: &mut TcpStream) -> Result<NodeIndex, Failure> {
+    let failed = |error: io::Error| failure(&error);
+    stream.write_all(ONE.as_bytes()).await.map_err(failed)?;
+    let mut name = [0; 16];
+    let mut length = 0;
+    loop {
+        match stream.read(&mut name[length..]).await.map_err(failed)? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    let name = str::from_utf8(&name[..length]).map_err(|_| Failure::Strange)?;
+    NodeIndex::named(name).ok_or(Failure::Strange)
+}
+
+fn failure(error: &io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::ConnectionRefused
+        | ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::BrokenPipe => Failure::Reset,
+        ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+            Failure::Timeout
+        }
+        _ => Failure::Client,
+    }
+}

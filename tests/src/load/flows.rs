@@ -1,0 +1,26 @@
+//! The audited flows: the same 5-tuples, asked over and over.
+
+use std::sync::Arc;
+
+use tokio::time::sleep;
+
+use super::{Kind, Log, Rates, ask::ask};
+
+/// Starts one task for each flow, spread over the period.
+pub(super) fn spawn(log: &Arc<Log>, rates: Rates) {
+    let period = rates.flow_period;
+    for flow in 0..rates.flows {
+        let log = Arc::clone(log);
+        let first = period * u32::from(flow) / u32::from(rates.flows);
+        tokio::spawn(async move {
+            sleep(first).await;
+            loop {
+                let sample = ask(Kind::Flow(flow)).await;
+                log.samples().push(sample);
+                // Always a pause: right after a request that got no answer, what the kernel still
+                // sent for it would meet the next one, from the same port, on its way.
+                sleep(period).await;
+            }
+        });
+    }
+}

@@ -1,0 +1,109 @@
+//! The load: what the client of the lab asks, and what it saw.
+//!
+//! Three kinds, all from the client's namespace, on one thread: new requests at a steady rate;
+//! a fixed set of flows asked over and over, so that the node of each exact 5-tuple is known at
+//! every time; and connections that stay.
+
+mod ask;
+mod flows;
+mod lasting;
+mod log;
+mod requests;
+
+use std::{
+    path::Path,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow};
+use tokio::{runtime::Runtime, sync::oneshot};
+
+pub use ask::TIMEOUT;
+pub use log::{Answered, Break, Failure, Kind, Lasting, Log, Outcome, Sample};
+
+use crate::netns::{self, Netns};
+
+/// How much is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Rates {
+    /// New requests a second, whatever becomes of those before.
+    pub requests: u32,
+    /// Flows that are asked over and over.
+    pub flows: u16,
+    /// Time between two requests of one such flow.
+    pub flow_period: Duration,
+    /// Connections that stay.
+    pub lasting: u16,
+    /// Time between two lines on one of them.
+    pub echo_period: Duration,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            requests: 2000,
+            flows: 300,
+            flow_period: Duration::from_millis(600),
+            lasting: 150,
+            echo_period: Duration::from_millis(100),
+        }
+    }
+}
+
+/// The running load. Dropping it stops it.
+#[derive(Debug)]
+pub struct Load {
+    /// What it saw so far.
+    pub log: Arc<Log>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Load {
+    /// Starts it in the client's namespace.
+    ///
+    /// # Errors
+    /// If the namespace cannot be entered or the runtime started.
+    pub fn start(client: &Netns, rates: Rates) -> Result<Self> {
+        let log = Arc::new(Log::default());
+        let (stop, stopped) = oneshot::channel();
+        let (ready, is_ready) = mpsc::sync_channel(1);
+        let (namespace, seen) = (client.path(), Arc::clone(&log));
+        let thread = thread::Builder::new().name("load".into()).spawn(move || {
+            let runtime = match runtime_in(&namespace) {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            let _ = ready.send(Ok(()));
+            runtime.block_on(async {
+                tokio::spawn(requests::steady(Arc::clone(&seen), rates));
+                flows::spawn(&seen, rates);
+                lasting::spawn(&seen, rates);
+                // Also ends when the sender is dropped; the tasks end with the runtime.
+                let _ = stopped.await;
+            });
+        });
+        let thread = Some(thread.context("starting a thread")?);
+        let this = Self { log, stop: Some(stop), thread };
+        is_ready.recv().map_err(|_| anyhow!("the load's thread died"))??;
+        Ok(this)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A runtime whose sockets belong to a namespace, as its one thread does.
+fn runtime_in(namespace: &Path) -> Result<Runtime> {
+    netns::enter(namespace)?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().context("starting the load's runtime")
+}

@@ -1,0 +1,140 @@
+//! What runs on the nodes: real listeners, each in its node's namespace, on one runtime.
+//!
+//! A client says `one`, gets the node's name and the node closes; or it says `stay`, and every
+//! further line comes back with the node's name behind it.
+
+use std::{
+    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    sync::mpsc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, socket,
+    sockopt::ReuseAddr,
+};
+use std::os::fd::AsRawFd;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    sync::oneshot,
+    time::timeout,
+};
+
+use crate::topology::{NodeIndex, PORT, Topology};
+
+/// The request that is answered once.
+pub const ONE: &str = "one\n";
+/// The request that is answered for as long as the client goes on.
+pub const STAY: &str = "stay\n";
+
+/// How long a client may take to say what it wants.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// The servers of all nodes. Dropping it stops them.
+#[derive(Debug)]
+pub struct Servers {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Servers {
+    /// Starts them; they listen when this returns.
+    ///
+    /// # Errors
+    /// If a socket or the runtime cannot be had.
+    pub fn start(topology: &Topology) -> Result<Self> {
+        let listeners = NodeIndex::all()
+            .map(|node| Ok((node, topology.node(node).run(listener)?)))
+            .collect::<Result<Vec<_>>>()
+            .context("starting the servers")?;
+        let (stop, stopped) = oneshot::channel();
+        let (ready, is_ready) = mpsc::sync_channel(1);
+        let thread = thread::Builder::new().name("servers".into()).spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            runtime.block_on(async {
+                let started = start_all(listeners);
+                let failed = started.is_err();
+                let _ = ready.send(started);
+                if !failed {
+                    // Also ends when the sender is dropped.
+                    let _ = stopped.await;
+                }
+            });
+        });
+        let this = Self { stop: Some(stop), thread: Some(thread.context("starting a thread")?) };
+        is_ready.recv().map_err(|_| anyhow!("the servers' thread died"))??;
+        Ok(this)
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A listening socket in the namespace of the calling thread.
+fn listener() -> Result<TcpListener> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
+    setsockopt(&fd, ReuseAddr, &true)?;
+    let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT);
+    bind(fd.as_raw_fd(), &SockaddrIn::from(any)).context("binding the server's port")?;
+    listen(&fd, Backlog::new(BACKLOG)?)?;
+    Ok(TcpListener::from(fd))
+}
+
+fn start_all(listeners: Vec<(NodeIndex, TcpListener)>) -> std::io::Result<()> {
+    for (node, listener) in listeners {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        tokio::spawn(async move {
+            loop {
+                // An error here is a client that went away before it was accepted.
+                if let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(serve(stream, node.node().name));
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+/// One connection, to its end. Health checks say nothing at all.
+async fn serve(stream: TcpStream, name: &str) {
+    let mut stream = BufReader::with_capacity(64, stream);
+    let mut line = String::new();
+    let read = timeout(PATIENCE, stream.read_line(&mut line)).await;
+    if !matches!(read, Ok(Ok(1..))) {
+        return;
+    }
+    if line == ONE {
+        // The close that follows is the server's.
+        let _ = stream.write_all(name.as_bytes()).await;
+        return;
+    }
+    if line != STAY {
+        return;
+    }
+    loop {
+        line.clear();
+        if !matches!(stream.read_line(&mut line).await, Ok(1..)) {
+            return;
+        }
+        let answer = format!("{} {name}\n", line.trim_end());
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A lab as a child process of a case.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{clock::Moment, daemon::beside, lab::summary::Summary, owner::Owner, runner};
+
+/// How long a lab may be silent or take to end.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running lab. Dropping it ends it, and it cleans up.
+#[derive(Debug)]
+pub(super) struct LabChild {
+    child: Child,
+    lines: Receiver<String>,
+    said: Vec<String>,
+    json: tempfile::TempPath,
+}
+
+impl LabChild {
+    /// Starts it with these arguments and `--json`.
+    pub(super) fn start(arguments: &[&str]) -> Result<Self> {
+        let json = tempfile::NamedTempFile::new().context("a file for the summary")?;
+        let json = json.into_temp_path();
+        let program = beside("lab")?;
+        let mut child = Command::new(&program)
+            .args(arguments)
+            .arg("--json")
+            .arg::<&Path>(&json)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))?;
+        let output = child.stdout.take().context("the output of the lab")?;
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+            lines.all(|line| sender.send(line).is_ok())
+        });
+        Ok(Self { child, lines, said: Vec::new(), json })
+    }
+
+    /// What it calls its own.
+    pub(super) fn owner(&self) -> Owner {
+        Owner::of(self.child.id())
+    }
+
+    /// Waits until it says something.
+    pub(super) fn until_it_says(&mut self, words: &str) -> Result<()> {
+        while !self.said.iter().any(|line| line.contains(words)) {
+            if !self.read_line()? {
+                bail!("the lab ended and never said {words:?}; {}", self.last_words());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        kill(pid, signal).with_context(|| format!("sending {signal} to the lab"))
+    }
+
+    /// Waits for its end.
+    pub(super) fn end(&mut self) -> Result<ExitStatus> {
+        while self.read_line()? {}
+        self.child.wait().context("waiting for the lab")
+    }
+
+    /// Waits for its end; then its summary must be there.
+    pub(super) fn summary(&mut self) -> Result<(ExitStatus, String)> {
+        let status = self.end()?;
+        let text = std::fs::read_to_string(&self.json).context("reading the summary")?;
+        ensure!(!text.is_empty(), "the lab wrote no summary ({status}); {}", self.last_words());
+        Ok((status, text))
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub(super) fn held(&mut self) -> Result<Summary> {
+        let (status, text) = self.summary()?;
+        let summary: Summary = serde_json::from_str(&text).context("the summary")?;
+        ensure!(status.success() && summary.held, "{status}: {}", summary.problems.join("; "));
+        Ok(summary)
+    }
+
+    /// Its last lines, to be shown when something failed.
+    pub(super) fn last_words(&self) -> String {
+        let last = &self.said[self.said.len().saturating_sub(12)..];
+        format!("it said:\n  {}", last.join("\n  "))
+    }
+
+    /// Takes its next line; false at the end of all lines.
+    fn read_line(&mut self) -> Result<bool> {
+        let deadline = Moment::now().after(PATIENCE);
+        loop {
+            runner::stop()?.wait(Duration::ZERO)?;
+            ensure!(Moment::now() < deadline, "waited {PATIENCE:?}; {}", self.last_words());
+            match self.lines.recv_timeout(Duration::from_millis(100)) {
+                Ok(line) => self.said.push(line),
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return Ok(false),
+            }
+            return Ok(true);
+        }
+    }
+}
+
+impl Drop for LabChild {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.signal(Signal::SIGTERM);
+            let _ = self.child.wait();
+        }
+    }
+}

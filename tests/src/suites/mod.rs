@@ -1,0 +1,18 @@
+//! The suites on the real kernel, each a file with its cases.
+
+mod cleanup;
+mod lab;
+mod lab_child;
+mod operator;
+mod restart;
+mod small;
+mod two_labs;
+
+use crate::{pipeline, runner::Case};
+
+/// All cases, in the order in which they run.
+#[must_use]
+pub fn all() -> Vec<Case> {
+    let network = [lab::CASES, cleanup::CASES, two_labs::CASES, restart::CASES, operator::CASES];
+    [pipeline::suites(), network.concat()].concat()
+}

@@ -1,0 +1,342 @@
+//! What an operator meets: refusals that say what would be right and change nothing, strangers'
+//! packets untouched, maps that bpftool can read, a reload, a detach.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    os::{fd::AsRawFd, unix::process::CommandExt},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use aya::programs::{Xdp, XdpMode};
+use etherparse::{IcmpEchoHeader, Icmpv4Header, Icmpv4Type};
+use lb_common::{HashAlgorithm, maps};
+use lb_user::{
+    dataplane::{memory::Memory, pins::difference},
+    object::object,
+};
+use nix::sys::{
+    signal::Signal,
+    socket::{
+        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto,
+        setsockopt, socket, sockopt::ReceiveTimeout,
+    },
+    time::TimeVal,
+};
+
+use super::small::{INTERFACE, Small, said};
+use crate::{daemon::beside, pipeline::KernelRunner, runner::Case};
+
+/// The cases.
+pub(super) const CASES: &[Case] = &[
+    Case::new("maps/as-described", maps_as_described),
+    Case::network("refused/configuration", bad_configuration),
+    Case::network("refused/interface-missing", interface_missing),
+    Case::network("refused/not-root", not_root),
+    Case::network("refused/no-bpf-filesystem", no_bpf_filesystem),
+    Case::network("refused/xdp-attached", xdp_attached),
+    Case::network("refused/second-daemon", second_daemon),
+    Case::network("refused/other-layout", other_layout),
+    Case::network("refused/other-secret", other_secret),
+    Case::network("operator/strangers-untouched", strangers),
+    Case::network("operator/bpftool", bpftool),
+    Case::network("operator/reload", reload),
+    Case::network("operator/detach", detach),
+];
+
+fn maps_as_described() -> Result<()> {
+    let empty = crate::pipeline::empty();
+    let kernel = KernelRunner::new(&empty, HashAlgorithm::Multilinear)?;
+    for spec in maps::ALL {
+        let info = aya::maps::MapInfo::from_pin(kernel.directory().join(spec.name))?;
+        ensure!(difference(spec, &info).is_none(), "{:?}", difference(spec, &info));
+        for wrong in [
+            maps::MapSpec { value_size: spec.value_size + 8, ..*spec },
+            maps::MapSpec { max_entries: spec.max_entries + 1, ..*spec },
+            maps::MapSpec { flags: spec.flags ^ maps::MMAPABLE, ..*spec },
+        ] {
+            ensure!(difference(&wrong, &info).is_some(), "{wrong:?} passes for {}", spec.name);
+        }
+    }
+    Ok(())
+}
+
+/// The start is refused with all of these words, and nothing is left of it.
+fn refused(small: &Small, configuration: &std::path::Path, words: &[&str]) -> Result<()> {
+    let output = small.understudy(&["run", "--config", &configuration.display().to_string()])?;
+    ensure!(output.status.code() == Some(1), "not refused: {}", said(&output));
+    let text = said(&output);
+    for word in words {
+        ensure!(text.contains(word), "no {word:?} in: {text}");
+    }
+    Ok(())
+}
+
+fn nothing_left(small: &Small) -> Result<()> {
+    ensure!(!small.pins().exists(), "pins are left in {}", small.pins().display());
+    ensure!(!attached(small)?, "a program is left on {INTERFACE}");
+    ensure!(!small.socket().exists(), "a control socket is left");
+    Ok(())
+}
+
+fn attached(small: &Small) -> Result<bool> {
+    let output = small.in_lb("ip").args(["-d", "link", "show", INTERFACE]).output()?;
+    ensure!(output.status.success(), "ip link: {}", said(&output));
+    Ok(String::from_utf8_lossy(&output.stdout).contains("prog/xdp"))
+}
+
+fn bad_configuration() -> Result<()> {
+    let small = Small::new()?;
+    let file = small.configuration(&[
+        ("203.0.113.9", "203.0.113.999"),
+        ("\"one-standby\"", "\"two-standby\""),
+        ("standbys = [\"S\"]", "standbys = [\"T\"]"),
+    ])?;
+    refused(&small, &file, &[":13:", "203.0.113.999", ":24:", "two-standby", "\"T\"", "3 errors"])?;
+    nothing_left(&small)
+}
+
+fn interface_missing() -> Result<()> {
+    let small = Small::new()?;
+    let file = small.configuration(&[("name = \"lb0\"", "name = \"nowhere0\"")])?;
+    refused(&small, &file, &["no interface named nowhere0"])?;
+    nothing_left(&small)
+}
+
+fn not_root() -> Result<()> {
+    let small = Small::new()?;
+    let file = small.configuration(&[])?;
+    // Readable for everybody, wherever the build is: by descriptor, not by path.
+    let text = fs::read(&file)?;
+    let mut child = Command::new(beside("understudy")?);
+    // Owned by root, the working directory may be closed to others.
+    child.current_dir("/").uid(65_534).gid(65_534);
+    let copy = std::env::temp_dir().join(format!("understudy-not-root-{}", std::process::id()));
+    fs::write(&copy, text)?;
+    let output = child.arg("run").arg("--config").arg(&copy).output();
+    fs::remove_file(&copy)?;
+    let output = output.context("starting understudy as nobody")?;
+    ensure!(output.status.code() == Some(1), "not refused: {}", said(&output));
+    ensure!(said(&output).contains("must run as root"), "{}", said(&output));
+    nothing_left(&small)
+}
+
+fn no_bpf_filesystem() -> Result<()> {
+    let small = Small::new()?;
+    let elsewhere = format!("/run/understudy-no-bpf-{}", std::process::id());
+    let file = small.configuration(&[(&small.pins().display().to_string(), &elsewhere)])?;
+    refused(&small, &file, &["not in a bpf filesystem", "mount -t bpf"])?;
+    ensure!(!std::path::Path::new(&elsewhere).exists(), "{elsewhere} was made");
+    nothing_left(&small)
+}
+
+fn xdp_attached() -> Result<()> {
+    let small = Small::new()?;
+    let mut ebpf = aya::EbpfLoader::new().load(object().context("the XDP object")?)?;
+    let pass: &mut Xdp = ebpf.program_mut("pass").context("the program")?.try_into()?;
+    pass.load()?;
+    let link = small.lb.run(|| Ok(pass.attach(INTERFACE, XdpMode::Driver)?))?;
+    let file = small.configuration(&[])?;
+    refused(&small, &file, &["already attached", INTERFACE])?;
+    ensure!(attached(&small)?, "the program that was there is gone");
+    ensure!(!small.pins().exists(), "pins are left");
+    pass.detach(link)?;
+    nothing_left(&small)
+}
+
+fn second_daemon() -> Result<()> {
+    let mut small = Small::new()?;
+    let file = small.configuration(&[])?;
+    small.start(&file)?;
+    refused(&small, &file, &["another understudy holds"])?;
+    let detach = small.understudy(&["detach", "--config", &file.display().to_string()])?;
+    ensure!(detach.status.code() == Some(1), "detached under a daemon: {}", said(&detach));
+    ensure!(attached(&small)?, "the program is gone");
+    small.status()?;
+    Ok(())
+}
+
+fn other_layout() -> Result<()> {
+    let mut small = Small::new()?;
+    let file = small.configuration(&[])?;
+    small.start(&file)?;
+    small.stop(Signal::SIGTERM)?;
+    ensure!(attached(&small)?, "SIGTERM took the program off");
+    {
+        let memory = Memory::open(&small.pins())?;
+        let mut control = memory.control.get(0).context("CONTROL")?;
+        control.layout = 99;
+        memory.control.set(0, control);
+    }
+    refused(&small, &file, &["not of this version", "layout 99", "understudy detach"])?;
+    ensure!(attached(&small)?, "a refused start took the program off");
+    Ok(())
+}
+
+fn other_secret() -> Result<()> {
+    let mut small = Small::new()?;
+    let file = small.configuration(&[])?;
+    small.start(&file)?;
+    small.stop(Signal::SIGINT)?;
+    let file = small.configuration(&[("000102", "ff0102")])?;
+    refused(&small, &file, &["another secret"])?;
+    ensure!(attached(&small)?, "a refused start took the program off");
+    Ok(())
+}
+
+/// ARP, IPv4 and IPv6 pings, TCP and UDP of the host itself, other ports of the VIP.
+fn strangers() -> Result<()> {
+    let mut small = Small::new()?;
+    let file = small.configuration(&[])?;
+    small.start(&file)?;
+    for target in ["203.0.113.1", "192.0.2.10"] {
+        let address = target.parse()?;
+        small.client.run(|| ping(address)).with_context(|| format!("ping {target}"))?;
+    }
+    for address in ["203.0.113.1:22", "192.0.2.10:22", "[2001:db8::1]:22"] {
+        let listener = small.lb.run(|| Ok(TcpListener::bind(address)?))?;
+        let mut stream = small.client.run(|| Ok(TcpStream::connect(address)?))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let (mut served, _) = listener.accept()?;
+        stream.write_all(b"hello")?;
+        let mut heard = [0; 5];
+        served.read_exact(&mut heard)?;
+        served.write_all(&heard)?;
+        stream.read_exact(&mut heard)?;
+        ensure!(&heard == b"hello", "{address}: {heard:?}");
+    }
+    // The VIP's own port, but another protocol.
+    let server = small.lb.run(|| Ok(UdpSocket::bind("192.0.2.10:80")?))?;
+    let client = small.client.run(|| Ok(UdpSocket::bind("203.0.113.2:0")?))?;
+    server.set_read_timeout(Some(Duration::from_secs(5)))?;
+    client.send_to(b"hello", "192.0.2.10:80")?;
+    let mut heard = [0; 5];
+    server.recv_from(&mut heard)?;
+
+    let counters = &small.status()?["counters"];
+    let count = |name: &str| counters[name].as_u64().unwrap_or_default();
+    for seen in ["pass_not_ipv4", "pass_not_vip", "pass_no_service"] {
+        ensure!(count(seen) > 0, "no {seen} in {counters}");
+    }
+    for never in counters.as_object().context("counters")?.keys() {
+        let passes = never.starts_with("pass_") && never != "pass_malformed";
+        ensure!(passes || count(never) == 0, "{never} in {counters}");
+    }
+    Ok(())
+}
+
+/// An ICMP echo request, and its reply.
+fn ping(target: Ipv4Addr) -> Result<()> {
+    let socket = socket(AddressFamily::Inet, SockType::Raw, SockFlag::empty(), SockProtocol::Icmp)?;
+    setsockopt(&socket, ReceiveTimeout, &TimeVal::new(5, 0))?;
+    let echo = Icmpv4Type::EchoRequest(IcmpEchoHeader { id: 7, seq: 1 });
+    let mut request = Icmpv4Header::with_checksum(echo, b"ping").to_bytes().to_vec();
+    request.extend(b"ping");
+    let to = SockaddrIn::from(SocketAddrV4::new(target, 0));
+    sendto(socket.as_raw_fd(), &request, &to, MsgFlags::empty())?;
+    let mut buffer = [0; 256];
+    loop {
+        let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+        // An IPv4 header without options comes first; type 0 is the reply (RFC 792).
+        if buffer[..length].get(20) == Some(&0) && buffer[..length].ends_with(b"ping") {
+            return Ok(());
+        }
+    }
+}
+
+/// The commands of the README.
+fn bpftool() -> Result<()> {
+    let mut small = Small::new()?;
+    let file = small.configuration(&[])?;
+    small.start(&file)?;
+    let dump = |map: &str| -> Result<serde_json::Value> {
+        let pin = small.pins().join(map);
+        let output =
+            Command::new("bpftool").args(["-j", "map", "dump", "pinned"]).arg(pin).output();
+        let output = output.context("starting bpftool")?;
+        ensure!(output.status.success(), "{map}: {}", said(&output));
+        Ok(serde_json::from_slice(&output.stdout)?)
+    };
+    let values = |map: &str| -> Result<Vec<serde_json::Value>> {
+        let entries = dump(map)?.as_array().cloned().unwrap_or_default();
+        let formatted = |entry: &serde_json::Value| entry["formatted"]["value"].clone();
+        Ok(entries.iter().map(formatted).collect())
+    };
+    let clusters = values("CLUSTERS")?;
+    ensure!(clusters.len() == 2, "{clusters:?}");
+    for field in ["weight", "priority", "healthy", "alive", "needed", "total", "epoch"] {
+        ensure!(clusters.iter().all(|c| c[field].is_u64()), "no {field} in {clusters:?}");
+    }
+    let nodes = values("NODES")?;
+    ensure!(nodes.len() == 3, "{nodes:?}");
+    for field in ["number", "address", "mac", "weight", "priority", "state"] {
+        ensure!(nodes.iter().all(|n| !n[field].is_null()), "no {field} in {nodes:?}");
+    }
+    let services = values("SERVICES")?;
+    ensure!(services.len() == 1 && services[0]["port"] == 80, "{services:?}");
+    let control = values("CONTROL")?;
+    ensure!(control[0]["epoch"] == small.status()?["epoch"], "{control:?}");
+    ensure!(control[0]["heartbeat"].as_u64() > Some(0), "{control:?}");
+    let counters = dump("COUNTERS")?;
+    ensure!(counters.to_string().contains("pass_not_vip"), "{counters}");
+
+    let mut show = Command::new("bpftool");
+    let show = show.args(["prog", "show", "name", "understudy"]).output()?;
+    ensure!(String::from_utf8_lossy(&show.stdout).contains("xdp"), "{}", said(&show));
+    let net = small.in_lb("bpftool").args(["net", "show"]).output()?;
+    let text = String::from_utf8_lossy(&net.stdout).into_owned();
+    ensure!(text.contains(INTERFACE) && text.contains("driver"), "not native: {text}");
+    Ok(())
+}
+
+fn reload() -> Result<()> {
+    let mut small = Small::new()?;
+    let file = small.configuration(&[])?;
+    small.start(&file)?;
+    let names = |status: &serde_json::Value| -> Vec<String> {
+        let clusters = status["clusters"].as_array().cloned().unwrap_or_default();
+        clusters.iter().filter_map(|c| Some(c["name"].as_str()?.to_owned())).collect()
+    };
+    let before = small.status()?["epoch"].clone();
+    small.configuration(&[("masters = [\"A\"]", "masters = [\"B\"]")])?;
+    small.signal(Signal::SIGHUP)?;
+    small.until("the bad file is refused", |small| Ok(small.log().contains("not reloaded")))?;
+    ensure!(small.log().contains("\"B\""), "it does not say what is wrong:\n{}", small.log());
+    ensure!(small.status()?["epoch"] == before, "a bad file changed the plan");
+
+    small.configuration(&[("lb0", "lb1")])?;
+    small.signal(Signal::SIGHUP)?;
+    small
+        .until("another interface is refused", |small| Ok(small.log().contains("cannot change")))?;
+
+    let more =
+        "[[cluster]]\nname = \"B\"\nnodes = [{ name = \"b1\", address = \"203.0.113.7\" }]\n";
+    let masters = format!("{more}\n[[service]]\nname = \"web\"");
+    small.configuration(&[
+        ("[[service]]\nname = \"web\"", masters.as_str()),
+        ("masters = [\"A\"]", "masters = [\"A\", \"B\"]"),
+    ])?;
+    small.signal(Signal::SIGHUP)?;
+    small.until("the new plan is in force", |small| {
+        let status = small.status()?;
+        Ok(names(&status) == ["A", "B", "S"] && status["epoch"].as_u64() > before.as_u64())
+    })
+}
+
+fn detach() -> Result<()> {
+    let mut small = Small::new()?;
+    let file = small.configuration(&[])?;
+    let arguments = ["detach", "--config", &file.display().to_string()];
+    let output = small.understudy(&arguments)?;
+    ensure!(output.status.success(), "nothing to detach is no error: {}", said(&output));
+    small.start(&file)?;
+    small.stop(Signal::SIGKILL)?;
+    ensure!(attached(&small)?, "kill -9 took the program off");
+    let output = small.understudy(&arguments)?;
+    ensure!(output.status.success(), "detach: {}", said(&output));
+    ensure!(!attached(&small)? && !small.pins().exists(), "something is left");
+    Ok(())
+}
