@@ -22,6 +22,11 @@ use tokio::{
 pub enum Request {
     /// Services, clusters, nodes, shares, epoch, events.
     Status,
+    /// Where flows go, and why.
+    Explain {
+        /// Each `PROTO SRC:PORT DST:PORT`.
+        flows: Vec<String>,
+    },
     /// Let a recovered cluster that is held back take its flows home.
     Release {
         /// Its name.

@@ -24,6 +24,7 @@ use crate::{
     control::{Asked, ControlError, Request, Socket},
     dataplane::{self, Dataplane, Opened, grace::Grace, writer::CommitError},
     decide::{Effect, Event, Intent, State, reason},
+    explain::{self, FlowError, Source},
     nexthop::NextHops,
     object::object,
 };
@@ -243,6 +244,7 @@ impl Daemon {
     fn answer(&mut self, request: &Request) -> String {
         let result = match request {
             Request::Status => return self.status(),
+            Request::Explain { flows } => return self.explain(flows),
             Request::Release { cluster } => self.release(cluster),
             Request::Reload => self.reload(),
         };
@@ -329,8 +331,21 @@ impl Daemon {
         }
     }
 
+    /// Where flows go by the tables in force: a list of [`explain::Answer`], or a refusal.
+    fn explain(&self, flows: &[String]) -> String {
+        let (view, memory) = (self.state.view(), &**self.dataplane.memory());
+        let one = |flow: &String| -> Result<_, FlowError> {
+            Ok(explain::answer(&view, memory, Source::Daemon, &flow.parse()?))
+        };
+        match flows.iter().map(one).collect::<Result<Vec<_>, _>>() {
+            Ok(answers) => json!(answers).to_string(),
+            Err(error) => json!({ "error": error.to_string() }).to_string(),
+        }
+    }
+
     fn status(&self) -> String {
-        status::render(&self.state, &self.dataplane, &self.events, self.adopted)
+        let now = self.start.elapsed();
+        status::render(&self.state, now, &self.dataplane, &self.events, self.adopted)
     }
 }
 

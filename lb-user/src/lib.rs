@@ -1,6 +1,6 @@
 //! understudy, the library: configuration, decisions, probes, data plane, daemon.
 //!
-//! Dependencies go one way: config → decide → {probe, dataplane} → daemon → cli.
+//! Dependencies go one way: config → decide → {probe, dataplane} → explain → daemon → cli.
 
 pub mod cli;
 pub mod config;
@@ -8,6 +8,7 @@ pub mod control;
 pub mod daemon;
 pub mod dataplane;
 pub mod decide;
+pub mod explain;
 pub mod nexthop;
 pub mod object;
 pub mod probe;

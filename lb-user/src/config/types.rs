@@ -236,6 +236,14 @@ impl Protocol {
             Self::Udp => 17,
         }
     }
+
+    /// Its word in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
 }
 
 /// Who carries the share of an unhealthy master (M7).
@@ -249,6 +257,18 @@ pub enum BackupMode {
     MultiStandby,
     /// The other masters of the best tier.
     MultiMaster,
+}
+
+impl BackupMode {
+    /// Its word in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::OneStandby => "one-standby",
+            Self::MultiStandby => "multi-standby",
+            Self::MultiMaster => "multi-master",
+        }
+    }
 }
 
 /// How carriers share what they carry.

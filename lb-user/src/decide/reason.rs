@@ -6,7 +6,7 @@ use lb_common::{ClusterId, NodeId, ServiceId};
 use super::{
     check::{TableId, Violation},
     group::{Count, Hold, needed},
-    health::{Admin, MissReason, NodeState},
+    health::{Admin, MissReason, NodeHealth, NodeState},
     model::{Model, Role},
     notice::{Notice, ReleasedBy},
     plan::{Decision, Regime},
@@ -189,7 +189,7 @@ pub fn explain_notice(model: &Model, notice: &Notice) -> String {
             format!("service {}: {does}", service(*id))
         }
         Notice::Regime { service: id, regime } => {
-            format!("service {}: {}", service(*id), regime_text(*regime))
+            format!("service {}: {}", service(*id), explain_regime(*regime))
         }
     }
 }
@@ -203,7 +203,18 @@ fn node_state(state: NodeState) -> String {
     }
 }
 
-fn regime_text(regime: Regime) -> &'static str {
+/// A node's bits in a word or two.
+pub fn explain_node(health: NodeHealth) -> &'static str {
+    match health {
+        NodeHealth { in_service: false, .. } => "out of service",
+        NodeHealth { eligible: true, .. } => "up",
+        NodeHealth { up: true, .. } => "not working",
+        NodeHealth { .. } => "down",
+    }
+}
+
+/// A service's regime as a sentence.
+pub fn explain_regime(regime: Regime) -> &'static str {
     match regime {
         Regime::Normal => "back to normal",
         Regime::LastResort => "no standby is healthy: their living nodes serve",

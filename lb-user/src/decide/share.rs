@@ -63,7 +63,7 @@ pub fn shares(model: &Model, decision: &Decision, service: usize) -> Shares {
 }
 
 /// The id of the node table that a service uses for a cluster.
-pub(super) fn table_id(model: &Model, plan: &ServicePlan, cluster: usize) -> usize {
+pub fn table_id(model: &Model, plan: &ServicePlan, cluster: usize) -> usize {
     let ignores = plan.regime == super::Regime::Panic(crate::config::Panic::All);
     ignores.then(|| model.variant_of(cluster)).flatten().unwrap_or(cluster)
 }

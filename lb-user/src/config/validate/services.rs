@@ -105,7 +105,7 @@ fn shape(service: &Service, report: &mut Report) {
         BackupMode::None,
     ];
     let fitting = modes.into_iter().filter(|mode| fits(*mode, masters, standbys));
-    let fitting: Vec<_> = fitting.map(|mode| format!("backup = \"{}\"", word(mode))).collect();
+    let fitting: Vec<_> = fitting.map(|mode| format!("backup = \"{}\"", mode.name())).collect();
     let fitting = match fitting.is_empty() {
         true => format!("no mode fits {have}: several standbys need several masters"),
         false => format!("with {have}: {}", fitting.join(" or ")),
@@ -124,7 +124,7 @@ fn shape(service: &Service, report: &mut Report) {
                 BackupMode::MultiMaster => "at least 2 masters and no standby",
                 BackupMode::None => "masters only, no standby",
             };
-            let word = word(*mode.get_ref());
+            let word = mode.get_ref().name();
             let message = format!("backup: \"{word}\" needs {needs}; here are {have}");
             report.error(mode.span(), message).help(fitting);
         }
@@ -137,15 +137,6 @@ fn fits(mode: BackupMode, masters: usize, standbys: usize) -> bool {
         BackupMode::MultiStandby => masters >= 2 && standbys >= 2,
         BackupMode::MultiMaster => masters >= 2 && standbys == 0,
         BackupMode::None => standbys == 0,
-    }
-}
-
-fn word(mode: BackupMode) -> &'static str {
-    match mode {
-        BackupMode::OneStandby => "one-standby",
-        BackupMode::MultiStandby => "multi-standby",
-        BackupMode::MultiMaster => "multi-master",
-        BackupMode::None => "none",
     }
 }
 

@@ -1,0 +1,158 @@
+//! `understudy explain`: where flows go, step by step, over a configuration or the running daemon.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use clap::ArgAction;
+
+use super::{
+    Format, Usage, load, print,
+    whatif::{self, Down},
+};
+use crate::{
+    config::DEFAULT_SOCKET,
+    control::{self, Request},
+    dataplane::memory::Memory,
+    decide::{Model, State},
+    explain::{Answer, Flow, Source, answer},
+};
+
+/// The secret where the configuration has none.
+const FIXED_SECRET: [u8; 16] = *b"understudy plans";
+
+/// Flows in one request, so that the daemon's loop is not held up.
+const FLOWS_A_REQUEST: usize = 64;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Ask what this configuration gives, instead of the running daemon.
+    #[arg(long, value_name = "FILE", conflicts_with = "socket")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    down: Down,
+    /// The daemon's control socket.
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+    /// Flows from a file, or - for standard input: one PROTO SRC:PORT DST:PORT a line.
+    #[arg(long, value_name = "FILE", conflicts_with = "flow")]
+    flows: Option<PathBuf>,
+    /// For people or for machines.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// The flow, for example: tcp 198.51.100.7:40000 192.0.2.10:443
+    #[arg(
+        action = ArgAction::Set,
+        num_args = 3,
+        value_names = ["PROTO", "SRC:PORT", "DST:PORT"],
+        required_unless_present = "flows"
+    )]
+    flow: Vec<String>,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let asked = match &args.config {
+        Some(file) => Asked::config(file, &args.down)?,
+        None if args.down.is_empty() => Asked::Daemon(args.socket.clone()),
+        None => return Err(Usage("--down and --down-cluster need --config".to_owned()).into()),
+    };
+    let Some(file) = &args.flows else {
+        let flow = args.flow.join(" ").parse::<Flow>().map_err(|error| Usage(error.to_string()))?;
+        return show(&asked, &[flow], args.format);
+    };
+    let mut flows = Vec::new();
+    let mut wrong = 0u32;
+    for (number, line) in (1..).zip(text(file)?.lines()) {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        match line.parse::<Flow>() {
+            Ok(flow) => flows.push(flow),
+            Err(error) => {
+                eprintln!("{}:{number}: {error}", name(file));
+                wrong += 1;
+            }
+        }
+    }
+    show(&asked, &flows, args.format)?;
+    match wrong {
+        0 => Ok(()),
+        1 => bail!("{}: 1 line is no flow", name(file)),
+        _ => bail!("{}: {wrong} lines are no flows", name(file)),
+    }
+}
+
+fn text(file: &Path) -> anyhow::Result<String> {
+    let text = match file.as_os_str() == "-" {
+        true => io::read_to_string(io::stdin()),
+        false => fs::read_to_string(file),
+    };
+    text.with_context(|| name(file))
+}
+
+fn name(file: &Path) -> String {
+    match file.as_os_str() == "-" {
+        true => "standard input".to_owned(),
+        false => file.display().to_string(),
+    }
+}
+
+/// Who answers.
+enum Asked {
+    Config { state: Box<State>, memory: Box<Memory> },
+    Daemon(PathBuf),
+}
+
+impl Asked {
+    fn config(file: &Path, down: &Down) -> anyhow::Result<Self> {
+        let config = Arc::new(load(file)?);
+        let secret = config.lb.secret.unwrap_or_else(|| {
+            eprintln!("no secret in {}: a fixed one is used here", file.display());
+            FIXED_SECRET
+        });
+        let model = Arc::new(Model::new(config));
+        let state = whatif::suppose(&model, &down.nodes(&model)?)?;
+        let memory = whatif::commit(&state, &secret)?;
+        Ok(Self::Config { state: Box::new(state), memory: Box::new(memory) })
+    }
+
+    fn answers(&self, flows: &[Flow]) -> anyhow::Result<Vec<Answer>> {
+        match self {
+            Self::Config { state, memory } => {
+                let view = state.view();
+                let one = |flow| answer(&view, &**memory, Source::Config, flow);
+                Ok(flows.iter().map(one).collect())
+            }
+            Self::Daemon(socket) => {
+                let flows = flows.iter().map(Flow::to_string).collect();
+                let reply = control::ask(socket, &Request::Explain { flows })?;
+                serde_json::from_str(&reply).context("the daemon's answer is not understood")
+            }
+        }
+    }
+}
+
+fn show(asked: &Asked, flows: &[Flow], format: Format) -> anyhow::Result<()> {
+    for some in flows.chunks(FLOWS_A_REQUEST) {
+        for answer in asked.answers(some)? {
+            match format {
+                Format::Json => print(&format!("{}\n", serde_json::to_string(&answer.explained)?))?,
+                Format::Text => print(&for_people(&answer))?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn for_people(answer: &Answer) -> String {
+    let epoch = match answer.explained.epoch {
+        0 => String::new(),
+        epoch => format!(" (epoch {epoch})"),
+    };
+    let steps = answer.steps.iter().map(|step| format!("  {:<10} {}\n", step.what, step.text));
+    format!("{}{epoch}\n{}", answer.explained.flow, steps.collect::<String>())
+}

@@ -1,0 +1,130 @@
+//! A supposed health: these nodes are down, all others up, and nothing was before.
+//!
+//! The daemon's own state takes one outcome for each node, and the writer commits what comes of
+//! it: what is shown is what a daemon would put in force, or refuse.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use anyhow::bail;
+use lb_common::NodeId;
+
+use super::Usage;
+use crate::{
+    dataplane::{memory::Memory, writer::Writer},
+    decide::{Effect, Event, MissReason, Model, Outcome, State, reason},
+    secret,
+};
+
+/// How many names a message lists.
+const LISTED: usize = 20;
+
+/// What is down; all other nodes are up.
+#[derive(clap::Args)]
+pub(super) struct Down {
+    /// Suppose that this node is down. May be repeated.
+    #[arg(long, value_name = "CLUSTER/NODE")]
+    down: Vec<String>,
+    /// Suppose that all nodes of this cluster are down. May be repeated.
+    #[arg(long, value_name = "CLUSTER")]
+    down_cluster: Vec<String>,
+}
+
+/// What was down before; all other nodes were up.
+#[derive(clap::Args)]
+pub(super) struct BeforeDown {
+    /// Compare with a state in which this node is down. May be repeated.
+    #[arg(long, value_name = "CLUSTER/NODE")]
+    before_down: Vec<String>,
+    /// Compare with a state in which all nodes of this cluster are down. May be repeated.
+    #[arg(long, value_name = "CLUSTER")]
+    before_down_cluster: Vec<String>,
+}
+
+impl Down {
+    /// Nothing is said to be down.
+    pub(super) fn is_empty(&self) -> bool {
+        self.down.is_empty() && self.down_cluster.is_empty()
+    }
+
+    /// Ids of the nodes that are down.
+    pub(super) fn nodes(&self, model: &Model) -> Result<BTreeSet<usize>, Usage> {
+        resolve(model, &self.down, &self.down_cluster)
+    }
+}
+
+impl BeforeDown {
+    /// Ids of the nodes that were down.
+    pub(super) fn nodes(&self, model: &Model) -> Result<BTreeSet<usize>, Usage> {
+        resolve(model, &self.before_down, &self.before_down_cluster)
+    }
+}
+
+/// What a daemon knows and decides when its first outcomes are these.
+pub(super) fn suppose(model: &Arc<Model>, down: &BTreeSet<usize>) -> anyhow::Result<State> {
+    let outcome = |node: &usize| match down.contains(node) {
+        true => Outcome::Miss(MissReason::Timeout),
+        false => Outcome::Hit,
+    };
+    let events: Vec<Event> = (0..model.nodes.len())
+        .filter_map(|i| Some(Event::Checked { node: NodeId::new(i)?, outcome: outcome(&i) }))
+        .collect();
+    let mut state = State::with_model(Arc::clone(model), Duration::ZERO);
+    // Nobody waits for next hops here.
+    let now = state.deadline().unwrap_or_default();
+    for effect in state.step(now, &events) {
+        if let Effect::Refused(violations) = effect {
+            let all = violations.iter().map(|v| reason::explain_violation(model, v));
+            let all = all.collect::<Vec<_>>().join("\n  ");
+            bail!("this plan would be refused, which is a defect of understudy:\n  {all}");
+        }
+    }
+    Ok(state)
+}
+
+/// The memory of a data plane in which the state's plan is in force.
+pub(super) fn commit(state: &State, secret: &[u8; 16]) -> anyhow::Result<Memory> {
+    let view = state.view();
+    let memory = Memory::anonymous()?;
+    memory.secret.set(0, secret::expand(secret, view.model.config.lb.hash));
+    if let Some(intent) = view.published {
+        Writer::adopt(&memory).commit(&memory, intent)?;
+    }
+    Ok(memory)
+}
+
+fn resolve(model: &Model, nodes: &[String], clusters: &[String]) -> Result<BTreeSet<usize>, Usage> {
+    let mut ids = BTreeSet::new();
+    for name in clusters {
+        ids.extend(model.nodes_of(cluster(model, name)?));
+    }
+    for given in nodes {
+        let Some((name, node)) = given.split_once('/') else {
+            return Err(Usage(format!("\"{given}\" is not CLUSTER/NODE")));
+        };
+        let cluster = cluster(model, name)?;
+        let all = &model.config.clusters[cluster].nodes;
+        let Some(index) = all.iter().position(|n| n.name == node) else {
+            let there = list(all.iter().map(|n| n.name.as_str()));
+            return Err(Usage(format!("cluster {name} has no node \"{node}\"; it has {there}")));
+        };
+        ids.insert(model.nodes_of(cluster).start + index);
+    }
+    Ok(ids)
+}
+
+fn cluster(model: &Model, name: &str) -> Result<usize, Usage> {
+    let all = &model.config.clusters;
+    all.iter().position(|cluster| cluster.name == name).ok_or_else(|| {
+        let there = list(all.iter().map(|cluster| cluster.name.as_str()));
+        Usage(format!("there is no cluster \"{name}\"; there are {there}"))
+    })
+}
+
+fn list<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = names.len().saturating_sub(LISTED);
+    let mut text = names.take(LISTED).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
+}

@@ -1,0 +1,152 @@
+//! Why one flow goes where it goes. The way is found by the very stages that packets go through,
+//! over the tables in force; the reasons come from the state that made those tables.
+
+mod flow;
+mod tell;
+
+use lb_common::{FlowKey, Reason, ServiceId};
+use lb_ebpf::{
+    Tables, Verdict, classify, parse,
+    select::{self, Choice},
+};
+use serde::{Deserialize, Serialize};
+
+pub use flow::{Flow, FlowError, Packet};
+
+use crate::decide::{View, flow::follow};
+use tell::Teller;
+
+/// Where a flow goes, for machines. What there is not is null.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    /// `PROTO SRC:PORT DST:PORT`.
+    pub flow: String,
+    /// Whose flow it is.
+    pub service: Option<String>,
+    /// Its slot in the service's table.
+    pub slot: Option<u32>,
+    /// The cluster whose flow it is while all is well.
+    pub home: Option<String>,
+    /// The cluster that serves it.
+    pub carrier: Option<String>,
+    /// Its slot in that cluster's table.
+    pub node_slot: Option<u32>,
+    /// The node that serves it.
+    pub node: Option<String>,
+    /// The epoch of the tables; 0 where no daemon made them.
+    pub epoch: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// The same, with every step for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Where it goes.
+    pub explained: Explained,
+    /// What was asked, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a flow's way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// In a word.
+    pub what: String,
+    /// What there is to say.
+    pub text: String,
+}
+
+/// Whose tables are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Those that a configuration gives. They have no epoch and no next hops.
+    Config,
+    /// Those in force.
+    Daemon,
+}
+
+/// What the packet's way finds for a flow of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The epoch that holds for the packet.
+    pub epoch: u64,
+    /// The service.
+    pub service: ServiceId,
+    /// What is hashed.
+    pub key: FlowKey,
+    /// Cluster and node, or the verdict of a packet that has none.
+    pub choice: Result<Choice, Verdict>,
+}
+
+/// Explains one flow over the tables, and the state that made them.
+pub fn answer<T: Tables>(view: &View<'_>, tables: &T, source: Source, flow: &Flow) -> Answer {
+    let explained = Explained { flow: flow.to_string(), ..Explained::default() };
+    let mut answer = Answer { explained, steps: Vec::new() };
+    if let Err(why) = try_answer(view, tables, source, flow, &mut answer) {
+        answer.steps.push(Step { what: "result".to_owned(), text: why.clone() });
+        answer.explained.reason = why;
+    }
+    answer
+}
+
+/// Fills in the answer, or says why there is none.
+fn try_answer<T: Tables>(
+    view: &View<'_>,
+    tables: &T,
+    source: Source,
+    flow: &Flow,
+    answer: &mut Answer,
+) -> Result<(), String> {
+    const NO_PLAN: &str = "no plan is in force yet";
+    const ADOPTED: &str =
+        "the plan in force is an earlier one's; no node is known by name before the next";
+    let in_force = tables.epoch().filter(|epoch| *epoch != 0).ok_or(NO_PLAN)?;
+    let live = source == Source::Daemon;
+    answer.explained.epoch = if live { in_force } else { 0 };
+    let found = find(tables, flow).map_err(stopped)?;
+    answer.explained.epoch = if live { found.epoch } else { 0 };
+    let decision = view.decision.ok_or(ADOPTED)?;
+    let service = found.service.index();
+    let key = tables.hash_key().filter(|_| service < decision.services.len()).ok_or(ADOPTED)?;
+    let path = &follow(view.model, decision, service, key.hash(&found.key));
+    let mut teller = Teller { model: view.model, decision, service, path, answer };
+    teller.tell(&found.choice);
+    match found.choice {
+        Ok(choice) if live && view.hops.get(choice.node.index()).is_some_and(Option::is_none) => {
+            teller.result("dropped for now: the way to the node is not known".to_owned());
+        }
+        Ok(_) => {}
+        Err(verdict) => teller.result(stopped(verdict)),
+    }
+    Ok(())
+}
+
+/// Sends a flow's first packet through the stages, up to the choice of its node.
+///
+/// # Errors
+/// The verdict of a packet that is for no service.
+pub fn find<T: Tables>(tables: &T, flow: &Flow) -> Result<Found, Verdict> {
+    let packet = flow.opener();
+    let network = parse::network(&packet)?;
+    let epoch = classify::address(tables, &network)?;
+    let transport = parse::transport(&packet, &network)?;
+    let service = classify::service(tables, epoch, &network.vip_key(transport))?;
+    let key = network.flow(transport);
+    let choice = select::select(tables, epoch, service, &key);
+    Ok(Found { epoch, service, key, choice })
+}
+
+/// Why a packet's way ended before a node was chosen.
+fn stopped(verdict: Verdict) -> String {
+    match verdict.reason {
+        Reason::PassNotIpv4 => "passed to this host: not IPv4".to_owned(),
+        Reason::PassNotVip => "passed to this host: no service has this address".to_owned(),
+        Reason::PassNoService => {
+            "passed to this host: no service has this protocol and port".to_owned()
+        }
+        Reason::DropNoCluster => "dropped: no cluster may serve this slot".to_owned(),
+        Reason::DropNoNode => "dropped: no node may serve this slot".to_owned(),
+        other => format!("no node: {}", other.name()),
+    }
+}

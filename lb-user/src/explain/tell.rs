@@ -1,0 +1,150 @@
+//! Tells the steps of one flow: who was asked, who serves it, and why not the others.
+
+use lb_ebpf::{Verdict, select::Choice};
+
+use super::{Answer, Step};
+use crate::decide::{
+    Decision, Model,
+    flow::FlowPath,
+    reason::{explain_node, explain_seat},
+};
+
+/// How many names a step lists.
+const LISTED: usize = 8;
+
+/// What is known of one flow of a service, and where it is written down.
+pub(super) struct Teller<'a> {
+    pub(super) model: &'a Model,
+    pub(super) decision: &'a Decision,
+    pub(super) service: usize,
+    /// The way that the decision gives it.
+    pub(super) path: &'a FlowPath,
+    pub(super) answer: &'a mut Answer,
+}
+
+impl<'a> Teller<'a> {
+    /// Writes down what was chosen, and why.
+    pub(super) fn tell(&mut self, choice: &Result<Choice, Verdict>) {
+        self.chosen(choice);
+        let (table, node) = (self.path.table, self.path.node);
+        let agrees = match choice {
+            Ok(chosen) => {
+                (table, node) == (Some(chosen.cluster.index()), Some(chosen.node.index()))
+            }
+            Err(_) => node.is_none(),
+        };
+        if !agrees {
+            self.result("a newer plan has been decided and is not in force".to_owned());
+            return;
+        }
+        self.clusters();
+        if let (Some(cluster), Some(slot)) = (self.carrier(), self.path.node_slot) {
+            self.nodes(cluster, slot);
+        }
+    }
+
+    /// Adds how it ends.
+    pub(super) fn result(&mut self, text: String) {
+        self.because(&text);
+        self.step("result", text);
+    }
+
+    /// Names and slots.
+    fn chosen(&mut self, choice: &Result<Choice, Verdict>) {
+        let model = self.model;
+        let slot = choice.map_or(self.path.slot, |chosen| chosen.service_slot);
+        let home = model.service_order(self.service).home().get(slot as usize);
+        let seats = model.seats(self.service);
+        let home = home.and_then(|&seat| seats.get(usize::from(seat)));
+        let carrier = choice.ok().and_then(|chosen| model.cluster_of(chosen.cluster.index()));
+        let node = choice.ok().map(|chosen| chosen.node.index()).filter(|&n| n < model.nodes.len());
+        let explained = &mut self.answer.explained;
+        explained.service = Some(model.config.services[self.service].name.clone());
+        explained.slot = Some(slot);
+        explained.home = home.map(|seat| model.config.clusters[seat.cluster].name.clone());
+        explained.carrier = carrier.map(|cluster| model.config.clusters[cluster].name.clone());
+        explained.node_slot = choice.ok().map(|chosen| chosen.node_slot);
+        explained.node = node.map(|node| model.node(node).name.clone());
+    }
+
+    /// The service's slot: who was asked for it, who serves it, who was not asked.
+    fn clusters(&mut self) {
+        let (model, decision, service) = (self.model, self.decision, self.service);
+        let slots = decision.services[service].deal.slots.len();
+        let name = &model.config.services[service].name;
+        self.step("service", format!("{name}, slot {} of {slots}", self.path.slot));
+        let mut asked: Vec<usize> = self.path.passed.iter().map(|&(seat, _)| seat).collect();
+        asked.extend(self.path.carrier);
+        for (turn, &seat) in asked.iter().enumerate() {
+            let (name, why) = (self.seat_name(seat), explain_seat(model, decision, service, seat));
+            let serves = self.path.carrier == Some(seat);
+            let what = match (turn, serves) {
+                (0, _) => "home",
+                (_, true) => "carrier",
+                (_, false) => "asked",
+            };
+            self.step(what, format!("{name}: {why}"));
+            let home = if turn == 0 { "home " } else { "" };
+            let does = if serves { "serves it" } else { "does not serve it" };
+            self.because(&format!("{home}{name} {does} ({why})"));
+        }
+        for seat in (0..model.seats(service).len()).filter(|seat| !asked.contains(seat)) {
+            let (name, why) = (self.seat_name(seat), explain_seat(model, decision, service, seat));
+            self.step("not asked", format!("{name}: {why}"));
+        }
+    }
+
+    /// The carrier's slot: the same for its nodes.
+    fn nodes(&mut self, cluster: usize, slot: u32) {
+        let (model, decision) = (self.model, self.decision);
+        let config = &model.config.clusters[cluster];
+        let slots = 1u64 << model.cluster_order(cluster).log2();
+        self.step("nodes", format!("of {}, slot {slot} of {slots}", config.name));
+        for &(node, health) in &self.path.nodes_passed {
+            let (name, is) = (&model.node(node).name, explain_node(health));
+            self.step("asked", format!("{name}: {is}"));
+            self.because(&format!("node {name} does not ({is})"));
+        }
+        if let Some(node) = self.path.node {
+            let (config, is) = (model.node(node), explain_node(decision.nodes[node]));
+            self.step("node", format!("{}: {is}, at {}", config.name, config.address));
+            self.because(&format!("node {} serves it", config.name));
+        }
+        let asked: Vec<usize> = self.path.nodes_passed.iter().map(|&(node, _)| node).collect();
+        let rest = |of_use: bool| -> Vec<&str> {
+            let not = |node: &usize| !asked.contains(node) && self.path.node != Some(*node);
+            let nodes = model.nodes_of(cluster).filter(not).map(|node| model.node(node));
+            let nodes = nodes.filter(|node| (node.weight > 0) == of_use);
+            nodes.map(|node| node.name.as_str()).collect()
+        };
+        let (behind, useless) = (rest(true), rest(false));
+        for (names, why) in [(behind, "behind it in the order of this slot"), (useless, "weight 0")]
+        {
+            if !names.is_empty() {
+                let more = if names.len() > LISTED { ", …" } else { "" };
+                let names = names[..names.len().min(LISTED)].join(", ");
+                self.step("not asked", format!("{names}{more}: {why}"));
+            }
+        }
+    }
+
+    fn carrier(&self) -> Option<usize> {
+        Some(self.model.seats(self.service)[self.path.carrier?].cluster)
+    }
+
+    fn seat_name(&self, seat: usize) -> &'a str {
+        &self.model.config.clusters[self.model.seats(self.service)[seat].cluster].name
+    }
+
+    fn step(&mut self, what: &str, text: String) {
+        self.answer.steps.push(Step { what: what.to_owned(), text });
+    }
+
+    fn because(&mut self, text: &str) {
+        let reason = &mut self.answer.explained.reason;
+        if !reason.is_empty() {
+            reason.push_str("; ");
+        }
+        reason.push_str(text);
+    }
+}
