@@ -30,6 +30,20 @@ pub const MIN_TABLE_LOG2: u32 = 10;
 /// log2 of the largest slot table.
 pub const MAX_TABLE_LOG2: u32 = 18;
 
+/// log2 of the number of slots of a table with this many configured members: the power of two
+/// that is at least 512 times as many, within what the maps hold.
+pub const fn table_log2(members: usize) -> u32 {
+    let members = if members == 0 { 1 } else { members as u64 };
+    let log2 = (512 * members).next_power_of_two().trailing_zeros();
+    if log2 < MIN_TABLE_LOG2 {
+        MIN_TABLE_LOG2
+    } else if log2 > MAX_TABLE_LOG2 {
+        MAX_TABLE_LOG2
+    } else {
+        log2
+    }
+}
+
 /// Place of element `index` of a generation-wise map with `per_generation` elements each.
 #[inline(always)]
 pub const fn generation_index(epoch: u64, per_generation: u32, index: u32) -> u32 {

@@ -59,16 +59,16 @@ reasons! {
     ForwardRedirect, forward_redirect;
     /// Passed: not IPv4 (ARP, IPv6, ...).
     PassNotIpv4, pass_not_ipv4;
-    /// Passed: the frame ends before the header that it announces, or the IPv4 header is not one.
+    /// Passed: the frame ends before the header that it announces, or the IPv4 header is not one,
+    /// or a TCP header is cut off.
     PassMalformed, pass_malformed;
     /// Passed: not to the address of a service.
     PassNotVip, pass_not_vip;
-    /// Passed: to the address of a service, but no service has that protocol and port.
+    /// Passed: to the address of a service (as far as the bitmap tells), but no service has that
+    /// protocol and port.
     PassNoService, pass_no_service;
-    /// Passed: a fragment to the address of a service.
+    /// Passed: a fragment to the address of a service (as far as the bitmap tells).
     PassFragment, pass_fragment;
-    /// Dropped: the TCP header of a packet to a service's address is cut off.
-    DropTruncated, drop_truncated;
     /// Dropped: no cluster may serve the flow's slot.
     DropNoCluster, drop_no_cluster;
     /// Dropped: no node of the cluster may serve the flow's slot.

@@ -13,7 +13,7 @@ pub mod select;
 pub mod verdict;
 
 use lb_common::{
-    ClusterId, Directory, HashKey, NodeId, NodeRecord, Pod, ServiceId, Slot, VipEntry,
+    ClusterId, Directory, FlowKey, HashKey, NodeId, NodeRecord, Pod, ServiceId, Slot, VipEntry,
 };
 
 pub use verdict::{Action, Verdict};
@@ -61,11 +61,34 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
 
 #[inline(always)]
 fn stages<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, Verdict> {
+    let found = find(frame, tables)?;
+    forward::forward(frame, tables, found.epoch, found.choice?.node)
+}
+
+/// What the stages before forwarding find out about a packet of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The epoch in force.
+    pub epoch: u64,
+    /// Whose packet it is.
+    pub service: ServiceId,
+    /// What was hashed.
+    pub flow: FlowKey,
+    /// The node, or why there is none.
+    pub choice: Result<select::Choice, Verdict>,
+}
+
+/// All stages but the last: whose packet it is, and who gets it. `explain` asks this very code.
+///
+/// # Errors
+/// The verdict of a packet that is for no service.
+#[inline(always)]
+pub fn find<F: Frame, T: Tables>(frame: &F, tables: &T) -> Result<Found, Verdict> {
     let network = parse::network(frame)?;
     let epoch = classify::address(tables, &network)?;
     let transport = parse::transport(frame, &network)?;
     let service = classify::service(tables, epoch, &network.vip_key(transport))?;
     let flow = network.flow(transport);
-    let choice = select::select(tables, epoch, service, &flow)?;
-    forward::forward(frame, tables, epoch, choice.node)
+    let choice = select::select(tables, epoch, service, &flow);
+    Ok(Found { epoch, service, flow, choice })
 }

@@ -83,10 +83,11 @@ pub fn network<F: Frame>(frame: &F) -> Result<Network, Verdict> {
     })
 }
 
-/// The transport header of a packet to a service's address.
+/// The transport header of a packet to what may be a service's address: so far only a bit of it
+/// was looked at, so what is odd here is still passed.
 #[inline(always)]
 pub fn transport<F: Frame>(frame: &F, network: &Network) -> Result<Transport, Verdict> {
-    const TRUNCATED: Verdict = Verdict::drop(Reason::DropTruncated);
+    const MALFORMED: Verdict = Verdict::pass(Reason::PassMalformed);
     if network.fragment {
         return Err(Verdict::pass(Reason::PassFragment));
     }
@@ -94,9 +95,9 @@ pub fn transport<F: Frame>(frame: &F, network: &Network) -> Result<Transport, Ve
         return Err(Verdict::pass(Reason::PassNoService));
     }
     if usize::from(network.payload) < TcpHdr::LEN {
-        return Err(TRUNCATED);
+        return Err(MALFORMED);
     }
-    let tcp: TcpHdr = frame.read(network.transport).ok_or(TRUNCATED)?;
+    let tcp: TcpHdr = frame.read(network.transport).ok_or(MALFORMED)?;
     Ok(Transport {
         source: u16::from_be_bytes(tcp.source),
         destination: u16::from_be_bytes(tcp.dest),

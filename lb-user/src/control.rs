@@ -3,7 +3,10 @@
 use std::{
     fs, io,
     io::{BufRead, BufReader, Write},
-    os::unix::{fs::PermissionsExt, net::UnixStream as StdStream},
+    os::unix::{
+        fs::{FileTypeExt, MetadataExt, PermissionsExt},
+        net::UnixStream as StdStream,
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -45,6 +48,10 @@ pub type Asked = (Request, oneshot::Sender<String>);
 pub enum ControlError {
     #[error("cannot {operation} the control socket {path}: {source}")]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
+    #[error("{0} is there already and is not a socket; name another path in [lb] socket")]
+    NotASocket(PathBuf),
+    #[error("another daemon answers at the control socket {0}; give each its own with [lb] socket")]
+    InUse(PathBuf),
     #[error("the daemon refused: {0}")]
     Refused(String),
 }
@@ -52,31 +59,40 @@ pub enum ControlError {
 /// A listening control socket, removed when dropped.
 pub struct Socket {
     path: PathBuf,
+    /// Device and inode, to remove only what is its own.
+    identity: (u64, u64),
     listener: UnixListener,
 }
 
 impl Socket {
-    /// Listens, for root and the socket's group only. The caller holds the lock of the pins, so a
-    /// socket that is there already is a dead daemon's.
+    /// Listens, for root and the socket's group only. A socket that nobody answers at is a dead
+    /// daemon's, and is replaced.
     ///
     /// # Errors
-    /// Its directory cannot be made, or it cannot be bound.
+    /// Its directory cannot be made, it cannot be bound, or something else is there.
     pub fn listen(path: &Path) -> Result<Self, ControlError> {
         let failed =
             |operation| move |source| ControlError::Io { operation, path: path.to_owned(), source };
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(failed("make the directory of"))?;
         }
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("replace")(error));
+        match fs::symlink_metadata(path) {
+            Ok(there) if !there.file_type().is_socket() => {
+                return Err(ControlError::NotASocket(path.to_owned()));
             }
-            _ => {}
+            Ok(_) if StdStream::connect(path).is_ok() => {
+                return Err(ControlError::InUse(path.to_owned()));
+            }
+            Ok(_) => fs::remove_file(path).map_err(failed("replace"))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("look at")(error)),
         }
         let listener = UnixListener::bind(path).map_err(failed("open"))?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o660))
             .map_err(failed("set the permissions of"))?;
-        Ok(Self { path: path.to_owned(), listener })
+        let identity = fs::symlink_metadata(path).map_err(failed("look at"))?;
+        let identity = (identity.dev(), identity.ino());
+        Ok(Self { path: path.to_owned(), identity, listener })
     }
 
     /// Takes requests until the receiver of `asked` is gone.
@@ -97,8 +113,11 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // It may be gone already; a later daemon replaces what is left.
-        let _ = fs::remove_file(&self.path);
+        let there = fs::symlink_metadata(&self.path).map(|there| (there.dev(), there.ino()));
+        if there.is_ok_and(|there| there == self.identity) {
+            // A later daemon replaces what is left.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

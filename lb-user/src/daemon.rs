@@ -17,7 +17,7 @@ use tokio::{
     task::JoinSet,
     time::{self, Instant, MissedTickBehavior},
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     config::{self, Config},
@@ -32,6 +32,11 @@ use events::Events;
 
 /// How often the daemon shows in `CONTROL` that it lives.
 const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// Pause before next hops are followed again after netlink failed.
+const FOLLOW_RETRY: Duration = Duration::from_secs(1);
+/// Pause before a grace period is asked for again that could not be waited for.
+const GRACE_RETRY: Duration = Duration::from_millis(500);
 
 /// Why the daemon did not start.
 #[derive(Debug, Error)]
@@ -109,12 +114,13 @@ pub async fn run(
         Err(error) => {
             let adopted = opened.adopted;
             drop(opened);
-            if !adopted {
-                dataplane::detach(&config.lb.bpffs)?;
+            if !adopted && let Err(left) = dataplane::detach(&config.lb.bpffs) {
+                error!("cannot undo the start: {left}");
             }
             return Err(error.into());
         }
     };
+    startup::raise_descriptor_limit();
     startup::report_attached(&opened);
     startup::warn_about_vips(&config).await;
 
@@ -129,7 +135,7 @@ pub async fn run(
     loop {
         let deadline = daemon.state.deadline().map(|at| daemon.start + at);
         tokio::select! {
-            // Without a bias a flood of inputs could starve the signals; with one it cannot.
+            // Signals first: a flood of inputs, taken in batches, does not hold them up.
             biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -183,12 +189,13 @@ impl Daemon {
         let (hops, found) = unbounded_channel();
         let config = Arc::clone(&self.config);
         self.watchers.spawn(async move {
-            if let Err(error) = NextHops::follow(&config, hops).await {
-                error!("next hops are not followed: {error}");
+            while let Err(error) = NextHops::follow(&config, &hops).await {
+                error!("next hops are not followed, trying again: {error}");
+                time::sleep(FOLLOW_RETRY).await;
             }
         });
         self.watchers.spawn(watch::pass_on(found, self.inputs.clone(), move |(node, hop)| {
-            Input::Event(generation, Event::Resolved { node, hop: Some(hop) })
+            Input::Event(generation, Event::Resolved { node, hop })
         }));
         let inputs = self.inputs.clone();
         watch::start_probes(&self.config, &mut self.watchers, move |event| {
@@ -213,6 +220,7 @@ impl Daemon {
 
     fn try_reload(&mut self) -> Result<String, String> {
         let checked = config::load(&self.source).map_err(|errors| errors.to_string())?;
+        checked.warnings.iter().for_each(|warning| warn!("{warning}"));
         let (new, old) = (checked.config, &self.config);
         if new.lb != old.lb || new.interfaces != old.interfaces {
             return Err("[lb] and [[interface]] cannot change in a running daemon; restart it, \
@@ -222,8 +230,9 @@ impl Daemon {
         let config = Arc::new(new);
         let now = self.start.elapsed();
         self.state = self.state.succeed(Arc::clone(&config), now);
-        self.config = config;
+        self.config = Arc::clone(&config);
         self.watch();
+        self.watchers.spawn(async move { startup::warn_about_vips(&config).await });
         self.step(&[]);
         Ok(format!("reloaded {}", self.source.display()))
     }
@@ -257,6 +266,8 @@ impl Daemon {
     /// Takes an input, and with it all others that wait already: one batch, one commit.
     fn take(&mut self, first: Input, inputs: &mut UnboundedReceiver<Input>) {
         let mut batch = Vec::new();
+        // Those that come meanwhile are for the next turn: signals are looked at in between.
+        let mut waiting = inputs.len();
         let mut next = Some(first);
         while let Some(input) = next {
             match input {
@@ -276,7 +287,8 @@ impl Daemon {
                     let _ = reply.send(self.answer(&request));
                 }
             }
-            next = inputs.try_recv().ok();
+            next = if waiting > 0 { inputs.try_recv().ok() } else { None };
+            waiting = waiting.saturating_sub(1);
         }
         if !batch.is_empty() {
             self.step(&batch);
@@ -322,8 +334,11 @@ impl Daemon {
                     error!("cannot update the maps for people: {error}");
                 }
             }
-            // Tried again after the grace period that is under way.
+            // Tried again after the grace period that is under way, unless a later plan comes.
             Err(CommitError::Busy) => self.pending = Some(intent),
+            Err(CommitError::NoRoom { .. }) if self.dataplane.waits_for_grace() => {
+                self.pending = Some(intent);
+            }
             Err(refused) => {
                 error!("cannot commit, the plan in force stays: {refused}");
                 self.events.add(self.dataplane.epoch(), "refused", "", refused.to_string());
@@ -355,7 +370,8 @@ fn wait_for_grace(
     epochs: &std::sync::mpsc::Receiver<u64>,
     done: &UnboundedSender<Input>,
 ) {
-    while let Ok(mut epoch) = epochs.recv() {
+    let mut again = None;
+    while let Some(mut epoch) = again.take().or_else(|| epochs.recv().ok()) {
         while let Ok(later) = epochs.try_recv() {
             epoch = later;
         }
@@ -365,8 +381,11 @@ fn wait_for_grace(
                     return;
                 }
             }
-            // Nothing is freed then: commits go on until the generations are used up, and stop.
-            Err(error) => error!("cannot wait for a grace period: {error}"),
+            Err(error) => {
+                error!("cannot wait for a grace period, trying again: {error}");
+                std::thread::sleep(GRACE_RETRY);
+                again = Some(epoch);
+            }
         }
     }
 }

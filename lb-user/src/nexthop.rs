@@ -52,7 +52,7 @@ pub struct NextHops {
     handle: Handle,
     targets: Vec<Target>,
     interfaces: Vec<Interface>,
-    known: HashMap<NodeId, NextHop>,
+    known: HashMap<NodeId, Option<NextHop>>,
 }
 
 impl NextHops {
@@ -62,7 +62,7 @@ impl NextHops {
     /// No netlink socket, or it was closed, or the first look failed.
     pub async fn follow(
         config: &Config,
-        report: UnboundedSender<(NodeId, NextHop)>,
+        report: &UnboundedSender<(NodeId, Option<NextHop>)>,
     ) -> Result<(), NextHopError> {
         let (connection, handle, mut changes) = new_multicast_connection(&[
             MulticastGroup::Link,
@@ -77,14 +77,14 @@ impl NextHops {
             interfaces: config.interfaces.clone(),
             known: HashMap::new(),
         };
-        hops.look(&report).await?;
+        hops.look(report).await?;
         while !report.is_closed() {
             if let Ok(None) = time::timeout(AGAIN, changes.next()).await {
                 return Err(NextHopError::Closed);
             }
             time::sleep(SETTLE).await;
             while let Ok(Some(_)) = time::timeout(Duration::ZERO, changes.next()).await {}
-            if let Err(error) = hops.look(&report).await {
+            if let Err(error) = hops.look(report).await {
                 tracing::warn!("{error}");
             }
         }
@@ -93,32 +93,48 @@ impl NextHops {
 
     async fn look(
         &mut self,
-        report: &UnboundedSender<(NodeId, NextHop)>,
+        report: &UnboundedSender<(NodeId, Option<NextHop>)>,
     ) -> Result<(), NextHopError> {
         let links = links(&self.handle).await?;
         let neighbours = neighbours(&self.handle).await?;
         for target in &self.targets {
-            let Some(route) = route(&self.handle, target.address).await? else { continue };
-            let Some(link) = links.get(&route.ifindex) else { continue };
-            let interface = self.interfaces.iter().find(|i| i.name == link.name);
-            let hop = route.gateway.unwrap_or(target.address);
-            let gateway_mac =
-                interface.filter(|_| route.gateway.is_some()).and_then(|i| i.gateway_mac);
-            let dst_mac = target
-                .mac
-                .or(gateway_mac)
-                .or_else(|| neighbours.get(&(route.ifindex, hop)).copied());
-            // A neighbour that no longer answers keeps its last MAC: whether the node lives is for
-            // the checks to say.
-            let Some(dst_mac) = dst_mac else { continue };
-            let src_mac = interface.and_then(|i| i.mac).unwrap_or(link.mac);
-            let found = NextHop { ifindex: route.ifindex, src_mac, dst_mac, mtu: link.mtu };
-            if self.known.insert(target.node, found) != Some(found) {
+            let before = self.known.get(&target.node).copied();
+            let found = match route(&self.handle, target.address).await? {
+                Some(route) => self.by_route(target, &route, &links, &neighbours, before.flatten()),
+                None => None,
+            };
+            if before != Some(found) && !(before.is_none() && found.is_none()) {
+                self.known.insert(target.node, found);
                 // The receiver being gone ends the loop in `follow`.
                 let _ = report.send((target.node, found));
             }
         }
         Ok(())
+    }
+
+    /// The next hop on a route; `None` while there is none, or none that Ethernet frames can take.
+    fn by_route(
+        &self,
+        target: &Target,
+        route: &Route,
+        links: &HashMap<u32, Link>,
+        neighbours: &HashMap<(u32, IpAddr), [u8; 6]>,
+        before: Option<NextHop>,
+    ) -> Option<NextHop> {
+        let link = links.get(&route.ifindex)?;
+        let interface = self.interfaces.iter().find(|i| i.name == link.name);
+        let hop = route.gateway.unwrap_or(target.address);
+        let gateway_mac = interface.filter(|_| route.gateway.is_some()).and_then(|i| i.gateway_mac);
+        // A neighbour that no longer answers keeps its last MAC on the same interface: whether
+        // the node lives is for the checks to say.
+        let last = before.filter(|hop| hop.ifindex == route.ifindex).map(|hop| hop.dst_mac);
+        let dst_mac = target
+            .mac
+            .or(gateway_mac)
+            .or_else(|| neighbours.get(&(route.ifindex, hop)).copied())
+            .or(last)?;
+        let src_mac = interface.and_then(|i| i.mac).unwrap_or(link.mac);
+        Some(NextHop { ifindex: route.ifindex, src_mac, dst_mac, mtu: link.mtu })
     }
 }
 

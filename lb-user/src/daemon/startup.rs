@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::time;
 use tracing::{info, warn};
 
@@ -13,6 +14,15 @@ use crate::{
 
 /// How often the program's own log, if it has one, is read.
 const LOG_POLL: Duration = Duration::from_millis(200);
+
+/// Allows this process as many descriptors as it may have: each check takes one.
+pub(super) fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        warn!("cannot raise the limit of open files, checks may fail: {error}");
+    }
+}
 
 /// Says how the program came to each interface.
 pub(super) fn report_attached(opened: &Opened) {

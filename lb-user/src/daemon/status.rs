@@ -10,7 +10,7 @@ use super::events::{Event, Events};
 use crate::{
     config::Protocol,
     dataplane::{Dataplane, monotonic_ns},
-    decide::{NodeState, Role, State, reason},
+    decide::{NodeState, Role, State, reason, share},
 };
 
 /// Where traffic goes, and why.
@@ -134,7 +134,15 @@ fn cluster(state: &State, index: usize) -> Cluster {
     let view = state.view();
     let config = &view.model.config.clusters[index];
     let group = view.decision.map(|decision| decision.groups[index]);
-    let slots: &[Slot] = view.decision.map_or(&[], |decision| &decision.clusters[index].slots);
+    let slots: &[Slot] = view.decision.map_or(&[], |decision| {
+        // In panic a service may use a table of the cluster's that ignores health: it stands
+        // behind the configured ones.
+        let services = decision.services.iter().enumerate();
+        let using =
+            services.filter(|(i, _)| view.model.seats(*i).iter().any(|s| s.cluster == index));
+        let table = using.map(|(_, plan)| share::table_id(view.model, plan, index)).max();
+        &decision.clusters[table.unwrap_or(index)].slots
+    });
     let nodes = view.model.nodes_of(index).zip(&config.nodes).map(|(id, node)| {
         let owned = NodeId::new(id)
             .map_or(0, |id| slots.iter().filter(|s| s.member() == Some(id.raw())).count());

@@ -15,6 +15,9 @@ use crate::{
     probe,
 };
 
+/// The first checks of all nodes are spread over so much time.
+const FIRST_CHECKS: Duration = Duration::from_millis(100);
+
 /// Starts the checks of all nodes, each with a phase of its own; they end when `send` says so.
 pub(super) fn start_probes(
     config: &Config,
@@ -30,9 +33,15 @@ pub(super) fn start_probes(
         let (health, send) = (cluster.health.clone(), send.clone());
         let target = (node.address, port).into();
         watchers.spawn(async move {
-            // The first check at once; the next ones spread over the interval.
-            let phase = lb_common::hash::mix(index as u64) % health.interval.as_nanos() as u64;
-            let mut next = Instant::now() + Duration::from_nanos(phase);
+            // A phase of its own spreads the checks over the interval, the first ones over less:
+            // the first plan waits for them.
+            let spread = |over: Duration| {
+                let over = over.as_nanos() as u64;
+                Duration::from_nanos(lb_common::hash::mix(index as u64 + 1) % over)
+            };
+            let start = Instant::now();
+            let mut next = start + spread(health.interval);
+            time::sleep_until(start + spread(FIRST_CHECKS.min(health.interval))).await;
             loop {
                 let outcome = match health.kind {
                     ProbeKind::Tcp => probe::tcp(target, health.timeout).await,
@@ -41,7 +50,9 @@ pub(super) fn start_probes(
                     return;
                 }
                 time::sleep_until(next).await;
-                next += health.interval;
+                // Checks that were missed, by a pause of this host, are not made up for in a burst:
+                // misses in a row mean misses over time.
+                next = (next + health.interval).max(Instant::now());
             }
         });
     }

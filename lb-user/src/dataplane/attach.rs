@@ -138,9 +138,18 @@ fn attach_new(program: &mut Xdp, target: &Target) -> Result<(FdLink, Attached), 
         },
     };
     let link = program.take_link(id).map_err(failed)?;
-    // aya falls back from bpf_link to netlink by itself; such a program would end with us.
-    let link = FdLink::try_from(link).map_err(|_| AttachError::NoLink(target.name.clone()))?;
-    Ok((link, how))
+    // aya falls back from bpf_link to netlink by itself. Such a program cannot be pinned.
+    match FdLink::try_from(link) {
+        Ok(link) => Ok((link, how)),
+        Err(_) => {
+            // The failed conversion has lost the handle that could take the program off:
+            // attaching the same program once more gives another.
+            let mode = if how == Attached::Native { XdpMode::Driver } else { XdpMode::Skb };
+            let id = program.attach_to_if_index(target.ifindex, mode).map_err(failed)?;
+            program.detach(id).map_err(failed)?;
+            Err(AttachError::NoLink(target.name.clone()))
+        }
+    }
 }
 
 fn remove(pin: &Path) -> Result<(), PinError> {

@@ -123,8 +123,10 @@ impl Dataplane {
                 ebpf: up.ebpf,
             }),
             Err(error) => {
-                if found == Found::Nothing {
-                    pins.undo()?;
+                if found == Found::Nothing
+                    && let Err(left) = pins.undo()
+                {
+                    tracing::error!("cannot undo the start: {left}");
                 }
                 Err(error)
             }
@@ -145,6 +147,11 @@ impl Dataplane {
     /// What `bpf(2)` says.
     pub fn show(&mut self, intent: &Intent) -> Result<(), MapError> {
         self.display.show(self.writer.epoch(), intent)
+    }
+
+    /// Whether a grace period may still free generations and chunks.
+    pub fn waits_for_grace(&self) -> bool {
+        self.writer.waits_for_grace()
     }
 
     /// A grace period begun under `epoch` has ended.

@@ -1,12 +1,13 @@
 //! The directory of pins: who may write there, what is in it, and whether it can be adopted.
 //!
-//! Maps are pinned as DIR/NAME, links as DIR/link-IFINDEX. The lock on the directory itself is
+//! Maps are pinned as DIR/NAME, links as DIR/link-NETNS-IFINDEX (an index names an interface only
+//! within its network namespace). Nothing else may be there, and nothing else is touched. The lock on the directory itself is
 //! held for as long as somebody may write what is pinned there.
 
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
     io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -15,10 +16,15 @@ use lb_common::maps::{self, MapKind, MapSpec};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use thiserror::Error;
 
+/// The network namespace of the thread that asks.
+const NETNS: &str = "/proc/thread-self/ns/net";
+
 /// A locked directory in the bpf filesystem.
 #[derive(Debug)]
 pub struct PinDir {
     path: PathBuf,
+    /// Identity of this process's network namespace: the inode of its file.
+    netns: u64,
     _lock: File,
     created: bool,
 }
@@ -44,6 +50,16 @@ pub enum PinError {
     Io { operation: &'static str, path: PathBuf, source: io::Error },
     #[error("cannot open the pinned map {path}: {source}")]
     Open { path: PathBuf, source: MapError },
+    #[error(
+        "{path} holds what is not understudy's ({entry}); use a directory of its own, for example \
+         /sys/fs/bpf/understudy"
+    )]
+    Foreign { path: PathBuf, entry: String },
+    #[error(
+        "what is pinned in {0} is attached in another network namespace; use another `bpffs` \
+         directory here, or run in that namespace"
+    )]
+    OtherNamespace(PathBuf),
     #[error(
         "the maps pinned in {path} are not of this version ({what}); its packets go on as they \
          are. To start anew: understudy detach, then run again"
@@ -73,7 +89,10 @@ impl PinDir {
             TryLockError::WouldBlock => PinError::Locked(path.to_owned()),
             TryLockError::Error(source) => io("lock")(source),
         })?;
-        Ok(Self { path: path.to_owned(), _lock: lock, created })
+        let netns = fs::metadata(NETNS).map_err(io("look at"))?.ino();
+        let this = Self { path: path.to_owned(), netns, _lock: lock, created };
+        this.entries()?;
+        Ok(this)
     }
 
     /// The directory.
@@ -88,7 +107,7 @@ impl PinDir {
 
     /// Where the link to an interface is pinned.
     pub fn link(&self, ifindex: u32) -> PathBuf {
-        self.path.join(format!("link-{ifindex}"))
+        self.path.join(format!("link-{}-{ifindex}", self.netns))
     }
 
     /// Interfaces that a link is pinned for, with the pins.
@@ -96,14 +115,8 @@ impl PinDir {
     /// # Errors
     /// The directory cannot be read.
     pub fn links(&self) -> Result<Vec<(u32, PathBuf)>, PinError> {
-        let mut links = Vec::new();
-        for path in self.entries()? {
-            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            if let Some(Ok(ifindex)) = name.strip_prefix("link-").map(str::parse) {
-                links.push((ifindex, path));
-            }
-        }
-        Ok(links)
+        let links = self.entries()?.into_iter();
+        Ok(links.filter_map(|(path, link)| Some((link?.ifindex, path))).collect())
     }
 
     /// Looks whether what is pinned can be adopted, and removes what is in nobody's force.
@@ -111,9 +124,13 @@ impl PinDir {
     /// # Errors
     /// Something is in force that this version cannot take over.
     pub fn survey(&self) -> Result<Found, PinError> {
-        if self.links()?.is_empty() {
+        let mut links = self.entries()?.into_iter().filter_map(|(_, link)| link).peekable();
+        if links.peek().is_none() {
             self.clear()?;
             return Ok(Found::Nothing);
+        }
+        if links.any(|link| link.netns != self.netns) {
+            return Err(PinError::OtherNamespace(self.path.clone()));
         }
         for spec in maps::ALL {
             let path = self.map(spec);
@@ -139,8 +156,9 @@ impl PinDir {
     /// # Errors
     /// A pin cannot be removed.
     pub fn clear(&self) -> Result<(), PinError> {
-        let links = self.links()?.into_iter().map(|(_, path)| path);
-        for path in links.chain(self.entries()?) {
+        let mut entries = self.entries()?;
+        entries.sort_by_key(|(_, link)| link.is_none());
+        for (path, _) in entries {
             match fs::remove_file(&path) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -168,10 +186,35 @@ impl PinDir {
         if self.created { self.remove() } else { self.clear() }
     }
 
-    fn entries(&self) -> Result<Vec<PathBuf>, PinError> {
-        fs::read_dir(&self.path)
-            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
-            .map_err(|source| PinError::Io { operation: "read", path: self.path.clone(), source })
+    /// Everything that is there, links told apart; what is not ours is an error.
+    fn entries(&self) -> Result<Vec<(PathBuf, Option<LinkName>)>, PinError> {
+        let read = |source| PinError::Io { operation: "read", path: self.path.clone(), source };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(read)? {
+            let path = entry.map_err(read)?.path();
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            let link = LinkName::parse(name);
+            if link.is_none() && !maps::ALL.iter().any(|spec| spec.name == name) {
+                let (path, entry) = (self.path.clone(), name.to_owned());
+                return Err(PinError::Foreign { path, entry });
+            }
+            found.push((path, link));
+        }
+        Ok(found)
+    }
+}
+
+/// What the name of a pinned link says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct LinkName {
+    netns: u64,
+    ifindex: u32,
+}
+
+impl LinkName {
+    fn parse(name: &str) -> Option<Self> {
+        let (netns, ifindex) = name.strip_prefix("link-")?.split_once('-')?;
+        Some(Self { netns: netns.parse().ok()?, ifindex: ifindex.parse().ok()? })
     }
 }
 

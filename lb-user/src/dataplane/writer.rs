@@ -64,7 +64,7 @@ pub enum CommitError {
     /// period, with the latest intent.
     #[error("the next generation may still be read")]
     Busy,
-    /// The slot memory has no room, even after a grace period.
+    /// The slot memory has no room. If [`Writer::waits_for_grace`], try again after it.
     #[error("no room for the slot tables: {wanted} chunks wanted, {free} free")]
     NoRoom {
         /// Consecutive chunks of the table that found no place.
@@ -185,6 +185,11 @@ impl Writer {
         self.generations.push(Generation { epoch, tables });
         at(Step::Done)?;
         Ok(epoch)
+    }
+
+    /// Whether programs may still read an older generation than the live one.
+    pub fn waits_for_grace(&self) -> bool {
+        self.graced < self.live
     }
 
     /// Chunks that some generation still refers to.

@@ -83,6 +83,10 @@ impl NodeMonitor {
 
     /// Takes an outcome into account; returns whether the state changed.
     pub fn observe(&mut self, outcome: Outcome, rules: &Health) -> bool {
+        // What this host could not do says nothing of the node.
+        if outcome == Outcome::Miss(MissReason::Local) {
+            return false;
+        }
         (self.hits, self.misses) = match outcome {
             Outcome::Hit => (self.hits.saturating_add(1), 0),
             Outcome::NotWorking => (0, 0),
@@ -195,6 +199,14 @@ mod tests {
         let not = (Outcome::NotWorking, NotWorking);
         walk(&[not, (MISS, NotWorking), (MISS, NotWorking), not, (MISS, NotWorking)]);
         walk(&[not, (MISS, NotWorking), (MISS, NotWorking), (MISS, DOWN)]);
+    }
+
+    #[test]
+    fn what_this_host_could_not_do_says_nothing() {
+        let local = Outcome::Miss(MissReason::Local);
+        walk(&[(local, Unknown), (Hit, Up), (local, Up), (local, Up), (local, Up)]);
+        walk(&[(Hit, Up), (MISS, Up), (local, Up), (MISS, Up), (local, Up), (MISS, DOWN)]);
+        walk(&[(MISS, DOWN), (Hit, DOWN), (local, DOWN), (Hit, Up)]);
     }
 
     #[test]

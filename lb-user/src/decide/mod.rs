@@ -138,7 +138,10 @@ impl State {
     /// Nothing is known yet; the orders are there already.
     pub fn with_model(model: Arc<Model>, now: Duration) -> Self {
         let first_outcome = |cluster: &Cluster| cluster.health.interval + cluster.health.timeout;
-        let grace = model.config.clusters.iter().map(first_outcome).max().unwrap_or_default();
+        let checked = |id: &usize| model.is_checked(*id);
+        let clusters = (0..model.nodes.len()).filter(checked).map(|id| model.nodes[id].cluster);
+        let grace = clusters.map(|cluster| first_outcome(&model.config.clusters[cluster]));
+        let grace = grace.max().unwrap_or_default();
         Self {
             planner: Planner::new(Arc::clone(&model)),
             checker: Checker::default(),
@@ -229,14 +232,15 @@ impl State {
     /// Before the first plan: whether some node still has no outcome, or lives and cannot be
     /// reached because its next hop is not found yet, and the grace has not ended.
     fn waiting(&self, now: Duration) -> bool {
-        let unclear = |(node, hop): (&NodeMonitor, &Option<NextHop>)| match node.state() {
-            NodeState::Unknown => node.admin() == Admin::InService,
-            NodeState::Up => hop.is_none(),
+        let unclear = |id: usize| match self.nodes[id].state() {
+            // Nodes that no service uses are not checked.
+            NodeState::Unknown => {
+                self.nodes[id].admin() == Admin::InService && self.model.is_checked(id)
+            }
+            NodeState::Up => self.hops[id].is_none(),
             NodeState::NotWorking | NodeState::Down(_) => false,
         };
-        self.running.is_none()
-            && now < self.grace_ends
-            && self.nodes.iter().zip(&self.hops).any(unclear)
+        self.running.is_none() && now < self.grace_ends && (0..self.nodes.len()).any(unclear)
     }
 
     /// Takes an event into account; returns whether a plan could come of it.
@@ -273,7 +277,12 @@ impl State {
 
     /// Brings groups and decision up to date.
     fn decide(&mut self, now: Duration, notices: &mut Vec<Notice>) {
-        let nodes: Vec<NodeHealth> = self.nodes.iter().map(NodeMonitor::health).collect();
+        // Nobody is sent to a node that no packet can reach yet, although its checks succeed.
+        let reachable = |(node, hop): (&NodeMonitor, &Option<NextHop>)| {
+            let health = node.health();
+            NodeHealth { eligible: health.eligible && hop.is_some(), ..health }
+        };
+        let nodes: Vec<NodeHealth> = self.nodes.iter().zip(&self.hops).map(reachable).collect();
         let model = Arc::clone(&self.model);
         let counts = (0..model.config.clusters.len()).map(|c| plan::count(&model, c, &nodes));
         let clusters = model.config.clusters.iter();

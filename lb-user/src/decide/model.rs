@@ -139,6 +139,11 @@ impl Model {
         &self.config.clusters[cluster].nodes[index]
     }
 
+    /// Whether a node is checked: there is a port to check, its own or that of a service.
+    pub fn is_checked(&self, node: usize) -> bool {
+        self.config.health_port(self.nodes[node].cluster, self.node(node)).is_some()
+    }
+
     /// Id of a cluster's second table, which ignores health, if it has one.
     pub fn variant_of(&self, cluster: usize) -> Option<usize> {
         Some(self.config.clusters.len() + self.variants.binary_search(&cluster).ok()?)

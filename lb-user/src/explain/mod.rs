@@ -4,11 +4,8 @@
 mod flow;
 mod tell;
 
-use lb_common::{FlowKey, Reason, ServiceId};
-use lb_ebpf::{
-    Tables, Verdict, classify, parse,
-    select::{self, Choice},
-};
+use lb_common::Reason;
+use lb_ebpf::{Found, Tables, Verdict};
 use serde::{Deserialize, Serialize};
 
 pub use flow::{Flow, FlowError, Packet};
@@ -66,19 +63,6 @@ pub enum Source {
     Daemon,
 }
 
-/// What the packet's way finds for a flow of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The epoch that holds for the packet.
-    pub epoch: u64,
-    /// The service.
-    pub service: ServiceId,
-    /// What is hashed.
-    pub key: FlowKey,
-    /// Cluster and node, or the verdict of a packet that has none.
-    pub choice: Result<Choice, Verdict>,
-}
-
 /// Explains one flow over the tables, and the state that made them.
 pub fn answer<T: Tables>(view: &View<'_>, tables: &T, source: Source, flow: &Flow) -> Answer {
     let explained = Explained { flow: flow.to_string(), ..Explained::default() };
@@ -109,7 +93,7 @@ fn try_answer<T: Tables>(
     let decision = view.decision.ok_or(ADOPTED)?;
     let service = found.service.index();
     let key = tables.hash_key().filter(|_| service < decision.services.len()).ok_or(ADOPTED)?;
-    let path = &follow(view.model, decision, service, key.hash(&found.key));
+    let path = &follow(view.model, decision, service, key.hash(&found.flow));
     let mut teller = Teller { model: view.model, decision, service, path, answer };
     teller.tell(&found.choice);
     match found.choice {
@@ -127,14 +111,7 @@ fn try_answer<T: Tables>(
 /// # Errors
 /// The verdict of a packet that is for no service.
 pub fn find<T: Tables>(tables: &T, flow: &Flow) -> Result<Found, Verdict> {
-    let packet = flow.opener();
-    let network = parse::network(&packet)?;
-    let epoch = classify::address(tables, &network)?;
-    let transport = parse::transport(&packet, &network)?;
-    let service = classify::service(tables, epoch, &network.vip_key(transport))?;
-    let key = network.flow(transport);
-    let choice = select::select(tables, epoch, service, &key);
-    Ok(Found { epoch, service, key, choice })
+    lb_ebpf::find(&flow.opener(), tables)
 }
 
 /// Why a packet's way ended before a node was chosen.

@@ -91,7 +91,7 @@ fn agree(view: &lb_user::decide::View<'_>, memory: &Memory, flow: &Flow) -> bool
     };
     let decision = view.decision.expect("a decision");
     let service = found.service.index();
-    let hash = memory.secret.get(0).expect("the secret").hash(&found.key);
+    let hash = memory.secret.get(0).expect("the secret").hash(&found.flow);
     let path = flow::follow(view.model, decision, service, hash);
     let chosen = found.choice.ok();
     assert_eq!(chosen.map(|c| c.node.index()), path.node, "{flow}");

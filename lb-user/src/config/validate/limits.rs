@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lb_common::layout::{
-    CHUNK_SHIFT, MAX_CHUNKS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, MAX_TABLE_LOG2, MIN_TABLE_LOG2,
+    CHUNK_SHIFT, MAX_CHUNKS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, table_log2,
 };
 
 use super::value;
@@ -12,9 +12,6 @@ use crate::config::{
     report::{Report, Span},
     types::Panic,
 };
-
-/// Slots for each member of a table.
-const SLOTS_PER_MEMBER: usize = 512;
 
 pub(super) fn check(raw: &Raw, report: &mut Report) {
     let services = raw.services.iter().map(|service| &service.place);
@@ -86,6 +83,5 @@ fn chunks(raw: &Raw, panicking: &BTreeSet<String>, report: &mut Report) {
 }
 
 fn table_chunks(members: usize) -> u64 {
-    let slots = (members * SLOTS_PER_MEMBER).next_power_of_two();
-    (slots.clamp(1 << MIN_TABLE_LOG2, 1 << MAX_TABLE_LOG2) >> CHUNK_SHIFT) as u64
+    1 << (table_log2(members) - CHUNK_SHIFT)
 }

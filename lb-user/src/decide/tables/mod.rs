@@ -10,10 +10,7 @@ mod maglev;
 
 use std::hash::Hasher;
 
-use lb_common::{
-    hash::mix,
-    layout::{MAX_TABLE_LOG2, MIN_TABLE_LOG2},
-};
+use lb_common::{hash::mix, layout::table_log2};
 use siphasher::sip::SipHasher13;
 
 pub use bits::Bits;
@@ -103,13 +100,6 @@ impl Order {
     pub fn log2(&self) -> u32 {
         self.log2
     }
-}
-
-/// log2 of the number of slots of a table with this many configured members: the power of two
-/// that is at least 512 times as many, within what the maps hold.
-pub fn table_log2(members: usize) -> u32 {
-    let wanted = (512 * members.max(1)).next_power_of_two().trailing_zeros();
-    wanted.clamp(MIN_TABLE_LOG2, MAX_TABLE_LOG2)
 }
 
 /// Key of a cluster: depends on its name only.

@@ -100,6 +100,8 @@ fn a_next_hop_is_published() {
     let lost = Event::Resolved { node: NodeId::new(4).expect("an id"), hop: None };
     let lost = published(&state.step(at(5), &[lost])).expect("a plan");
     assert_eq!(lost.nodes[4].ifindex, 0);
+    assert!(lost.clusters[1].slots.iter().all(|slot| slot.member() != Some(4)));
+    assert_eq!(published(&state.step(at(6), &[found(4, 4)])).as_ref(), Some(&plan));
 }
 
 #[test]
