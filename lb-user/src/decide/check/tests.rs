@@ -154,6 +154,10 @@ fn everything_else() {
     assert_eq!(damaged(&|i| short(&mut i.services[0])), size(web, 2048));
     let double = |t: &mut Table| t.slots = t.slots.iter().flat_map(|&s| [s, s]).collect();
     assert_eq!(damaged(&|i| double(&mut i.clusters[0])), size(a, 4096));
+    let one_more = |t: &mut Table| {
+        t.slots = t.slots.iter().copied().chain([t.slots[0]]).collect();
+    };
+    assert_eq!(damaged(&|i| one_more(&mut i.clusters[0])), size(a, 2049));
     let stir = |t: &mut Table| {
         t.slots = t.slots.iter().map(|slot| Slot::from_raw(slot.raw() | 1 << 14)).collect();
     };
@@ -189,4 +193,45 @@ fn a_group_that_the_nodes_contradict() {
         let found = Checker::default().check(&facts, &intent);
         assert_eq!(found, [Violation::WrongGroup { cluster: 0 }], "{down}");
     }
+}
+
+#[test]
+fn who_may_serve_but_not_these_flows() {
+    let drop_all = |service: &mut Service| service.fallback = crate::config::Fallback::Drop;
+    let to_b = |i: &mut Intent| replace(&mut i.services[0], slot(X), slot(B));
+    let found = found("A", drop_all, to_b);
+    assert_eq!(found, [Violation::OutOfTurn { service: 0, cluster: 1 }], "a master carries");
+
+    let mut config = six_clusters();
+    config.services.push(service(&config, "web", BackupMode::MultiStandby, "A B C", "X Y Z"));
+    let mut bench = Bench::new(config);
+    let all = bench.down("");
+    let mut groups = all.groups.clone();
+    groups[usize::from(A)].held = true;
+    let decision = bench.planner.decide(&all.nodes, &groups, None);
+    let nodes = bench.model.nodes.len();
+    let monitors = vec![NodeMonitor::new(); nodes];
+    let mut intent = Intent::new(&bench.model, &decision, &monitors, &vec![None; nodes]);
+    let facts = Facts { model: &bench.model, nodes: &all.nodes, groups: &groups };
+    assert_eq!(Checker::default().check(&facts, &intent), []);
+    replace(&mut intent.services[0], slot(X), slot(A));
+    let found = Checker::default().check(&facts, &intent);
+    assert_eq!(found, [Violation::OutOfTurn { service: 0, cluster: 0 }], "it is held back");
+}
+
+/// What is shown is right, and what the plan was made from is not.
+#[test]
+fn a_count_that_the_nodes_contradict() {
+    let mut config = six_clusters();
+    config.services.push(service(&config, "web", BackupMode::MultiStandby, "A B C", "X Y Z"));
+    let mut bench = Bench::new(config);
+    let truth = bench.down("a01");
+    let nodes = bench.model.nodes.len();
+    let monitors = vec![NodeMonitor::new(); nodes];
+    let intent = Intent::new(&bench.model, &truth, &monitors, &vec![None; nodes]);
+    let mut groups = truth.groups.clone();
+    groups[0].count.alive = 4;
+    let facts = Facts { model: &bench.model, nodes: &truth.nodes, groups: &groups };
+    let found = Checker::default().check(&facts, &intent);
+    assert_eq!(found, [Violation::WrongGroup { cluster: 0 }]);
 }

@@ -278,3 +278,11 @@ fn a_wrong_plan_is_refused_and_the_last_one_stays() {
     assert_eq!(state.publish(), [], "said once");
     assert!(published(&state.step(at(2), &event)).is_some());
 }
+
+#[test]
+fn the_view_says_since_when_others_carry() {
+    let (state, _) = recovered(Failback::Manual);
+    assert_eq!(state.view().since[0], [at(10_000), at(1), at(1)]);
+    let (state, _) = recovered(Failback::Auto);
+    assert_eq!(state.view().since[0], [at(20_000), at(1), at(1)]);
+}
