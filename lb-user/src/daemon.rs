@@ -25,7 +25,7 @@ use crate::{
     dataplane::{self, Dataplane, Opened, grace::Grace, writer::CommitError},
     decide::{Effect, Event, Intent, State, reason},
     explain::{self, FlowError, Source},
-    nexthop::{NextHopError, NextHops},
+    nexthop::NextHops,
     object::object,
 };
 use events::Events;
@@ -43,8 +43,6 @@ pub enum DaemonError {
     NoInterface,
     #[error(transparent)]
     Open(#[from] dataplane::OpenError),
-    #[error(transparent)]
-    NextHop(#[from] NextHopError),
     #[error(transparent)]
     Control(#[from] ControlError),
     #[error("cannot wait for signals: {0}")]
@@ -105,11 +103,22 @@ pub async fn run(
         secret: config.lb.secret,
         hash: config.lb.hash,
     })?;
+    // After the lock is taken: before that the socket could be a living daemon's.
+    let socket = match Socket::listen(&config.lb.socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            let adopted = opened.adopted;
+            drop(opened);
+            if !adopted {
+                dataplane::detach(&config.lb.bpffs)?;
+            }
+            return Err(error.into());
+        }
+    };
     startup::report_attached(&opened);
-    startup::warn_about_vips(&config).await?;
+    startup::warn_about_vips(&config).await;
 
     let (send, mut inputs) = unbounded_channel();
-    let socket = Socket::listen(&config.lb.socket)?;
     let (asked, requests) = unbounded_channel();
     tokio::spawn(socket.serve(asked));
     tokio::spawn(watch::pass_on(requests, send.clone(), Input::Asked));
@@ -335,7 +344,8 @@ impl Daemon {
     }
 
     fn status(&self) -> String {
-        status::render(&self.state, &self.dataplane, &self.events, self.adopted)
+        let now = self.start.elapsed();
+        status::render(&self.state, now, &self.dataplane, &self.events, self.adopted)
     }
 }
 

@@ -96,8 +96,7 @@ impl Site {
                 return Ok(value);
             }
             if deadline < Moment::now() {
-                let words = self.daemon.as_ref().map(Daemon::last_words).unwrap_or_default();
-                bail!("waited {DEADLINE:?} for: {what}; {words}");
+                bail!("waited {DEADLINE:?} for: {what}; {}", self.daemon_words());
             }
             self.board.watch.wait_for_news();
         }
@@ -110,6 +109,12 @@ impl Site {
     pub fn wait(&mut self, time: Duration) -> Result<()> {
         self.stop.wait(time)?;
         self.daemon.as_mut().map_or(Ok(()), Daemon::check)
+    }
+
+    /// The end of the daemon's log, to be shown when something failed.
+    #[must_use]
+    pub fn daemon_words(&self) -> String {
+        self.daemon.as_ref().map_or_else(|| "no daemon runs".to_owned(), Daemon::last_words)
     }
 
     /// The daemon's latest answer.

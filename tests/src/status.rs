@@ -107,10 +107,8 @@ impl Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "epoch {}  ", self.epoch)?;
-        if !self.subject.is_empty() {
-            write!(f, "{}: ", self.subject)?;
-        }
-        if self.text.is_empty() { write!(f, "{}", self.kind) } else { f.write_str(&self.text) }
+        // The text names whom it is about.
+        f.write_str(if self.text.is_empty() { &self.kind } else { &self.text })
     }
 }
 

@@ -6,6 +6,7 @@
 mod check;
 mod detach;
 mod explain;
+mod order;
 mod plan;
 mod run;
 mod status;
@@ -42,6 +43,10 @@ enum Command {
     Explain(explain::Args),
     /// Ask the running daemon where traffic goes, and why.
     Status(status::Args),
+    /// Let a recovered cluster that is held back take its flows home.
+    Release(order::Release),
+    /// Have the running daemon read its configuration again. A bad one changes nothing.
+    Reload(order::Daemon),
     /// Take program, links and tables off this host. The daemon must have ended.
     Detach(detach::Args),
 }
@@ -67,6 +72,8 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Release(args) => order::release(args),
+        Command::Reload(args) => order::reload(&args),
         Command::Detach(args) => detach::run(args),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time;
 use tracing::{info, warn};
 
-use super::DaemonError;
 use crate::{
     config::Config,
     dataplane::{Opened, attach::Attached},
@@ -36,17 +35,18 @@ pub(super) fn report_attached(opened: &Opened) {
 }
 
 /// Warns of VIPs whose packets would not come here by themselves.
-pub(super) async fn warn_about_vips(config: &Config) -> Result<(), DaemonError> {
+pub(super) async fn warn_about_vips(config: &Config) {
     for service in &config.services {
-        if !nexthop::is_local(service.address).await? {
-            warn!(
+        match nexthop::is_local(service.address).await {
+            Ok(true) => {}
+            Ok(false) => warn!(
                 "service {}: {} is neither an address of this host nor routed to it: nobody here \
                  answers ARP for it. `ip address add {}/32 dev lo` makes it one",
                 service.name, service.address, service.address
-            );
+            ),
+            Err(error) => warn!("cannot tell whether {} is local: {error}", service.address),
         }
     }
-    Ok(())
 }
 
 /// The program's own log lines, if it was built with them (feature `log`).

@@ -1,5 +1,7 @@
 //! The state of everything as one document, for the control socket.
 
+use std::time::Duration;
+
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 use lb_common::{NodeId, Slot};
 use serde::{Deserialize, Serialize};
@@ -37,7 +39,11 @@ struct Service {
 struct Member {
     name: String,
     role: String,
+    /// Part of the service's flows that are at home here.
+    home: f64,
     share: f64,
+    /// For how long its flows have been carried as they are, in seconds.
+    since_s: f64,
     reason: String,
 }
 
@@ -62,15 +68,21 @@ struct Node {
     share: f64,
 }
 
-/// One line of JSON.
-pub fn render(state: &State, dataplane: &Dataplane, events: &Events, adopted: bool) -> String {
+/// One line of JSON; `now` is the time of the state's last step or later.
+pub fn render(
+    state: &State,
+    now: Duration,
+    dataplane: &Dataplane,
+    events: &Events,
+    adopted: bool,
+) -> String {
     let view = state.view();
     let counters = dataplane.counters().unwrap_or_default();
     let status = Status {
         epoch: dataplane.epoch(),
         monotonic_ns: monotonic_ns(),
         adopted,
-        services: (0..view.model.config.services.len()).map(|i| service(state, i)).collect(),
+        services: (0..view.model.config.services.len()).map(|i| service(state, now, i)).collect(),
         clusters: (0..view.model.config.clusters.len()).map(|i| cluster(state, i)).collect(),
         counters: counters.iter().map(|(r, n)| (r.name().to_owned(), n.into())).collect(),
         events: events.iter().cloned().collect(),
@@ -79,12 +91,16 @@ pub fn render(state: &State, dataplane: &Dataplane, events: &Events, adopted: bo
     serde_json::to_string(&status).unwrap_or_default()
 }
 
-fn service(state: &State, index: usize) -> Service {
+fn service(state: &State, now: Duration, index: usize) -> Service {
     let view = state.view();
     let config = &view.model.config.services[index];
     let plan = view.decision.map(|decision| &decision.services[index]);
     let part = |slots: u32| {
         plan.map_or(0.0, |plan| f64::from(slots) / plan.deal.slots.len().max(1) as f64)
+    };
+    let since = |seat: usize| {
+        let at = view.since.get(index).map(|seats| seats[seat]);
+        at.map_or(0.0, |at| now.saturating_sub(at).as_secs_f64())
     };
     let clusters = view.model.seats(index).iter().enumerate().map(|(seat, place)| Member {
         name: view.model.config.clusters[place.cluster].name.clone(),
@@ -93,7 +109,9 @@ fn service(state: &State, index: usize) -> Service {
             Role::Standby => "standby",
         }
         .to_owned(),
+        home: part(plan.map_or(0, |plan| plan.deal.home(seat))),
         share: part(plan.map_or(0, |plan| plan.deal.owned(seat))),
+        since_s: since(seat),
         reason: view.decision.map_or_else(
             || "waits for the first outcome of every node".to_owned(),
             |decision| reason::explain_seat(view.model, decision, index, seat),
@@ -162,9 +180,17 @@ pub fn text(status: &Status) -> String {
         if service.dropped > 0.0 {
             text.push_str(&format!(", {} DROPPED", percent(service.dropped)));
         }
-        let mut table = rows(&["cluster", "role", "share", "why"]);
+        let mut table = rows(&["cluster", "role", "home", "share", "since", "why"]);
         for member in &service.clusters {
-            table.add_row([&member.name, &member.role, &percent(member.share), &member.reason]);
+            let since = humantime::format_duration(Duration::from_secs(member.since_s as u64));
+            table.add_row([
+                &member.name,
+                &member.role,
+                &percent(member.home),
+                &percent(member.share),
+                &since.to_string(),
+                &member.reason,
+            ]);
         }
         text.push_str(&format!("\n{table}\n"));
     }
@@ -195,7 +221,7 @@ pub fn text(status: &Status) -> String {
     text.push_str(&format!("\n{table}\n"));
     for event in status.events.iter().rev().take(10).rev() {
         let ago = status.monotonic_ns.saturating_sub(event.at_ns) as f64 / 1e9;
-        text.push_str(&format!("{ago:>8.1} s ago  {:<16} {}\n", event.subject, event.text));
+        text.push_str(&format!("{ago:>8.1} s ago  {}\n", event.text));
     }
     text
 }

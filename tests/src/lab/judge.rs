@@ -155,16 +155,16 @@ fn judge_moves(moves: Moves, problems: &mut Vec<String>) {
 
 /// Counts the failed requests that no change excuses.
 fn judge_failures(record: &Record, samples: &[Sample], problems: &mut Vec<String>) -> usize {
-    let begin = record.phases.first().map(|phase| phase.from).unwrap_or_default();
     let excused = |sample: &Sample| {
         let mut windows = record.changes.iter().map(|change| change.at..=change.window_end());
-        sample.start < begin || windows.any(|window| window.contains(&sample.end))
+        windows.any(|window| window.contains(&sample.end))
     };
     let failures = samples.iter().filter_map(|sample| match sample.outcome {
         Outcome::Failed(failure) if !excused(sample) => Some((sample, failure)),
         _ => None,
     });
     let failures: Vec<_> = failures.collect();
+    let begin = samples.first().map(|sample| sample.start).unwrap_or_default();
     if let Some((first, failure)) = failures.first() {
         let (count, start) = (failures.len(), first.start.since(begin).as_secs_f64());
         let kind = match first.kind {

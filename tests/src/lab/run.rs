@@ -60,7 +60,11 @@ pub fn run(settings: Settings, stop: &Stop) -> Result<Summary> {
     let record = played?;
     let samples = std::mem::take(&mut *load.log.samples());
     let lasting = load.log.lasting().clone();
-    Ok(judge(&record, &samples, &lasting, settings.tolerance))
+    let summary = judge(&record, &samples, &lasting, settings.tolerance);
+    if !summary.held {
+        eprintln!("the daemon: {}", site.daemon_words());
+    }
+    Ok(summary)
 }
 
 /// Shows the run while it lasts: a screen on a terminal, else lines.

@@ -1,10 +1,10 @@
 //! A lab as a child process of a case.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread,
     time::Duration,
 };
@@ -41,14 +41,12 @@ impl LabChild {
             .arg::<&Path>(&json)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
-        let output = child.stdout.take().context("the output of the lab")?;
         let (sender, lines) = channel();
-        thread::spawn(move || {
-            let mut lines = BufReader::new(output).lines().map_while(Result::ok);
-            lines.all(|line| sender.send(line).is_ok())
-        });
+        forward(child.stdout.take().context("the output of the lab")?, sender.clone());
+        forward(child.stderr.take().context("the errors of the lab")?, sender);
         Ok(Self { child, lines, said: Vec::new(), json })
     }
 
@@ -97,7 +95,7 @@ impl LabChild {
 
     /// Its last lines, to be shown when something failed.
     pub(super) fn last_words(&self) -> String {
-        let last = &self.said[self.said.len().saturating_sub(12)..];
+        let last = &self.said[self.said.len().saturating_sub(40)..];
         format!("it said:\n  {}", last.join("\n  "))
     }
 
@@ -115,6 +113,14 @@ impl LabChild {
             return Ok(true);
         }
     }
+}
+
+/// Sends each line on, in a thread of its own, until there are no more.
+fn forward(output: impl Read + Send + 'static, to: Sender<String>) {
+    thread::spawn(move || {
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        lines.all(|line| to.send(line).is_ok())
+    });
 }
 
 impl Drop for LabChild {

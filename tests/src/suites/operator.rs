@@ -37,6 +37,7 @@ pub(super) const CASES: &[Case] = &[
     Case::network("refused/interface-missing", interface_missing),
     Case::network("refused/not-root", not_root),
     Case::network("refused/no-bpf-filesystem", no_bpf_filesystem),
+    Case::network("refused/no-control-socket", no_control_socket),
     Case::network("refused/xdp-attached", xdp_attached),
     Case::network("refused/second-daemon", second_daemon),
     Case::network("refused/other-layout", other_layout),
@@ -130,6 +131,13 @@ fn no_bpf_filesystem() -> Result<()> {
     let file = small.configuration(&[(&small.pins().display().to_string(), &elsewhere)])?;
     refused(&small, &file, &["not in a bpf filesystem", "mount -t bpf"])?;
     ensure!(!std::path::Path::new(&elsewhere).exists(), "{elsewhere} was made");
+    nothing_left(&small)
+}
+
+fn no_control_socket() -> Result<()> {
+    let small = Small::new()?;
+    let file = small.configuration(&[(&small.at(), "/dev/null/control.sock")])?;
+    refused(&small, &file, &["control socket /dev/null/control.sock"])?;
     nothing_left(&small)
 }
 

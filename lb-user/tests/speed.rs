@@ -1,0 +1,102 @@
+//! From a verdict to the commit, measured and not judged:
+//! `cargo test --release -p lb-user --test speed -- --ignored --nocapture`.
+
+use std::{
+    fmt::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use lb_common::NodeId;
+use lb_user::{
+    config,
+    dataplane::{memory::Memory, writer::Writer},
+    decide::{Effect, Event, Intent, MissReason, NextHop, Outcome, State},
+};
+
+/// So many services of 4 masters and 2 standbys each, out of so many clusters of 20 nodes.
+fn text(services: usize, clusters: usize) -> String {
+    let mut text = String::new();
+    for c in 0..clusters {
+        let (high, low) = (c / 200, c % 200);
+        let node = |n| format!("{{ name = \"n{n:02}\", address = \"10.{high}.{low}.{}\" }}", n + 1);
+        let nodes: Vec<String> = (0..20).map(node).collect();
+        let weight = 1 + c % 3;
+        let _ = writeln!(
+            text,
+            "[[cluster]]\nname = \"C{c:03}\"\nweight = {weight}\nhealth = {{ port = 80, fall = 1 }}\n\
+             nodes = [{}]",
+            nodes.join(", ")
+        );
+    }
+    for s in 0..services {
+        let members: Vec<String> =
+            (0..6).map(|k| format!("\"C{:03}\"", (s * 7 + k * k * 3) % clusters)).collect();
+        let _ = writeln!(
+            text,
+            "[[service]]\nname = \"s{s:03}\"\naddress = \"192.0.2.10:{}\"\nprotocol = \"tcp\"\n\
+             backup = \"multi-standby\"\nmasters = [{}]\nstandbys = [{}]",
+            s + 1,
+            members[..4].join(", "),
+            members[4..].join(", ")
+        );
+    }
+    text
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("RssAnon"));
+    line.and_then(|l| l.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+}
+
+fn published(effects: Vec<Effect>) -> Option<Arc<Intent>> {
+    effects.into_iter().find_map(|effect| match effect {
+        Effect::Publish(intent) => Some(intent),
+        Effect::Refused(violations) => panic!("{violations:?}"),
+        Effect::Notice(_) => None,
+    })
+}
+
+fn event(node: usize, outcome: Outcome) -> Event {
+    Event::Checked { node: NodeId::new(node).expect("an id"), outcome }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn from_a_verdict_to_the_commit() {
+    const MISS: Outcome = Outcome::Miss(MissReason::Timeout);
+    for (services, clusters) in [(10, 10), (500, 200)] {
+        println!("{services} services, {clusters} clusters of 20 nodes");
+        let config = config::parse(&text(services, clusters), "speed").expect("it is fine").config;
+        let begin = Instant::now();
+        let mut state = State::new(Arc::new(config), Duration::ZERO);
+        println!("  orders: {:?}", begin.elapsed());
+        let memory = Memory::anonymous().expect("memory");
+        let mut writer = Writer::adopt(&memory);
+        let hop = Some(NextHop { ifindex: 3, src_mac: [2; 6], dst_mac: [4; 6], mtu: 1500 });
+        let nodes = (0..clusters * 20).filter_map(NodeId::new);
+        let mut events: Vec<Event> = nodes.map(|node| Event::Resolved { node, hop }).collect();
+        events.extend((0..clusters * 20).map(|node| event(node, Outcome::Hit)));
+        let mut time = |what: &str, events: &[Event]| {
+            let begin = Instant::now();
+            let intent = published(state.step(Duration::from_secs(1), events)).expect("a plan");
+            let decided = begin.elapsed();
+            writer.commit(&memory, &intent).expect("room");
+            let total = begin.elapsed();
+            writer.graced(writer.epoch());
+            println!("  {what:<30} decided {decided:>12.1?}, visible {total:>12.1?}");
+        };
+        time("first plan", &events);
+        for round in 0..5 {
+            time(&format!("a node dies ({round})"), &[event(round, MISS)]);
+        }
+        let rest: Vec<Event> = (5..11).map(|node| event(node, MISS)).collect();
+        time("its cluster fails", &rest);
+        let back: Vec<Event> = (0..11).flat_map(|n| [event(n, Outcome::Hit); 2]).collect();
+        time("all are back", &back);
+        let chunks = writer.chunks_in_use();
+        println!("  slot memory in use: {chunks} KiB (chunks of 1 KiB)");
+        println!("  anonymous memory of the process: {} KiB", resident_kib());
+    }
+}
