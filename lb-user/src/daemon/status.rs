@@ -10,7 +10,7 @@ use super::events::{Event, Events};
 use crate::{
     config::Protocol,
     dataplane::{Dataplane, monotonic_ns},
-    decide::{NodeState, Role, State, group::needed, reason},
+    decide::{NodeState, Role, State, reason},
 };
 
 /// Where traffic goes, and why.
@@ -158,7 +158,7 @@ fn cluster(state: &State, index: usize) -> Cluster {
         name: config.name.clone(),
         healthy: group.is_some_and(|group| group.healthy),
         alive: count.alive,
-        needed: needed(config.threshold, count.total),
+        needed: config.threshold.needed(count.total),
         total: count.total,
         nodes: nodes.collect(),
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Cluster, Failback, Ratio, Threshold};
+use crate::config::{Cluster, Failback};
 
 /// How many nodes of a cluster count, and how many of them live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -31,23 +31,10 @@ impl Group {
     }
 }
 
-/// The least number of living nodes with which a cluster of `total` counted ones is healthy: at
-/// least 1, at most `total` unless that is 0.
-pub fn needed(threshold: Threshold, total: u32) -> u32 {
-    let wanted = match threshold {
-        Threshold::Survivors(survivors) => survivors,
-        Threshold::Ratio(Ratio { numerator, denominator }) => {
-            let exact = u128::from(total) * u128::from(numerator);
-            exact.div_ceil(u128::from(denominator)).try_into().unwrap_or(u32::MAX)
-        }
-    };
-    wanted.min(total).max(1)
-}
-
 /// How many must live for a cluster to become healthy again.
 pub fn needed_to_recover(cluster: &Cluster, total: u32) -> u32 {
-    let least = needed(cluster.threshold, total);
-    cluster.recover_at.map_or(least, |threshold| least.max(needed(threshold, total)))
+    let least = cluster.threshold.needed(total);
+    cluster.recover_at.map_or(least, |threshold| least.max(threshold.needed(total)))
 }
 
 /// How long a recovered cluster is held back.
@@ -83,7 +70,7 @@ pub struct GroupMonitor {
 impl GroupMonitor {
     /// The group of a cluster that has no history: by its threshold alone.
     pub fn new(cluster: &Cluster, count: Count) -> Self {
-        let healthy = count.alive >= needed(cluster.threshold, count.total);
+        let healthy = count.alive >= cluster.threshold.needed(count.total);
         Self { healthy, count, hold: None, recovered: None, flaps: 0 }
     }
 
@@ -91,7 +78,7 @@ impl GroupMonitor {
     pub fn update(&mut self, cluster: &Cluster, count: Count, now: Duration) -> Option<Turn> {
         self.count = count;
         let bar = match self.healthy {
-            true => needed(cluster.threshold, count.total),
+            true => cluster.threshold.needed(count.total),
             false => needed_to_recover(cluster, count.total),
         };
         let healthy = count.alive >= bar;
@@ -149,7 +136,10 @@ fn doubled(wait: Duration, max: Duration, flaps: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::tests::fixture::{cluster, percent};
+    use crate::{
+        config::{Ratio, Threshold},
+        decide::tests::fixture::{cluster, percent},
+    };
 
     fn ratio(numerator: u64, denominator: u64) -> Threshold {
         Threshold::Ratio(Ratio { numerator, denominator })
@@ -175,7 +165,7 @@ mod tests {
             (0, Threshold::Survivors(4), 1),
         ];
         for (total, threshold, least) in cases {
-            assert_eq!(needed(threshold, total), least, "{total} nodes, {threshold:?}");
+            assert_eq!(threshold.needed(total), least, "{total} nodes, {threshold:?}");
         }
     }
 

@@ -10,7 +10,6 @@ use lb_common::{
 
 use super::{
     NextHop,
-    group::needed,
     health::{NodeMonitor, NodeState},
     model::Model,
     plan::{Decision, Regime},
@@ -148,7 +147,7 @@ fn cluster_info(model: &Model, id: usize, decision: &Decision) -> Option<Cluster
         priority: config.priority,
         healthy: u32::from(group.healthy),
         alive: group.count.alive,
-        needed: needed(config.threshold, group.count.total),
+        needed: config.threshold.needed(group.count.total),
         total: group.count.total,
         epoch: 0,
     })

@@ -5,7 +5,7 @@ use lb_common::{ClusterId, NodeId, ServiceId};
 
 use super::{
     check::{TableId, Violation},
-    group::{Count, Hold, needed},
+    group::{Count, Hold},
     health::{Admin, MissReason, NodeHealth, NodeState},
     model::{Model, Role},
     notice::{Notice, ReleasedBy},
@@ -73,7 +73,7 @@ pub fn standing(model: &Model, decision: &Decision, service: usize, seat: usize)
         return Standing::Held;
     }
     let threshold = model.config.clusters[place.cluster].threshold;
-    Standing::Unhealthy { alive: group.count.alive, needed: needed(threshold, group.count.total) }
+    Standing::Unhealthy { alive: group.count.alive, needed: threshold.needed(group.count.total) }
 }
 
 /// Seats whose flows a seat carries.
@@ -97,7 +97,7 @@ pub fn explain_seat(model: &Model, decision: &Decision, service: usize, seat: us
         (false, true) => format!("healthy, {alive} of {total} alive"),
         (false, false) => {
             let threshold = model.config.clusters[seats[seat].cluster].threshold;
-            format!("unhealthy, {alive} of {total} alive, needs {}", needed(threshold, total))
+            format!("unhealthy, {alive} of {total} alive, needs {}", threshold.needed(total))
         }
     };
     let does = match standing(model, decision, service, seat) {
@@ -140,7 +140,7 @@ pub fn explain_notice(model: &Model, notice: &Notice) -> String {
     let service = |id: ServiceId| model.config.services[id.index()].name.as_str();
     let node = |id: NodeId| node_name(model, id.index());
     let counted = |id: ClusterId, count: &Count| {
-        let needed = needed(model.config.clusters[id.index()].threshold, count.total);
+        let needed = model.config.clusters[id.index()].threshold.needed(count.total);
         format!("{} of {} alive, needs {needed}", count.alive, count.total)
     };
     match notice {

@@ -14,9 +14,7 @@ use super::{
     whatif::{self, BeforeDown, Down},
 };
 use crate::decide::{
-    Decision, Model, Regime, Role, State,
-    group::needed,
-    reason,
+    Decision, Model, Regime, Role, State, reason,
     share::{Shares, moved, shares},
 };
 
@@ -150,7 +148,7 @@ fn cluster_of<'a>(
         health: health(decision, place.cluster),
         alive: group.count.alive,
         total: group.count.total,
-        needed: needed(cluster.threshold, group.count.total),
+        needed: cluster.threshold.needed(group.count.total),
         home: shares.home[seat].fraction(),
         share: shares.seats[seat].fraction(),
         reason: reason::explain_seat(model, decision, service, seat),
