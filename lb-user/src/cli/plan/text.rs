@@ -36,7 +36,7 @@ fn service_text(sides: &Sides<'_>, service: usize) -> String {
     text.push_str(&format!("{}\n\n", nodes(sides, &is, &was).trim_fmt()));
     text.push_str(&format!("dropped  {}\n", change(was.dropped, is.dropped, percent)));
     let (moved, extra) = (percent(is.moved), percent(is.moved_extra));
-    text.push_str(&format!("moved    {moved}, in vain {extra}\n"));
+    text.push_str(&format!("moved    {moved}, more than must: {extra}\n"));
     for (way, part) in ways(sides, service) {
         text.push_str(&format!("         {:>7} {way}\n", percent(part)));
     }
