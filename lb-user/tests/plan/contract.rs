@@ -111,9 +111,16 @@ fn a_refused_configuration_prints_no_plan() {
 #[test]
 fn the_text_says_what_the_document_says() {
     let args = ["plan", SIX, "--down-cluster", "A", "--before-down", "B/b1"];
-    let output = understudy(&args, "");
+    same(&args, "B/b1", "A", [["A", "a1", "up", "→", "down"], ["B", "b1", "down", "→", "up"]]);
+    let args = ["plan", SIX, "--down", "B/b1", "--before-down-cluster", "A"];
+    same(&args, "A", "B/b1", [["A", "a1", "down", "→", "up"], ["B", "b1", "up", "→", "down"]]);
+}
+
+/// Compares the text with the document; `turns` are nodes whose state changes.
+fn same(args: &[&str], before: &str, down: &str, turns: [[&str; 5]; 2]) {
+    let output = understudy(args, "");
     let text = String::from_utf8(output.stdout).expect("text");
-    for service in plan(SIX, "B/b1", "A").services {
+    for service in plan(SIX, before, down).services {
         let begin = text.find(&format!("service {} ", service.name)).expect("its part");
         let part = &text[begin..];
         let part = &part[..part.find("\nservice ").unwrap_or(part.len())];
@@ -132,8 +139,7 @@ fn the_text_says_what_the_document_says() {
         for node in &service.nodes {
             row(&[&node.cluster, &node.name, &node.state, &percent(node.share)]);
         }
-        row(&["A", "a1", "up", "→", "down"]);
-        row(&["B", "b1", "down", "→", "up"]);
+        turns.iter().for_each(|turn| row(turn));
         row(&["slots", "A", "2048,"]);
         assert!(part.contains(&format!("moved    {}, ", percent(service.moved))), "{part}");
         let ways = part.lines().filter(|l| l.contains(" from ") || l.contains(" within "));
