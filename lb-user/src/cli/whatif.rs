@@ -11,7 +11,7 @@ use lb_common::NodeId;
 use super::Usage;
 use crate::{
     dataplane::{memory::Memory, writer::Writer},
-    decide::{Effect, Event, MissReason, Model, Outcome, State, reason},
+    decide::{Effect, Event, MissReason, Model, NextHop, Outcome, State, reason},
     secret,
 };
 
@@ -65,13 +65,14 @@ pub(super) fn suppose(model: &Arc<Model>, down: &BTreeSet<usize>) -> anyhow::Res
         true => Outcome::Miss(MissReason::Timeout),
         false => Outcome::Hit,
     };
-    let events: Vec<Event> = (0..model.nodes.len())
-        .filter_map(|i| Some(Event::Checked { node: NodeId::new(i)?, outcome: outcome(&i) }))
-        .collect();
+    let ids = || (0..model.nodes.len()).filter_map(|i| Some((i, NodeId::new(i)?)));
+    let mut events: Vec<Event> =
+        ids().map(|(i, node)| Event::Checked { node, outcome: outcome(&i) }).collect();
+    // The way to every node is taken as found; these values stand for it and are not shown.
+    let hop = Some(NextHop { ifindex: 1, src_mac: [0; 6], dst_mac: [0; 6], mtu: 1500 });
+    events.extend(ids().map(|(_, node)| Event::Resolved { node, hop }));
     let mut state = State::with_model(Arc::clone(model), Duration::ZERO);
-    // Nobody waits for next hops here.
-    let now = state.deadline().unwrap_or_default();
-    for effect in state.step(now, &events) {
+    for effect in state.step(Duration::ZERO, &events) {
         if let Effect::Refused(violations) = effect {
             let all = violations.iter().map(|v| reason::explain_violation(model, v));
             let all = all.collect::<Vec<_>>().join("\n  ");

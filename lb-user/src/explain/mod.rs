@@ -96,12 +96,8 @@ fn try_answer<T: Tables>(
     let path = &follow(view.model, decision, service, key.hash(&found.flow));
     let mut teller = Teller { model: view.model, decision, service, path, answer };
     teller.tell(&found.choice);
-    match found.choice {
-        Ok(choice) if live && view.hops.get(choice.node.index()).is_some_and(Option::is_none) => {
-            teller.result("dropped for now: the way to the node is not known".to_owned());
-        }
-        Ok(_) => {}
-        Err(verdict) => teller.result(stopped(verdict)),
+    if let Err(verdict) = found.choice {
+        teller.result(stopped(verdict));
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use lb_common::NodeId;
 use lb_user::{
     config::{self, Protocol},
     dataplane::{memory::Memory, writer::Writer},
-    decide::{Event, MissReason, Model, Outcome, State, flow},
+    decide::{Event, MissReason, Model, NextHop, Outcome, State, flow},
     explain::{self, Flow, Source},
     secret,
 };
@@ -32,7 +32,10 @@ fn state(model: &Arc<Model>, one_in: u64, mut next: impl FnMut() -> u64) -> Stat
             Event::Checked { node: NodeId::new(node).expect("an id"), outcome }
         })
         .collect();
-    state.step(state.deadline().unwrap_or_default(), &events);
+    let hop = Some(NextHop { ifindex: 2, src_mac: [2; 6], dst_mac: [4; 6], mtu: 1500 });
+    let ids = (0..model.nodes.len()).filter_map(NodeId::new);
+    let hops = ids.map(|node| Event::Resolved { node, hop });
+    state.step(Duration::ZERO, &events.into_iter().chain(hops).collect::<Vec<_>>());
     state
 }
 
