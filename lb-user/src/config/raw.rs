@@ -102,6 +102,7 @@ pub(super) struct Member {
     pub(super) cluster: Field<String>,
     pub(super) weight: Field<u32>,
     pub(super) priority: Field<u32>,
+    pub(super) port: Field<u16>,
 }
 
 const WEIGHT: std::ops::RangeInclusive<u32> = 0..=1_000_000;
@@ -277,20 +278,18 @@ fn policies(fields: &mut Fields<'_, '_>) -> Policies {
     )
 }
 
-/// A cluster in a service's list: its name, or a table that overrides its weight or priority.
+/// A cluster in a service's list: its name, or a table that overrides its weight, priority or port.
 fn member(report: &mut Report, list: &str, value: &Spanned<DeValue<'_>>) -> Member {
     let place = value.span();
     match value.get_ref() {
         DeValue::String(name) => {
             Member { cluster: Some(Spanned::new(place, name.to_string())), ..Member::default() }
         }
-        DeValue::Table(table) => reader::element(report, table, place, |fields| {
-            fields.later(&["port"]);
-            Member {
-                cluster: fields.required("cluster", "cluster = \"A\"", values::any_text),
-                weight: fields.optional("weight", values::integer(WEIGHT)),
-                priority: fields.optional("priority", values::integer(PRIORITY)),
-            }
+        DeValue::Table(table) => reader::element(report, table, place, |fields| Member {
+            cluster: fields.required("cluster", "cluster = \"A\"", values::any_text),
+            weight: fields.optional("weight", values::integer(WEIGHT)),
+            priority: fields.optional("priority", values::integer(PRIORITY)),
+            port: fields.optional("port", values::port),
         }),
         other => {
             let help = "write \"A\" or { cluster = \"A\", weight = 3 }";

@@ -26,14 +26,16 @@ pub struct Config {
 }
 
 impl Config {
-    /// The port that a node is checked on: its cluster's for checks, else its own, else that of
-    /// the first service (by name) that its cluster is in.
+    /// The port that a node is checked on: its cluster's for checks; else that which the first
+    /// service (by name) that its cluster is in gives the cluster, else the node's own, else that
+    /// service's.
     pub fn health_port(&self, cluster: usize, node: &Node) -> Option<u16> {
-        let of_service = || {
-            let uses = |service: &&Service| service.members().any(|m| m.cluster == cluster);
-            self.services.iter().find(uses).map(|service| service.port)
-        };
-        self.clusters[cluster].health.port.or(node.port).or_else(of_service)
+        let mut uses = self.services.iter().filter_map(|service| {
+            let member = service.members().find(|member| member.cluster == cluster)?;
+            Some((member.port, service.port))
+        });
+        let (given, own) = uses.next().map_or((None, None), |(given, own)| (given, Some(own)));
+        self.clusters[cluster].health.port.or(given).or(node.port).or(own)
     }
 }
 
@@ -217,6 +219,8 @@ pub struct Member {
     pub weight: u32,
     /// Its priority in this service.
     pub priority: u32,
+    /// Port of its nodes in this service, instead of their own.
+    pub port: Option<u16>,
 }
 
 /// Transport protocols.

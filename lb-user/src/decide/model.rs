@@ -158,7 +158,7 @@ impl Model {
 
 fn seats(service: &Service) -> Vec<Seat> {
     let seat = |role| {
-        move |&Member { cluster, weight, priority }: &Member| Seat {
+        move |&Member { cluster, weight, priority, .. }: &Member| Seat {
             role,
             cluster,
             weight,

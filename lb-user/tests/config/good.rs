@@ -85,7 +85,7 @@ fn defaults() {
         port: 443,
         protocol: Protocol::Tcp,
         mode: BackupMode::None,
-        masters: vec![Member { cluster: 0, weight: 1, priority: 1 }],
+        masters: vec![Member { cluster: 0, weight: 1, priority: 1, port: None }],
         standbys: vec![],
         balance: Balance::Weight,
         fallback: Fallback::Masters,
@@ -113,8 +113,8 @@ fn values_as_written() {
     let config = accept(EXAMPLES[4].1).config;
     let [api, web] = &config.services[..] else { panic!("two services") };
     assert_eq!((api.name.as_str(), web.name.as_str()), ("api", "web"));
-    assert_eq!(api.masters[1], Member { cluster: 2, weight: 1, priority: 2 });
-    assert_eq!(web.masters[1], Member { cluster: 1, weight: 3, priority: 1 });
+    assert_eq!(api.masters[1], Member { cluster: 2, weight: 1, priority: 2, port: None });
+    assert_eq!(web.masters[1], Member { cluster: 1, weight: 3, priority: 1, port: None });
     assert_eq!(config.health_port(0, &config.clusters[0].nodes[0]), Some(8080));
 }
 
@@ -287,4 +287,16 @@ nodes = [{{ name = "s1", address = "10.0.2.1" }},
     let lonely = EXAMPLES[1].1.replace("\"masters\"", "\"last-resort\"");
     let [(_, message)] = &warnings(&lonely)[..] else { panic!("one warning") };
     assert!(message.contains("\"last-resort\" without a standby"), "{message}");
+}
+
+#[test]
+fn a_service_gives_a_cluster_a_port() {
+    let Checked { config, .. } = accept(
+        "[[cluster]]\nname = \"A\"\nnodes = [{ name = \"a1\", address = \"10.0.1.1\", port = 8080 }]\n\
+         [[service]]\nname = \"web\"\naddress = \"192.0.2.10:443\"\nprotocol = \"tcp\"\n\
+         masters = [{ cluster = \"A\", port = 443 }]\n",
+    );
+    assert_eq!(config.services[0].masters[0].port, Some(443));
+    // Its node's own port, 8080, is for others.
+    assert_eq!(config.health_port(0, &config.clusters[0].nodes[0]), Some(443));
 }

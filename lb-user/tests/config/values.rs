@@ -191,7 +191,12 @@ fn single_values() {
         (In::Masters, "[▶3]", "expected the name of a cluster, found an integer", "\"A\" or {"),
         (In::Masters, "▶\"A\"", "expected a list, found a string", "masters = [ … ]"),
         (In::Masters, "[▶{ weight = 3 }]", "`cluster` is missing", "cluster = \"A\""),
-        (In::Masters, "[{ cluster = \"A\", ▶port = 80 }]", later, "leave it out"),
+        (
+            In::Masters,
+            "[{ cluster = \"A\", port = ▶80 }]",
+            "80 is not the port of service",
+            "leave it out",
+        ),
         (In::Masters, "[{ cluster = \"A\", ▶wight = 80 }]", "unknown field `wight`", "`weight`"),
         (
             In::Masters,

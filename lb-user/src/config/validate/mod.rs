@@ -145,6 +145,7 @@ fn member(raw: &raw::Member, clusters: &[Cluster]) -> Option<Member> {
         cluster,
         weight: value(&raw.weight).unwrap_or(clusters[cluster].weight),
         priority: value(&raw.priority).unwrap_or(clusters[cluster].priority),
+        port: value(&raw.port),
     })
 }
 

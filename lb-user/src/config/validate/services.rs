@@ -170,9 +170,13 @@ fn node_ports(raw: &Raw, clusters: &ByName<'_>, report: &mut Report) {
     let mut wrong = BTreeMap::new();
     for service in &raw.services {
         let Some(vip) = &service.address else { continue };
-        let names = service.members().filter_map(|member| member.cluster.as_ref());
-        let clusters = names.filter_map(|name| clusters.get(name.get_ref().as_str()));
-        let ports = clusters.flat_map(|cluster| cluster.nodes()).filter_map(|n| n.port.as_ref());
+        let ports = service.members().flat_map(|member| {
+            // The service's own word for the cluster's nodes counts before theirs.
+            let name = member.cluster.as_ref().filter(|_| member.port.is_none());
+            let cluster = name.and_then(|name| clusters.get(name.get_ref().as_str()));
+            let nodes = cluster.into_iter().flat_map(|cluster| cluster.nodes());
+            member.port.iter().chain(nodes.filter_map(|node| node.port.as_ref()))
+        });
         for port in ports.filter(|port| *port.get_ref() != vip.get_ref().port()) {
             // Once for each node, however many services it cannot serve.
             wrong.entry(port.span().start).or_insert((port, service.called(), vip));

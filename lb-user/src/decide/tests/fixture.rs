@@ -88,7 +88,7 @@ pub(in crate::decide) fn service(
             .map(|name| {
                 let cluster = position(config, name);
                 let Cluster { weight, priority, .. } = config.clusters[cluster];
-                Member { cluster, weight, priority }
+                Member { cluster, weight, priority, port: None }
             })
             .collect()
     };

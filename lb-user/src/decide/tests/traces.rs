@@ -89,6 +89,7 @@ fn random_service(dice: &mut Dice, config: &Config, name: &str) -> Service {
             cluster,
             weight: if dice.one_in(8) { 0 } else { 1 + dice.below(10) },
             priority: config.clusters[cluster].priority,
+            port: None,
         })
         .collect();
     members.rotate_left(dice.below(count as u32) as usize);
