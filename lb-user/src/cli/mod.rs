@@ -85,9 +85,20 @@ pub fn main() -> ExitCode {
     if closed == Some(io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
-    // The message, and what caused it; a backtrace is for defects, which panic.
-    eprintln!("{error:#}");
+    eprintln!("{}", in_full(&error));
     ExitCode::FAILURE
+}
+
+/// The message and what caused it, each said once; a backtrace is for defects, which panic.
+fn in_full(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// Ends as for wrong arguments of a command.

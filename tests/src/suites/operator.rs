@@ -45,6 +45,7 @@ pub(super) const CASES: &[Case] = &[
     Case::network("operator/strangers-untouched", strangers),
     Case::network("operator/bpftool", bpftool),
     Case::network("operator/reload", reload),
+    Case::network("operator/release-and-explain", release_and_explain),
     Case::network("operator/detach", detach),
 ];
 
@@ -332,6 +333,55 @@ fn reload() -> Result<()> {
         let status = small.status()?;
         Ok(names(&status) == ["A", "B", "S"] && status["epoch"].as_u64() > before.as_u64())
     })
+}
+
+/// A cluster with `failback = "manual"` fails, recovers, is held back, and is released; `explain`
+/// says of a flow where it goes at each step.
+fn release_and_explain() -> Result<()> {
+    let mut small = Small::new()?;
+    small.client.ip("address add 203.0.113.8/24 dev eth0\n")?;
+    let listen = |address: &str| small.client.run(|| Ok(TcpListener::bind((address, 80))?));
+    let (master, standby) = (listen("203.0.113.2")?, listen("203.0.113.8")?);
+    let file =
+        small.configuration(&[("name = \"A\"\n", "name = \"A\"\nfailback = \"manual\"\n")])?;
+    small.start(&file)?;
+    let serves = |cluster: &'static str| {
+        move |small: &Small| {
+            let status = small.status()?;
+            let clusters = status["services"][0]["clusters"].as_array().cloned();
+            let share = |c: &serde_json::Value| c["name"] == cluster && c["share"] == 1.0;
+            Ok(clusters.unwrap_or_default().iter().any(share))
+        }
+    };
+    let node = |small: &Small| -> Result<serde_json::Value> {
+        let flow = ["tcp", "203.0.113.2:40000", "192.0.2.10:80"];
+        let at = small.at();
+        let options = ["explain", "--socket", at.as_str(), "--format", "json"];
+        let output = small.understudy(&[&options[..], &flow[..]].concat())?;
+        ensure!(output.status.success(), "explain: {}", said(&output));
+        Ok(serde_json::from_slice(&output.stdout)?)
+    };
+    small.until("A serves", serves("A"))?;
+    ensure!(node(&small)?["node"] == "a1", "{}", node(&small)?);
+    drop(master);
+    small.until("S carries", serves("S"))?;
+    ensure!(node(&small)?["node"] == "s1", "{}", node(&small)?);
+
+    let _master = small.client.run(|| Ok(TcpListener::bind(("203.0.113.2", 80))?))?;
+    small.until("A is held back", |small| {
+        let cluster = small.status()?["services"][0]["clusters"][0].clone();
+        Ok(cluster["reason"].as_str().is_some_and(|reason| reason.contains("held back")))
+    })?;
+    ensure!(serves("S")(&small)?, "S no longer carries");
+    let release = |small: &Small| small.understudy(&["release", "A", "--socket", &small.at()]);
+    let output = release(&small)?;
+    ensure!(output.status.success(), "release: {}", said(&output));
+    small.until("A serves again", serves("A"))?;
+    ensure!(node(&small)?["node"] == "a1", "{}", node(&small)?);
+    let output = release(&small)?;
+    ensure!(output.status.code() == Some(1), "released twice: {}", said(&output));
+    drop(standby);
+    Ok(())
 }
 
 fn detach() -> Result<()> {
