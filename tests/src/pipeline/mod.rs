@@ -11,7 +11,8 @@ mod world;
 
 pub use commit::{KILLED_WRITER, killed_writer};
 
-pub use runners::KernelRunner;
+pub use runners::{KernelRunner, run_repeated};
+pub use world::world;
 
 use crate::runner::Case;
 
