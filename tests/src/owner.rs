@@ -54,6 +54,12 @@ impl Owner {
         Path::new(BPF).join(self.to_string())
     }
 
+    /// Its directory of pins for one program of several that it loads.
+    #[must_use]
+    pub fn bpffs_of(self, number: u32) -> PathBuf {
+        Path::new(BPF).join(self.netns(&number.to_string()))
+    }
+
     /// Its directory for files. Below `/run`, where only root can make names.
     #[must_use]
     pub fn directory(self) -> PathBuf {
@@ -64,15 +70,27 @@ impl Owner {
     #[must_use]
     pub fn traces(self) -> Vec<String> {
         let mut found: Vec<String> = self.namespaces();
-        let directories = [self.bpffs(), self.directory()];
-        found.extend(directories.iter().filter(|d| d.exists()).map(|d| d.display().to_string()));
+        found.extend(
+            self.directories().iter().filter(|d| d.exists()).map(|d| d.display().to_string()),
+        );
         found.extend(self.mentions());
         found
     }
 
     fn namespaces(self) -> Vec<String> {
+        self.parts_in(netns::NAMES)
+    }
+
+    /// Its directories, those of [`Owner::bpffs_of`] as far as they are there.
+    fn directories(self) -> Vec<PathBuf> {
+        let parts = self.parts_in(BPF).into_iter().map(|name| Path::new(BPF).join(name));
+        parts.chain([self.bpffs(), self.directory()]).collect()
+    }
+
+    /// What has its name and more, in a directory.
+    fn parts_in(self, directory: &str) -> Vec<String> {
         let prefix = self.netns("");
-        let mut names = names_in(netns::NAMES);
+        let mut names = names_in(directory);
         names.retain(|name| name.starts_with(&prefix));
         names
     }
@@ -96,8 +114,7 @@ impl Owner {
             end_processes(&name)?;
             netns::remove(&name)?;
         }
-        remove_directory(&self.bpffs())?;
-        remove_directory(&self.directory())
+        self.directories().iter().try_for_each(|directory| remove_directory(directory))
     }
 }
 
@@ -165,8 +182,11 @@ pub fn mount_bpffs() -> Result<()> {
         .with_context(|| format!("mounting the bpf filesystem at {BPF}"))
 }
 
-/// Removes what labs left that were killed, and what has the pid that is ours now.
-fn clear_dead() -> Result<()> {
+/// Removes what labs and suites left that were killed, and what has the pid that is ours now.
+///
+/// # Errors
+/// If something cannot be removed.
+pub fn clear_dead() -> Result<()> {
     let mut owners = BTreeSet::new();
     for place in [netns::NAMES, BPF, RUN] {
         for name in names_in(place) {

@@ -102,6 +102,7 @@ pub fn stop() -> Result<&'static Stop> {
 fn ready() -> Result<()> {
     ensure!(nix::unistd::geteuid().is_root(), "this needs root");
     owner::mount_bpffs()?;
+    owner::clear_dead()?;
     stop().map(|_| ())
 }
 

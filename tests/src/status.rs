@@ -1,6 +1,7 @@
 //! What the daemon says of itself: a lenient mirror of its status, and how it is asked.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
@@ -22,6 +23,8 @@ use crate::{
 pub struct Status {
     /// The epoch in force.
     pub epoch: u64,
+    /// Packets by reason, since the maps were made.
+    pub counters: BTreeMap<String, u64>,
     /// Services, with the share of each cluster.
     pub services: Vec<Service>,
     /// Clusters, with their nodes.

@@ -29,7 +29,7 @@ pub(crate) struct Host {
     pub(crate) debian_12: bool,
     /// We are root.
     pub(crate) root: bool,
-    /// Of the programs that only tests need, those that are missing.
+    /// Of the programs that a build does not need, those that are missing.
     pub(crate) missing: Vec<&'static Tool>,
 }
 
@@ -57,29 +57,40 @@ pub(crate) struct Rustc {
     pub(crate) sources: bool,
 }
 
-/// A program that a test runs.
+/// A program that the lab or a test runs.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Tool {
     /// The program.
     pub(crate) program: &'static str,
     /// Debian's package that has it.
     pub(crate) package: &'static str,
-    /// Only the tests on kernel 6.1 need it.
-    pub(crate) vm: bool,
+    /// What needs it.
+    pub(crate) need: Need,
 }
 
-/// The programs that only tests need.
+/// What needs a tool; each includes what stands before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Need {
+    /// The lab.
+    Lab,
+    /// The tests on this kernel.
+    Test,
+    /// Those on kernel 6.1.
+    Vm,
+}
+
+/// The programs that a build does not need. setpriv comes with nsenter.
 pub(crate) const TOOLS: [Tool; 6] = [
-    tool("bpftool", "bpftool", false),
-    tool("ip", "iproute2", false),
-    tool("ethtool", "ethtool", false),
-    tool("qemu-system-x86_64", "qemu-system-x86", true),
-    tool("busybox", "busybox-static", true),
-    tool("cpio", "cpio", true),
+    tool("ip", "iproute2", Need::Lab),
+    tool("nsenter", "util-linux", Need::Lab),
+    tool("bpftool", "bpftool", Need::Test),
+    tool("qemu-system-x86_64", "qemu-system-x86", Need::Vm),
+    tool("busybox", "busybox-static", Need::Vm),
+    tool("cpio", "cpio", Need::Vm),
 ];
 
-const fn tool(program: &'static str, package: &'static str, vm: bool) -> Tool {
-    Tool { program, package, vm }
+const fn tool(program: &'static str, package: &'static str, need: Need) -> Tool {
+    Tool { program, package, need }
 }
 
 impl Host {

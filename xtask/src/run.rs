@@ -28,7 +28,8 @@ pub(crate) struct Args {
 
 /// Builds as who we are, then becomes the program, as root.
 pub(crate) fn run(paths: &Paths, args: &Args, install: bool) -> Result<ExitCode> {
-    let ready = setup::setup(paths, Want::Build, install)?;
+    let want = if args.config.is_some() { Want::Build } else { Want::Lab };
+    let ready = setup::setup(paths, want, install)?;
     let scope = build::Scope::Programs;
     build::build(paths, &ready, &build::Args::default(), scope)?;
     let (program, arguments) = words(args);

@@ -21,8 +21,10 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Purpose {
-    /// build and run
+    /// build, and run with a configuration
     Build,
+    /// run, which is the lab
+    Run,
     /// test and ci
     Test,
 }
@@ -31,6 +33,7 @@ enum Purpose {
 pub(crate) fn command(paths: &Paths, args: &Args, install: bool) -> Result<()> {
     let want = match args.purpose {
         Purpose::Build => Want::Build,
+        Purpose::Run => Want::Lab,
         Purpose::Test => Want::Test { vm: true },
     };
     let ready = setup(paths, want, install)?;

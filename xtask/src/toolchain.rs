@@ -1,7 +1,7 @@
 //! Which compiler and linker build the eBPF crate, and what must be installed before they
 //! can: pure functions of what the machine has.
 
-use crate::host::{Host, Rustc};
+use crate::host::{Host, Need, Rustc};
 use crate::linker::{LLVM, Linker, VERSION};
 use std::fmt;
 
@@ -10,6 +10,8 @@ use std::fmt;
 pub(crate) enum Want {
     /// Build.
     Build,
+    /// Build and run the lab.
+    Lab,
     /// Build and run the tests, on kernel 6.1 too if `vm`.
     Test {
         /// Tests on kernel 6.1 are wanted.
@@ -74,10 +76,14 @@ pub(crate) fn decide(host: &Host, want: Want, install: bool) -> Decision {
     let mut needs = Needs::default();
     let rustc = compiler(host, &mut needs);
     let linker = linker(host, rustc.as_ref(), &mut needs);
-    if let Want::Test { vm } = want {
-        let tools = host.missing.iter().filter(|tool| vm || !tool.vm);
-        needs.packages.extend(tools.map(|tool| tool.package));
-    }
+    let wanted = match want {
+        Want::Build => None,
+        Want::Lab => Some(Need::Lab),
+        Want::Test { vm: false } => Some(Need::Test),
+        Want::Test { vm: true } => Some(Need::Vm),
+    };
+    let tools = host.missing.iter().filter(|tool| Some(tool.need) <= wanted);
+    needs.packages.extend(tools.map(|tool| tool.package));
     if let (Some(rustc), Some(linker), true) = (rustc, linker, needs.is_empty()) {
         return Decision::Ready(Ready { rustc, linker });
     }

@@ -106,9 +106,11 @@ fn a_bare_debian_gets_packages_then_a_linker() {
         ]
     );
     let test = actions(&bare_debian(), Want::Test { vm: true });
-    assert!(test[0].ends_with("bpftool iproute2 ethtool qemu-system-x86 busybox-static cpio"));
+    assert!(test[0].ends_with("iproute2 util-linux bpftool qemu-system-x86 busybox-static cpio"));
     let test = actions(&bare_debian(), Want::Test { vm: false });
-    assert!(test[0].ends_with("libzstd-dev bpftool iproute2 ethtool"));
+    assert!(test[0].ends_with("libzstd-dev iproute2 util-linux bpftool"));
+    let lab = actions(&bare_debian(), Want::Lab);
+    assert!(lab[0].ends_with("libzstd-dev iproute2 util-linux"));
 }
 
 #[test]

@@ -17,10 +17,10 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(480);
 const METAPACKAGE: &str = "linux-image-cloud-amd64";
 const KERNEL_PREFIX: &str = "linux-image-6.1.";
-/// What Debian's kernel has as modules and the suites need.
+/// What Debian's kernel has as modules and the suite `attach` needs.
 const MODULES: [&str; 1] = ["veth"];
-/// The programs of ours that go in.
-const PROGRAMS: [&str; 2] = ["suites", "understudy"];
+/// The program of ours that goes in.
+const PROGRAM: &str = "suites";
 /// How init says that the suites ended, and how.
 const ENDED: &str = "suites ended with status ";
 
@@ -114,9 +114,7 @@ fn initramfs(paths: &Paths, dir: &Path, kernel: &Kernel) -> Result<PathBuf> {
         fs::create_dir_all(root.join(name))?;
     }
     let mut files = vec![(which("busybox").context("no busybox")?, "bin/busybox".into())];
-    for name in PROGRAMS {
-        files.push((paths.program(name), format!("bin/{name}")));
-    }
+    files.push((paths.program(PROGRAM), format!("bin/{PROGRAM}")));
     let mut libraries = BTreeSet::new();
     for (from, to) in &files {
         copy(from, &root.join(to))?;
@@ -196,7 +194,6 @@ fn init_script(modules: &[PathBuf]) -> String {
          mount -t tmpfs tmpfs /tmp\n\
          mount -t tmpfs tmpfs /run\n\
          mount -t bpf bpf /sys/fs/bpf\n\
-         mkdir -p /run/netns\n\
          {loads}\
          ip link set lo up\n\
          echo \"kernel $(uname -r)\"\n\

@@ -1,17 +1,23 @@
 //! Commits, while packets run and while somebody is killed.
 
 use std::{
+    cell::{Cell, RefCell},
     env,
     ops::ControlFlow,
     process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use aya::Ebpf;
-use lb_common::{HashAlgorithm, ServiceId};
-use lb_ebpf::Action;
+use lb_common::{
+    ClusterId, Directory, HashAlgorithm, HashKey, NodeId, NodeRecord, Reason, ServiceId, Slot,
+    VipEntry,
+    layout::{CHUNK_SLOTS, GENERATIONS, MIN_TABLE_LOG2},
+};
+use lb_ebpf::{Action, Tables};
 use lb_user::{
     dataplane::{
         Opened,
@@ -22,84 +28,232 @@ use lb_user::{
 };
 use nix::sys::signal::{Signal, kill};
 
+use crate::clock::Moment;
+
 use super::{
     frames::{self, CLIENT, VIP},
     random::Numbers,
-    runners::{KernelRunner, MemoryRunner, run_raw},
+    runners::{KernelRunner, MemoryRunner, VecFrame, run_repeated},
     world::{INGRESS, all, cluster, intent, member, node, node_mac, table, vip},
 };
 
-/// Nodes that the two plans lead to. Every mixture of them leads to another node.
-const NODES: [u16; 2] = [10, 20];
+/// How many plans take turns. Coprime to the number of generations: a generation, and a chunk, is
+/// always written anew with another plan's bytes.
+const PLANS: usize = 5;
+const _: () = assert!(PLANS > GENERATIONS as usize && PLANS % 2 == 1);
+/// The node that each plan leads to.
+const NODES: [u16; PLANS] = [10, 20, 30, 40, 50];
 /// The argument that makes `suites` a writer who kills itself.
 pub const KILLED_WRITER: &str = "--killed-writer";
 
-/// Plan `which` of two. It uses its own cluster and node; the records and tables that only the
-/// other plan uses are poisoned, so that a packet that mixes generations ends elsewhere.
+/// Plan `which`: service, cluster and node of that number lead to its node. All others lead to a
+/// node that cannot be reached, by tables that no other plan has, so that a packet that mixes two
+/// plans is dropped.
 fn plan(which: usize) -> Intent {
-    let other = 1 - which;
-    let mut clusters = vec![all(member(0)), all(member(0))];
-    clusters[which] = all(member(1 + which));
-    let mut nodes = vec![node(666, INGRESS); 3];
-    nodes[1 + which] = node(NODES[which], INGRESS);
-    nodes[1 + other] = node(667, INGRESS);
-    let id = ServiceId::new(0).expect("the first service");
-    intent(vec![(vip(80), id)], vec![all(cluster(which))], clusters, nodes)
+    let only = |good: Slot, poison: Slot| {
+        let choose = move |number| if number == which { good } else { poison };
+        (0..PLANS).map(move |number| all(choose(number))).collect::<Vec<_>>()
+    };
+    // From PLANS on no plan has a cluster.
+    let services = only(cluster(which), cluster(PLANS + which));
+    // From 3 * PLANS on no plan has a node. No number stands in two tables: slots are but numbers.
+    let clusters = only(member(2 * PLANS + which), member(3 * PLANS + which));
+    let mut nodes = vec![node(666, 0); 3 * PLANS];
+    nodes[2 * PLANS + which] = node(NODES[which], INGRESS);
+    let id = ServiceId::new(which).expect("a service that the maps have");
+    intent(vec![(vip(80), id)], services, clusters, nodes)
 }
 
-/// The node that a packet goes to.
-fn leads_to(ebpf: &Ebpf) -> anyhow::Result<u16> {
-    let (action, frame) = run_raw(ebpf, &frames::tcp((CLIENT, 9), (VIP, 80)))?;
-    ensure!(action == Action::Tx, "{action:?} by\n{}", frames::print(&frame));
-    (0..=u16::MAX)
-        .find(|&node| frame[..6] == node_mac(node))
-        .with_context(|| format!("no node's MAC:\n{}", frames::print(&frame)))
+/// The plan that sent a frame on.
+fn sent_by(action: Action, frame: &[u8]) -> anyhow::Result<usize> {
+    ensure!(action == Action::Tx, "{action:?}, a mixture of plans?\n{}", frames::print(frame));
+    let plan = NODES.iter().position(|&node| frame[..6] == node_mac(node));
+    plan.with_context(|| format!("to a node of no plan:\n{}", frames::print(frame)))
 }
 
-/// Packets on one CPU, commits on the other: every packet sees the one plan or the other.
+/// The plan that the kernel's packets see: of so many, the last.
+fn seen_by(ebpf: &Ebpf, packets: u32) -> anyhow::Result<usize> {
+    let (action, frame) = run_repeated(ebpf, &frames::tcp((CLIENT, 9), (VIP, 80)), packets)?.0;
+    sent_by(action, &frame)
+}
+
+/// Packets on one CPU, commits on the other: every packet sees one plan and no mixture.
 pub fn atomic_under_test_runs() -> anyhow::Result<()> {
-    const COMMITS: u64 = 400;
+    const COMMITS: usize = 400;
+    const AT_LEAST: Duration = Duration::from_secs(2);
+    const NO_WAIT: Duration = Duration::from_micros(200);
+    let start = Moment::now();
     let mut kernel = KernelRunner::new(&plan(0), HashAlgorithm::Multilinear)?;
     let memory = kernel.opened.dataplane.memory().clone();
     let done = AtomicBool::new(false);
     let mut writer = Writer::adopt(&memory);
     // Taken apart: the packets' thread has the program, this one the grace map.
-    let Opened { ebpf, grace, .. } = &mut kernel.opened;
+    let Opened { ebpf, grace, dataplane, .. } = &mut kernel.opened;
     let ebpf = &*ebpf;
-    thread::scope(|scope| {
-        let seen = scope.spawn(|| -> anyhow::Result<[u64; 2]> {
-            let mut seen = [0; 2];
+    let seen = thread::scope(|scope| {
+        let packets = scope.spawn(|| -> anyhow::Result<[u64; PLANS]> {
+            let mut seen = [0; PLANS];
             while !done.load(Ordering::Relaxed) {
-                let to = leads_to(ebpf)?;
-                match NODES.iter().position(|&node| node == to) {
-                    Some(which) => seen[which] += 1,
-                    None => bail!("a packet went to node {to}: a mixture of two plans"),
+                // Long runs, so that commits fall into them: a mixture is counted as a drop.
+                seen_by(ebpf, 100_000)?;
+                for _ in 0..200 {
+                    seen[seen_by(ebpf, 1)?] += 1;
                 }
             }
             Ok(seen)
         });
         let commits = (|| -> anyhow::Result<()> {
-            for number in 0..COMMITS {
-                let intent = plan((number % 2) as usize);
+            let mut waits = Vec::new();
+            let mut number = 0;
+            while number < COMMITS || start.elapsed() < AT_LEAST {
+                number += 1;
+                let intent = plan(number % PLANS);
                 while let Err(error) = writer.commit(&memory, &intent) {
                     ensure!(error == CommitError::Busy, "{error}");
-                    let epoch = writer.epoch();
+                    let (epoch, before) = (writer.epoch(), Moment::now());
                     grace.wait()?;
+                    waits.push(before.elapsed());
                     writer.graced(epoch);
                 }
-                if seen.is_finished() {
+                if packets.is_finished() {
                     break;
                 }
             }
+            if packets.is_finished() {
+                return Ok(());
+            }
+            // Each grace period frees all generations but the one in force.
+            ensure!(waits.len() >= number / GENERATIONS as usize, "busy {} times", waits.len());
+            // No packet can be held in the kernel to see that it is waited for; but an update
+            // that waits for nothing is a matter of microseconds.
+            waits.sort();
+            let median = waits[waits.len() / 2];
+            ensure!(median > NO_WAIT, "grace periods of {median:?} wait for nobody");
             Ok(())
         })();
         done.store(true, Ordering::Relaxed);
-        let seen = seen.join().map_err(|_| anyhow::anyhow!("the packets' thread panicked"))??;
-        commits?;
-        ensure!(writer.epoch() > COMMITS, "only {} commits", writer.epoch());
-        ensure!(seen.iter().all(|&n| n > 100), "the plans were seen {seen:?} times: too few");
-        Ok(())
-    })
+        let seen = packets.join().map_err(|_| anyhow!("the packets' thread panicked"))??;
+        commits.map(|()| seen)
+    })?;
+    ensure!(seen.iter().all(|&n| n > 10), "the plans were seen {seen:?} times: too few");
+    for (reason, count) in dataplane.counters()?.iter() {
+        let sent = reason == Reason::ForwardTx;
+        ensure!(sent || count == 0, "{count} times {}: mixtures of plans", reason.name());
+    }
+    Ok(())
+}
+
+/// A packet that stands still before one of its questions, while the writer goes on until it must
+/// wait: whichever question that is, the packet sees the plan that it began with.
+pub fn packet_held() -> anyhow::Result<()> {
+    let MemoryRunner { memory, mut writer, .. } =
+        MemoryRunner::new(&plan(0), HashAlgorithm::Multilinear)?;
+    writer.graced(writer.epoch());
+    let mut number = 0;
+    // So that every question meets every plan in every generation.
+    for _ in 0..PLANS * GENERATIONS as usize {
+        let mut question = 0;
+        loop {
+            let began_with = number % PLANS;
+            let mut result = Ok(());
+            let held = Held::new(&memory, question, || {
+                result = until_busy(&mut writer, &memory, &mut number);
+            });
+            let mut frame = VecFrame::new(frames::tcp((CLIENT, 9), (VIP, 80)));
+            let verdict = lb_ebpf::process(&mut frame, &held);
+            let was_held = held.was_held();
+            drop(held);
+            result.with_context(|| format!("held before question {question}"))?;
+            let is = sent_by(verdict.action, frame.bytes())
+                .with_context(|| format!("held before question {question}"))?;
+            ensure!(is == began_with, "question {question}: plan {is}, not {began_with}");
+            // The packet has ended; only now older generations may go.
+            writer.graced(writer.epoch());
+            if !was_held {
+                break;
+            }
+            question += 1;
+        }
+        ensure!(question >= 8, "a packet asks only {question} questions");
+        number += 1;
+        writer.commit(&memory, &plan(number % PLANS))?;
+        writer.graced(writer.epoch());
+    }
+    Ok(())
+}
+
+/// Commits one plan after the other without any grace period: one less than there are generations,
+/// and then the writer refuses, and changes nothing.
+fn until_busy(writer: &mut Writer, memory: &Memory, number: &mut usize) -> anyhow::Result<()> {
+    for _ in 1..GENERATIONS {
+        *number += 1;
+        writer.commit(memory, &plan(*number % PLANS))?;
+    }
+    let (epoch, used) = (memory.epoch(), writer.chunks_in_use());
+    let refused = writer.commit(memory, &plan((*number + 1) % PLANS));
+    ensure!(refused == Err(CommitError::Busy), "the commit too many: {refused:?}");
+    ensure!((memory.epoch(), writer.chunks_in_use()) == (epoch, used), "it changed something");
+    // Four tables a plan, and none is shared.
+    let plans = 4 * ((1 << MIN_TABLE_LOG2) / CHUNK_SLOTS) * GENERATIONS;
+    ensure!(used == plans, "{used} chunks in use, {GENERATIONS} plans have {plans}");
+    Ok(())
+}
+
+/// Tables that do something before they answer one of the questions.
+struct Held<'a, F> {
+    memory: &'a Memory,
+    left: Cell<usize>,
+    between: RefCell<Option<F>>,
+}
+
+impl<'a, F: FnOnce()> Held<'a, F> {
+    /// Acts before the question of this number, counted from 0 and from behind the epoch.
+    fn new(memory: &'a Memory, question: usize, between: F) -> Self {
+        Self { memory, left: Cell::new(question), between: RefCell::new(Some(between)) }
+    }
+
+    fn was_held(&self) -> bool {
+        self.between.borrow().is_none()
+    }
+
+    fn asked(&self) -> &'a Memory {
+        match self.left.get().checked_sub(1) {
+            Some(left) => self.left.set(left),
+            None => {
+                if let Some(between) = self.between.take() {
+                    between();
+                }
+            }
+        }
+        self.memory
+    }
+}
+
+impl<F: FnOnce()> Tables for Held<'_, F> {
+    fn epoch(&self) -> Option<u64> {
+        Tables::epoch(self.memory)
+    }
+    fn hash_key(&self) -> Option<HashKey> {
+        self.asked().hash_key()
+    }
+    fn vip_bits(&self, epoch: u64, word: u32) -> Option<u64> {
+        self.asked().vip_bits(epoch, word)
+    }
+    fn vip(&self, epoch: u64, place: u32) -> Option<VipEntry> {
+        self.asked().vip(epoch, place)
+    }
+    fn service(&self, epoch: u64, id: ServiceId) -> Option<Directory> {
+        self.asked().service(epoch, id)
+    }
+    fn cluster(&self, epoch: u64, id: ClusterId) -> Option<Directory> {
+        self.asked().cluster(epoch, id)
+    }
+    fn node(&self, epoch: u64, id: NodeId) -> Option<NodeRecord> {
+        self.asked().node(epoch, id)
+    }
+    fn slot(&self, chunk: u32, offset: u32) -> Option<Slot> {
+        self.asked().slot(chunk, offset)
+    }
 }
 
 /// A writer killed with SIGKILL before each step of a commit: the old plan or the new one is in
@@ -120,17 +274,17 @@ pub fn killed_at_each_step() -> anyhow::Result<()> {
             .args([KILLED_WRITER, &kernel.directory().display().to_string(), &number.to_string()])
             .status()?;
         ensure!(!status.success(), "the writer survived {step:?}");
-        let expected = NODES[usize::from(*step == Step::Done)];
-        let is = leads_to(&kernel.opened.ebpf)?;
-        ensure!(is == expected, "killed at {step:?}: packets go to {is}, not {expected}");
+        let expected = usize::from(*step == Step::Done);
+        let is = seen_by(&kernel.opened.ebpf, 1)?;
+        ensure!(is == expected, "killed at {step:?}: packets see plan {is}, not {expected}");
 
         let memory = kernel.opened.dataplane.memory();
         let mut writer = Writer::adopt(memory);
         let used = writer.chunks_in_use();
         ensure!(used > 0 && used < 20, "killed at {step:?}: {used} chunks in use");
         writer.commit(memory, &plan(1))?;
-        let is = leads_to(&kernel.opened.ebpf)?;
-        ensure!(is == NODES[1], "after {step:?} and a new commit packets go to {is}");
+        let is = seen_by(&kernel.opened.ebpf, 1)?;
+        ensure!(is == 1, "after {step:?} and a new commit packets see plan {is}");
     }
     Ok(())
 }

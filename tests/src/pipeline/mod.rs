@@ -11,7 +11,8 @@ mod world;
 
 pub use commit::{KILLED_WRITER, killed_writer};
 
-pub use runners::KernelRunner;
+pub use runners::{KernelRunner, run_repeated};
+pub use world::world;
 
 use crate::runner::Case;
 
@@ -30,6 +31,7 @@ pub fn suites() -> Vec<Case> {
         Case::new("pipeline/random-frames", random::frames),
         Case::new("pipeline/random-flows", random::flows),
         Case::new("commit/atomic", commit::atomic_under_test_runs),
+        Case::new("commit/packet-held", commit::packet_held),
         Case::new("commit/killed-at-each-step", commit::killed_at_each_step),
         Case::new("commit/room", commit::room_comes_back),
     ]

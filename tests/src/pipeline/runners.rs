@@ -1,7 +1,7 @@
 //! The two runners: the stages over plain memory, and the loaded program by
 //! `BPF_PROG_TEST_RUN`. Both take their tables from the same writer.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, ensure};
 use aya::{
@@ -18,6 +18,7 @@ use lb_user::{
 };
 
 use super::world::INGRESS;
+use crate::owner::Owner;
 
 /// Room for what a program may put in front of a packet.
 const HEADROOM: usize = 256;
@@ -40,6 +41,18 @@ pub const SECRET: [u8; 16] = *b"not very secret!";
 pub struct VecFrame {
     bytes: Vec<u8>,
     ingress: u32,
+}
+
+impl VecFrame {
+    /// A frame that came in by [`INGRESS`].
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, ingress: INGRESS }
+    }
+
+    /// Its bytes as they are now.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Frame for VecFrame {
@@ -80,7 +93,7 @@ impl MemoryRunner {
 
     /// Runs one frame.
     pub fn run(&mut self, frame: &[u8]) -> Outcome {
-        let mut packet = VecFrame { bytes: frame.to_vec(), ingress: INGRESS };
+        let mut packet = VecFrame::new(frame.to_vec());
         let verdict = lb_ebpf::process(&mut packet, &self.memory);
         self.counters.count(verdict.reason);
         let mut counters = Counters::default();
@@ -102,8 +115,7 @@ impl KernelRunner {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let directory =
-            PathBuf::from(format!("/sys/fs/bpf/understudy-test-{}-{number}", std::process::id()));
+        let directory = Owner::this().bpffs_of(number);
         let object = object().context("built without the XDP object: use `cargo xtask test`")?;
         let opened = Dataplane::open(&Options {
             object,
@@ -133,11 +145,22 @@ impl KernelRunner {
 
 /// Runs one frame through the loaded program: its verdict, and the frame afterwards.
 pub fn run_raw(ebpf: &Ebpf, frame: &[u8]) -> anyhow::Result<(Action, Vec<u8>)> {
+    Ok(run_repeated(ebpf, frame, 1)?.0)
+}
+
+/// Runs a frame through the loaded program, and what it becomes again, so many times: the last
+/// verdict, the frame afterwards, and what a run took on average.
+pub fn run_repeated(
+    ebpf: &Ebpf,
+    frame: &[u8],
+    repeat: u32,
+) -> anyhow::Result<((Action, Vec<u8>), Duration)> {
     let program: &Xdp = ebpf.program(PROGRAM).context("the program")?.try_into()?;
     let mut out = vec![0; frame.len() + HEADROOM];
     let mut options = TestRunOptions::new();
     options.data_in = Some(frame);
     options.data_out = Some(&mut out);
+    options.repeat = repeat;
     let result = program.test_run(options)?;
     let action = match result.return_value {
         1 => Action::Drop,
@@ -147,7 +170,7 @@ pub fn run_raw(ebpf: &Ebpf, frame: &[u8]) -> anyhow::Result<(Action, Vec<u8>)> {
         other => anyhow::bail!("the program returned {other}"),
     };
     out.truncate(result.data_size_out as usize);
-    Ok((action, out))
+    Ok(((action, out), result.duration))
 }
 
 impl Drop for KernelRunner {

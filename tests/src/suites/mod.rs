@@ -1,5 +1,6 @@
 //! The suites on the real kernel, each a file with its cases.
 
+mod attach;
 mod cleanup;
 mod lab;
 mod lab_child;
@@ -14,5 +15,5 @@ use crate::{pipeline, runner::Case};
 #[must_use]
 pub fn all() -> Vec<Case> {
     let network = [lab::CASES, cleanup::CASES, two_labs::CASES, restart::CASES, operator::CASES];
-    [pipeline::suites(), network.concat()].concat()
+    [pipeline::suites(), attach::CASES.to_vec(), network.concat()].concat()
 }

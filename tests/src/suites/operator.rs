@@ -42,6 +42,7 @@ pub(super) const CASES: &[Case] = &[
     Case::network("refused/second-daemon", second_daemon),
     Case::network("refused/other-layout", other_layout),
     Case::network("refused/other-secret", other_secret),
+    Case::network("operator/warns-of-a-vip-that-is-not-local", foreign_vip),
     Case::network("operator/strangers-untouched", strangers),
     Case::network("operator/bpftool", bpftool),
     Case::network("operator/reload", reload),
@@ -193,6 +194,26 @@ fn other_secret() -> Result<()> {
     let file = small.configuration(&[("000102", "ff0102")])?;
     refused(&small, &file, &["another secret"])?;
     ensure!(attached(&small)?, "a refused start took the program off");
+    Ok(())
+}
+
+/// Packets to a VIP that is nobody's do not come by themselves: the log says so, and only then.
+fn foreign_vip() -> Result<()> {
+    const WARNING: &str = "neither an address of this host";
+    for (vip, is_foreign) in [("192.0.2.10:80", false), ("192.0.2.77:80", true)] {
+        let mut small = Small::new()?;
+        let file = small.configuration(&[("192.0.2.10:80", vip)])?;
+        small.start(&file)?;
+        if is_foreign {
+            small.until("a warning", |small| Ok(small.log().contains(WARNING)))?;
+        }
+        // Whatever it says before its end, it has said then.
+        small.stop(Signal::SIGTERM)?;
+        let log = small.log();
+        ensure!(log.contains(WARNING) == is_foreign, "{vip}, warned: {}:\n{log}", !is_foreign);
+        ensure!(!log.contains("cannot tell whether"), "{log}");
+        ensure!(!is_foreign || log.contains("192.0.2.77"), "it does not say which:\n{log}");
+    }
     Ok(())
 }
 

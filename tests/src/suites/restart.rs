@@ -7,10 +7,12 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     clock::Moment,
+    daemon::Daemon,
     load::{Answered, Kind, Load, Log, Outcome, Rates},
+    owner::Owner,
     runner::{self, Case},
     site::Site,
-    status::Plan,
+    status::{Plan, Status},
     topology::NodeIndex,
 };
 
@@ -32,16 +34,20 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn kill_under_traffic() -> Result<()> {
     let mut site = Site::start(runner::stop()?)?;
     let load = Load::start(&site.topology.client, RATES)?;
-    let before = site.status()?.epoch;
     traffic(&mut site, &load.log, "with the first daemon")?;
+    // The maps are the first daemon's and the second's: so are the counts.
+    let before = ask()?;
 
     site.kill_daemon()?;
     traffic(&mut site, &load.log, "without a daemon")?;
 
     site.start_daemon()?;
-    let adopted = site.status()?.epoch;
-    ensure!(adopted >= before, "epoch {adopted} after the restart, {before} before");
+    let adopted = ask()?;
+    let (is, was) = (adopted.epoch, before.epoch);
+    ensure!(is >= was, "epoch {is} after the restart, {was} before");
+    no_packet_lost(&before, &adopted)?;
     traffic(&mut site, &load.log, "with the second daemon")?;
+    no_packet_lost(&before, &ask()?)?;
     undisturbed(&load.log)?;
 
     // It goes on: a failure is seen, and its flows move.
@@ -53,6 +59,27 @@ fn kill_under_traffic() -> Result<()> {
     })?;
     traffic(&mut site, &load.log, "after a failure")?;
     ensure!(flows_of(&load.log, a1) == 0, "flows are still on a1 after its failure");
+    Ok(())
+}
+
+/// The daemon's answer of now, not the board's latest.
+fn ask() -> Result<Status> {
+    Status::ask(&Daemon::socket(Owner::this()))
+}
+
+/// Packets were forwarded in between, and none was dropped. Requests alone would not show it: TCP
+/// repairs losses.
+fn no_packet_lost(before: &Status, after: &Status) -> Result<()> {
+    let mut forwarded = 0;
+    ensure!(after.counters.keys().any(|name| name.starts_with("drop_")), "no drops are counted");
+    for (name, is) in &after.counters {
+        let was = before.counters.get(name).with_context(|| format!("no {name} before"))?;
+        ensure!(is >= was, "{name} went from {was} to {is}");
+        ensure!(is == was || !name.starts_with("drop_"), "{} packets: {name}", is - was);
+        forwarded += if name.starts_with("forward_") { is - was } else { 0 };
+    }
+    // `traffic` saw a thousand requests answered meanwhile, each of several packets.
+    ensure!(forwarded > 1000, "only {forwarded} packets were forwarded meanwhile");
     Ok(())
 }
 
