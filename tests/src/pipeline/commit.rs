@@ -162,7 +162,6 @@ pub fn packet_held() -> anyhow::Result<()> {
             let mut frame = VecFrame::new(frames::tcp((CLIENT, 9), (VIP, 80)));
             let verdict = lb_ebpf::process(&mut frame, &held);
             let was_held = held.was_held();
-            drop(held);
             result.with_context(|| format!("held before question {question}"))?;
             let is = sent_by(verdict.action, frame.bytes())
                 .with_context(|| format!("held before question {question}"))?;
