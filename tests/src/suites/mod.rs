@@ -5,6 +5,7 @@ mod cleanup;
 mod lab;
 mod lab_child;
 mod operator;
+mod refused;
 mod restart;
 mod small;
 mod two_labs;
@@ -14,6 +15,13 @@ use crate::{pipeline, runner::Case};
 /// All cases, in the order in which they run.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    let network = [lab::CASES, cleanup::CASES, two_labs::CASES, restart::CASES, operator::CASES];
+    let network = [
+        lab::CASES,
+        cleanup::CASES,
+        two_labs::CASES,
+        restart::CASES,
+        refused::CASES,
+        operator::CASES,
+    ];
     [pipeline::suites(), attach::CASES.to_vec(), network.concat()].concat()
 }

@@ -1,23 +1,18 @@
-//! What an operator meets: refusals that say what would be right and change nothing, strangers'
-//! packets untouched, maps that bpftool can read, a reload, a detach.
+//! What an operator meets: strangers' packets untouched, maps that bpftool can read, a warning, a
+//! reload, a release, a detach.
 
 use std::{
-    fs,
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
-    os::{fd::AsRawFd, unix::process::CommandExt},
+    os::fd::AsRawFd,
     process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
-use aya::programs::{Xdp, XdpMode};
 use etherparse::{IcmpEchoHeader, Icmpv4Header, Icmpv4Type};
 use lb_common::{HashAlgorithm, maps};
-use lb_user::{
-    dataplane::{memory::Memory, pins::difference},
-    object::object,
-};
+use lb_user::dataplane::pins::difference;
 use nix::sys::{
     signal::Signal,
     socket::{
@@ -28,20 +23,11 @@ use nix::sys::{
 };
 
 use super::small::{INTERFACE, Small, said};
-use crate::{daemon::beside, pipeline::KernelRunner, runner::Case};
+use crate::{pipeline::KernelRunner, runner::Case};
 
 /// The cases.
 pub(super) const CASES: &[Case] = &[
     Case::new("maps/as-described", maps_as_described),
-    Case::network("refused/configuration", bad_configuration),
-    Case::network("refused/interface-missing", interface_missing),
-    Case::network("refused/not-root", not_root),
-    Case::network("refused/no-bpf-filesystem", no_bpf_filesystem),
-    Case::network("refused/no-control-socket", no_control_socket),
-    Case::network("refused/xdp-attached", xdp_attached),
-    Case::network("refused/second-daemon", second_daemon),
-    Case::network("refused/other-layout", other_layout),
-    Case::network("refused/other-secret", other_secret),
     Case::network("operator/warns-of-a-vip-that-is-not-local", foreign_vip),
     Case::network("operator/strangers-untouched", strangers),
     Case::network("operator/bpftool", bpftool),
@@ -64,136 +50,6 @@ fn maps_as_described() -> Result<()> {
             ensure!(difference(&wrong, &info).is_some(), "{wrong:?} passes for {}", spec.name);
         }
     }
-    Ok(())
-}
-
-/// The start is refused with all of these words, and nothing is left of it.
-fn refused(small: &Small, configuration: &std::path::Path, words: &[&str]) -> Result<()> {
-    let output = small.understudy(&["run", "--config", &configuration.display().to_string()])?;
-    ensure!(output.status.code() == Some(1), "not refused: {}", said(&output));
-    let text = said(&output);
-    for word in words {
-        ensure!(text.contains(word), "no {word:?} in: {text}");
-    }
-    Ok(())
-}
-
-fn nothing_left(small: &Small) -> Result<()> {
-    ensure!(!small.pins().exists(), "pins are left in {}", small.pins().display());
-    ensure!(!attached(small)?, "a program is left on {INTERFACE}");
-    ensure!(!small.socket().exists(), "a control socket is left");
-    Ok(())
-}
-
-fn attached(small: &Small) -> Result<bool> {
-    let output = small.in_lb("ip").args(["-d", "link", "show", INTERFACE]).output()?;
-    ensure!(output.status.success(), "ip link: {}", said(&output));
-    Ok(String::from_utf8_lossy(&output.stdout).contains("prog/xdp"))
-}
-
-fn bad_configuration() -> Result<()> {
-    let small = Small::new()?;
-    let file = small.configuration(&[
-        ("203.0.113.9", "203.0.113.999"),
-        ("\"one-standby\"", "\"two-standby\""),
-        ("standbys = [\"S\"]", "standbys = [\"T\"]"),
-    ])?;
-    refused(&small, &file, &[":13:", "203.0.113.999", ":24:", "two-standby", "\"T\"", "3 errors"])?;
-    nothing_left(&small)
-}
-
-fn interface_missing() -> Result<()> {
-    let small = Small::new()?;
-    let file = small.configuration(&[("name = \"lb0\"", "name = \"nowhere0\"")])?;
-    refused(&small, &file, &["no interface named nowhere0"])?;
-    nothing_left(&small)
-}
-
-fn not_root() -> Result<()> {
-    let small = Small::new()?;
-    let file = small.configuration(&[])?;
-    // Readable for everybody, wherever the build is: by descriptor, not by path.
-    let text = fs::read(&file)?;
-    let mut child = Command::new(beside("understudy")?);
-    // Owned by root, the working directory may be closed to others.
-    child.current_dir("/").uid(65_534).gid(65_534);
-    let copy = std::env::temp_dir().join(format!("understudy-not-root-{}", std::process::id()));
-    fs::write(&copy, text)?;
-    let output = child.arg("run").arg("--config").arg(&copy).output();
-    fs::remove_file(&copy)?;
-    let output = output.context("starting understudy as nobody")?;
-    ensure!(output.status.code() == Some(1), "not refused: {}", said(&output));
-    ensure!(said(&output).contains("must run as root"), "{}", said(&output));
-    nothing_left(&small)
-}
-
-fn no_bpf_filesystem() -> Result<()> {
-    let small = Small::new()?;
-    let elsewhere = format!("/run/understudy-no-bpf-{}", std::process::id());
-    let file = small.configuration(&[(&small.pins().display().to_string(), &elsewhere)])?;
-    refused(&small, &file, &["not in a bpf filesystem", "mount -t bpf"])?;
-    ensure!(!std::path::Path::new(&elsewhere).exists(), "{elsewhere} was made");
-    nothing_left(&small)
-}
-
-fn no_control_socket() -> Result<()> {
-    let small = Small::new()?;
-    let file = small.configuration(&[(&small.at(), "/dev/null/control.sock")])?;
-    refused(&small, &file, &["control socket /dev/null/control.sock"])?;
-    nothing_left(&small)
-}
-
-fn xdp_attached() -> Result<()> {
-    let small = Small::new()?;
-    let mut ebpf = aya::EbpfLoader::new().load(object().context("the XDP object")?)?;
-    let pass: &mut Xdp = ebpf.program_mut("pass").context("the program")?.try_into()?;
-    pass.load()?;
-    let link = small.lb.run(|| Ok(pass.attach(INTERFACE, XdpMode::Driver)?))?;
-    let file = small.configuration(&[])?;
-    refused(&small, &file, &["already attached", INTERFACE])?;
-    ensure!(attached(&small)?, "the program that was there is gone");
-    ensure!(!small.pins().exists(), "pins are left");
-    pass.detach(link)?;
-    nothing_left(&small)
-}
-
-fn second_daemon() -> Result<()> {
-    let mut small = Small::new()?;
-    let file = small.configuration(&[])?;
-    small.start(&file)?;
-    refused(&small, &file, &["another understudy holds"])?;
-    let detach = small.understudy(&["detach", "--config", &file.display().to_string()])?;
-    ensure!(detach.status.code() == Some(1), "detached under a daemon: {}", said(&detach));
-    ensure!(attached(&small)?, "the program is gone");
-    small.status()?;
-    Ok(())
-}
-
-fn other_layout() -> Result<()> {
-    let mut small = Small::new()?;
-    let file = small.configuration(&[])?;
-    small.start(&file)?;
-    small.stop(Signal::SIGTERM)?;
-    ensure!(attached(&small)?, "SIGTERM took the program off");
-    {
-        let memory = Memory::open(&small.pins())?;
-        let mut control = memory.control.get(0).context("CONTROL")?;
-        control.layout = 99;
-        memory.control.set(0, control);
-    }
-    refused(&small, &file, &["not of this version", "layout 99", "understudy detach"])?;
-    ensure!(attached(&small)?, "a refused start took the program off");
-    Ok(())
-}
-
-fn other_secret() -> Result<()> {
-    let mut small = Small::new()?;
-    let file = small.configuration(&[])?;
-    small.start(&file)?;
-    small.stop(Signal::SIGINT)?;
-    let file = small.configuration(&[("000102", "ff0102")])?;
-    refused(&small, &file, &["another secret"])?;
-    ensure!(attached(&small)?, "a refused start took the program off");
     Ok(())
 }
 
@@ -413,9 +269,9 @@ fn detach() -> Result<()> {
     ensure!(output.status.success(), "nothing to detach is no error: {}", said(&output));
     small.start(&file)?;
     small.stop(Signal::SIGKILL)?;
-    ensure!(attached(&small)?, "kill -9 took the program off");
+    ensure!(small.attached()?, "kill -9 took the program off");
     let output = small.understudy(&arguments)?;
     ensure!(output.status.success(), "detach: {}", said(&output));
-    ensure!(!attached(&small)? && !small.pins().exists(), "something is left");
+    ensure!(!small.attached()? && !small.pins().exists(), "something is left");
     Ok(())
 }

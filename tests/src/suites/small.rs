@@ -151,6 +151,13 @@ standbys = ["S"]
         self.socket().display().to_string()
     }
 
+    /// Whether an XDP program is on the load balancer's interface.
+    pub(super) fn attached(&self) -> Result<bool> {
+        let output = self.in_lb("ip").args(["-d", "link", "show", INTERFACE]).output()?;
+        ensure!(output.status.success(), "ip link: {}", said(&output));
+        Ok(String::from_utf8_lossy(&output.stdout).contains("prog/xdp"))
+    }
+
     /// What the daemon says of itself.
     pub(super) fn status(&self) -> Result<serde_json::Value> {
         let output = self.understudy(&["status", "--format", "json", "--socket", &self.at()])?;
