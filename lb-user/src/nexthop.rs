@@ -103,7 +103,7 @@ impl NextHops {
                 Some(route) => self.by_route(target, &route, &links, &neighbours, before.flatten()),
                 None => None,
             };
-            if before != Some(found) && !(before.is_none() && found.is_none()) {
+            if before != Some(found) {
                 self.known.insert(target.node, found);
                 // The receiver being gone ends the loop in `follow`.
                 let _ = report.send((target.node, found));

@@ -49,13 +49,18 @@ pub(super) fn start_probes(
                 if !send(Event::Checked { node: id, outcome }) {
                     return;
                 }
+                next = due(next, Instant::now(), health.interval);
                 time::sleep_until(next).await;
-                // Checks that were missed, by a pause of this host, are not made up for in a burst:
-                // misses in a row mean misses over time.
-                next = (next + health.interval).max(Instant::now());
+                next += health.interval;
             }
         });
     }
+}
+
+/// When the next check is due that was planned for a time. Checks that a pause of this host made
+/// miss their time are not made up for in a burst: misses in a row mean misses over time.
+fn due(planned: Instant, now: Instant, interval: Duration) -> Instant {
+    if planned + interval <= now { now + interval } else { planned }
 }
 
 /// Passes values on from one channel to another until either is gone.
@@ -68,5 +73,27 @@ pub(super) async fn pass_on<T, U>(
         if to.send(wrap(value)).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_not_followed_by_a_burst() {
+        let interval = Duration::from_millis(1000);
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        assert_eq!(due(at(1000), at(400), interval), at(1000), "in time");
+        assert_eq!(due(at(1000), at(1002), interval), at(1000), "a little late: at once");
+        // After a pause of more than an interval: one check an interval again, from now on.
+        let (mut planned, mut now, mut checks) = (at(1000), at(9000), 0);
+        while now < at(12_500) {
+            now = now.max(due(planned, now, interval));
+            planned = due(planned, now, interval) + interval;
+            checks += 1;
+        }
+        assert!(checks <= 4, "{checks} checks in 3.5 s");
     }
 }

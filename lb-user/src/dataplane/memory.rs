@@ -1,5 +1,5 @@
 //! The arrays that packets read, as this process sees them: mapped from the pinned BPF maps, or
-//! anonymous memory of the same shape (tests, `explain` and `trace` without a kernel).
+//! anonymous memory of the same shape (tests, `plan` and `explain` without a kernel).
 //!
 //! The kernel's program and other processes read this memory while the daemon writes it. So
 //! nothing here hands out references: values are copied in and out, volatile, and the one word
