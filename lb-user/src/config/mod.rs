@@ -2,6 +2,7 @@
 //! values ([`validate`]), with all errors at once.
 
 mod error;
+mod health;
 mod ratio;
 mod raw;
 mod reader;

@@ -15,7 +15,7 @@ use super::{
     reader::{self, Fault, Fields, note},
     report::{Report, Span},
     types::{
-        BackupMode, Balance, Failback, Fallback, Interface, Panic, ProbeKind, Protocol, Ratio,
+        BackupMode, Balance, Failback, Fallback, Interface, Panic, Probe, Protocol, Ratio,
         Threshold,
     },
     values,
@@ -61,7 +61,7 @@ pub(super) struct Cluster {
 /// `health` of a cluster.
 #[derive(Default)]
 pub(super) struct Health {
-    pub(super) kind: Field<ProbeKind>,
+    pub(super) kind: Field<Probe>,
     pub(super) port: Field<u16>,
     pub(super) interval: Field<Duration>,
     pub(super) timeout: Field<Duration>,
@@ -188,7 +188,7 @@ fn nodes(fields: &mut Fields<'_, '_>) -> Option<Vec<Node>> {
 fn health(fields: &mut Fields<'_, '_>) -> Health {
     fields.later(&["fast_interval", "source", "via", "send", "expect"]);
     let kind = values::choice(&[
-        ("tcp", Some(ProbeKind::Tcp)),
+        ("tcp", Some(())),
         ("survey", None),
         ("http", None),
         ("https", None),
@@ -198,7 +198,7 @@ fn health(fields: &mut Fields<'_, '_>) -> Health {
         ("icmp", None),
     ]);
     Health {
-        kind: fields.optional("kind", kind),
+        kind: fields.optional("kind", |value| kind(value).map(|()| Probe::Tcp(Default::default()))),
         port: fields.optional("port", values::port),
         interval: fields.optional("interval", values::duration(INTERVAL)),
         timeout: fields.optional("timeout", values::duration(TIMEOUT)),

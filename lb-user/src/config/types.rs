@@ -7,6 +7,8 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use lb_common::Forward;
 
+pub use super::health::*;
+
 /// Directory of the pins where the configuration names none.
 pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/understudy";
 /// Control socket where the configuration names none.
@@ -50,6 +52,11 @@ pub struct Lb {
     pub bpffs: PathBuf,
     /// Path of the control socket.
     pub socket: PathBuf,
+    /// How long it is not believed that most nodes of several clusters vanished at once; 0: not
+    /// at all.
+    pub freeze: Duration,
+    /// Shared key of surveys; there if any check is one.
+    pub survey_key: Option<SurveyKey>,
 }
 
 /// An interface to attach to, with what may be said of it instead of asking the kernel.
@@ -78,9 +85,12 @@ pub struct Cluster {
     pub recover_at: Option<Threshold>,
     /// When a recovered cluster takes back what it lent (M11).
     pub failback: Failback,
+    /// How many of the services that it is in must be healthy on it for it to be healthy for any;
+    /// 0: each service by itself.
+    pub min_services: u32,
     /// Way of forwarding.
     pub forward: Forward,
-    /// How its nodes are checked.
+    /// How its nodes are checked, where a service says nothing else.
     pub health: Health,
     /// Its nodes, by name.
     pub nodes: Vec<Node>,
@@ -135,30 +145,6 @@ pub struct Ratio {
     pub denominator: u64,
 }
 
-/// A TCP connect check.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Health {
-    /// What is done to see whether a node lives.
-    pub kind: ProbeKind,
-    /// Port to check; `None`: the node's, else its service's.
-    pub port: Option<u16>,
-    /// Time from one check to the next.
-    pub interval: Duration,
-    /// Time a check may take; at most the interval.
-    pub timeout: Duration,
-    /// Misses in a row that make a node down, 1 or more.
-    pub fall: u32,
-    /// Hits in a row that make a node up, 1 or more.
-    pub rise: u32,
-}
-
-/// Kinds of check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProbeKind {
-    /// A TCP connection is accepted.
-    Tcp,
-}
-
 /// A server address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -201,6 +187,8 @@ pub struct Service {
     pub fallback: Fallback,
     /// What happens when no cluster is healthy (M9).
     pub panic: Panic,
+    /// How nodes are checked for this service; `None`: as each cluster says.
+    pub health: Option<Health>,
 }
 
 impl Service {

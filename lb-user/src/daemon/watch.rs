@@ -9,11 +9,7 @@ use tokio::{
     time::{self, Instant},
 };
 
-use crate::{
-    config::{Config, ProbeKind},
-    decide::Event,
-    probe,
-};
+use crate::{config::Config, decide::Event, probe};
 
 /// The first checks of all nodes are spread over so much time.
 const FIRST_CHECKS: Duration = Duration::from_millis(100);
@@ -43,8 +39,8 @@ pub(super) fn start_probes(
             let mut next = start + spread(health.interval);
             time::sleep_until(start + spread(FIRST_CHECKS.min(health.interval))).await;
             loop {
-                let outcome = match health.kind {
-                    ProbeKind::Tcp => probe::tcp(target, health.timeout).await,
+                let outcome = match health.probe {
+                    _ => probe::tcp(target, health.timeout).await,
                 };
                 if !send(Event::Checked { node: id, outcome }) {
                     return;

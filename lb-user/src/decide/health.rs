@@ -149,7 +149,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::ProbeKind;
+    use crate::config::{Exchange, Probe, Via};
 
     const MISS: Outcome = Outcome::Miss(MissReason::Timeout);
     const DOWN: NodeState = NodeState::Down(MissReason::Timeout);
@@ -159,9 +159,12 @@ mod tests {
     /// Each step: an outcome and the state after it, with fall 3 and rise 2.
     fn walk(steps: &[(Outcome, NodeState)]) {
         let rules = Health {
-            kind: ProbeKind::Tcp,
+            probe: Probe::Tcp(Exchange::default()),
+            source: None,
+            via: Via::Direct,
             port: None,
             interval: Duration::from_secs(1),
+            fast_interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             fall: 3,
             rise: 2,

@@ -12,6 +12,7 @@ pub mod intent;
 pub mod model;
 pub mod notice;
 pub mod plan;
+pub mod pool;
 pub mod reason;
 pub mod share;
 pub mod tables;
@@ -30,6 +31,7 @@ pub use intent::{Intent, Table};
 pub use model::{Model, Role, Seat};
 pub use notice::{Notice, ReleasedBy};
 pub use plan::{Decision, Planner, Regime, ServicePlan};
+pub use pool::{Pool, Pools, TargetId};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

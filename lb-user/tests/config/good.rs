@@ -67,11 +67,15 @@ fn defaults() {
         threshold: Threshold::Ratio(Ratio { numerator: 5, denominator: 10 }),
         recover_at: None,
         failback: Failback::Auto,
+        min_services: 0,
         forward: Forward::L2,
         health: Health {
-            kind: ProbeKind::Tcp,
+            probe: Probe::Tcp(Exchange::default()),
+            source: None,
+            via: Via::Direct,
             port: None,
             interval: Duration::from_secs(1),
+            fast_interval: Duration::from_secs(1),
             timeout: Duration::from_millis(500),
             fall: 3,
             rise: 2,
@@ -90,6 +94,7 @@ fn defaults() {
         balance: Balance::Weight,
         fallback: Fallback::Masters,
         panic: Panic::Alive,
+        health: None,
     };
     assert_eq!(services, [service]);
 }

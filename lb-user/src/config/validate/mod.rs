@@ -18,13 +18,14 @@ use super::{
     raw::{self, Field, Raw},
     report::{Report, Span},
     types::{
-        BackupMode, Balance, Cluster, Config, DEFAULT_BPFFS, DEFAULT_SOCKET, Failback, Fallback,
-        Health, Lb, Member, Node, Panic, ProbeKind, Protocol, Ratio, Service, Threshold,
+        BackupMode, Balance, Cluster, Config, DEFAULT_BPFFS, DEFAULT_SOCKET, Exchange, Failback,
+        Fallback, Health, Lb, Member, Node, Panic, Probe, Protocol, Ratio, Service, Threshold, Via,
     },
 };
 
 /// Half of the nodes.
 const DEFAULT_THRESHOLD: Threshold = Threshold::Ratio(Ratio { numerator: 5, denominator: 10 });
+const DEFAULT_FREEZE: Duration = Duration::from_secs(10);
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 const DEFAULT_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -59,6 +60,8 @@ fn build(raw: &Raw) -> Option<Config> {
         hash: value(&raw.lb.hash).unwrap_or_default(),
         bpffs: value(&raw.lb.bpffs).unwrap_or_else(|| DEFAULT_BPFFS.into()),
         socket: value(&raw.lb.socket).unwrap_or_else(|| DEFAULT_SOCKET.into()),
+        freeze: DEFAULT_FREEZE,
+        survey_key: None,
     };
     let interfaces = raw.interfaces.iter().map(|(_, interface)| interface.clone()).collect();
     Some(Config { lb, interfaces, clusters, services })
@@ -78,6 +81,7 @@ fn cluster(raw: &raw::Cluster) -> Option<Cluster> {
         threshold: raw.threshold(),
         recover_at: value(&raw.recover_at),
         failback,
+        min_services: 0,
         forward: value(&raw.forward).unwrap_or(Forward::L2),
         health: health(&raw.health),
         nodes,
@@ -87,9 +91,12 @@ fn cluster(raw: &raw::Cluster) -> Option<Cluster> {
 fn health(raw: &raw::Health) -> Health {
     let interval = value(&raw.interval).unwrap_or(DEFAULT_INTERVAL);
     Health {
-        kind: value(&raw.kind).unwrap_or(ProbeKind::Tcp),
+        probe: value(&raw.kind).unwrap_or_else(|| Probe::Tcp(Exchange::default())),
         port: value(&raw.port),
         interval,
+        fast_interval: interval,
+        source: None,
+        via: Via::Direct,
         timeout: value(&raw.timeout).unwrap_or(DEFAULT_TIMEOUT.min(interval)),
         fall: value(&raw.fall).unwrap_or(3),
         rise: value(&raw.rise).unwrap_or(2),
@@ -135,6 +142,7 @@ fn service(raw: &raw::Service, clusters: &[Cluster]) -> Option<Service> {
         balance: value(&raw.balance).unwrap_or(Balance::Weight),
         fallback: value(&raw.fallback).unwrap_or(Fallback::Masters),
         panic: value(&raw.panic).unwrap_or(Panic::Alive),
+        health: None,
     })
 }
 

@@ -6,8 +6,8 @@ use lb_common::{Forward, HashAlgorithm, NodeId};
 
 use crate::{
     config::{
-        BackupMode, Balance, Cluster, Config, Failback, Fallback, Health, Lb, Member, Node, Panic,
-        ProbeKind, Protocol, Ratio, Service, Threshold,
+        BackupMode, Balance, Cluster, Config, Exchange, Failback, Fallback, Health, Lb, Member,
+        Node, Panic, Probe, Protocol, Ratio, Service, Threshold, Via,
     },
     decide::{Decision, Event, Model, NextHop, Planner, State},
 };
@@ -41,11 +41,15 @@ pub(in crate::decide) fn cluster(
         threshold,
         recover_at: None,
         failback: Failback::Auto,
+        min_services: 0,
         forward: Forward::L2,
         health: Health {
-            kind: ProbeKind::Tcp,
+            probe: Probe::Tcp(Exchange::default()),
+            source: None,
+            via: Via::Direct,
             port: None,
             interval: Duration::from_secs(1),
+            fast_interval: Duration::from_secs(1),
             timeout: Duration::from_millis(500),
             fall: 3,
             rise: 2,
@@ -67,6 +71,8 @@ pub(in crate::decide) fn config(mut clusters: Vec<Cluster>) -> Config {
             hash: HashAlgorithm::default(),
             bpffs: "/sys/fs/bpf/x".into(),
             socket: "/run/x".into(),
+            freeze: Duration::ZERO,
+            survey_key: None,
         },
         interfaces: Vec::new(),
         clusters,
@@ -103,6 +109,7 @@ pub(in crate::decide) fn service(
         balance: Balance::Weight,
         fallback: Fallback::Masters,
         panic: Panic::Alive,
+        health: None,
     }
 }
 

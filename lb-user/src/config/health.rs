@@ -1,0 +1,212 @@
+//! How nodes are checked: checked values.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+/// UDP port of the agent where the configuration names none.
+pub const DEFAULT_AGENT_PORT: u16 = 7411;
+
+/// How a node is seen to live. Equal values with equal targets are one check.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Health {
+    /// What is asked, and what answer is expected.
+    pub probe: Probe,
+    /// Port that is asked; `None`: the member's, else the node's, else the service's; for a survey
+    /// [`DEFAULT_AGENT_PORT`].
+    pub port: Option<u16>,
+    /// Time from one check to the next.
+    pub interval: Duration,
+    /// Time from one check to the next while its outcomes are about to change the node's state;
+    /// at most the interval.
+    pub fast_interval: Duration,
+    /// Time a check may take; at most the interval.
+    pub timeout: Duration,
+    /// Misses in a row that make a node down, 1 or more.
+    pub fall: u32,
+    /// Hits in a row that make a node up, 1 or more.
+    pub rise: u32,
+    /// Where checks come from; `None`: as the kernel's routes say.
+    pub source: Option<Source>,
+    /// The way that checks take.
+    pub via: Via,
+}
+
+/// Where checks come from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// An address of this host.
+    Address(IpAddr),
+    /// An interface (SO_BINDTODEVICE).
+    Interface(String),
+}
+
+/// The way that checks take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Via {
+    /// To the node's own address.
+    #[default]
+    Direct,
+    /// To the VIP, forwarded to the node as users' packets are.
+    Vip,
+}
+
+/// Kinds of check, with what is their own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Probe {
+    /// A TCP connection is accepted; and an exchange over it, if there is one.
+    Tcp(Exchange),
+    /// A request by HTTP/1.1.
+    Http(Http),
+    /// The standard health service of gRPC (grpc.health.v1.Health/Check) says SERVING.
+    Grpc(Grpc),
+    /// A datagram is answered; without `expect` by anything, or by nothing but silence.
+    Udp(Exchange),
+    /// A DNS query over UDP is answered.
+    Dns(Dns),
+    /// An echo request is answered (ICMP, ICMPv6).
+    Icmp,
+    /// The node's agent says so.
+    Survey(Survey),
+}
+
+impl Probe {
+    /// Its word in the configuration.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Tcp(_) => "tcp",
+            Self::Http(Http { tls: None, .. }) => "http",
+            Self::Http(Http { tls: Some(_), .. }) => "https",
+            Self::Grpc(_) => "grpc",
+            Self::Udp(_) => "udp",
+            Self::Dns(_) => "dns",
+            Self::Icmp => "icmp",
+            Self::Survey(_) => "survey",
+        }
+    }
+}
+
+/// What is sent, and what must come back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Exchange {
+    /// Sent first; `None`: nothing (UDP: an empty datagram).
+    pub send: Option<Arc<[u8]>>,
+    /// The answer must contain this.
+    pub expect: Option<Arc<[u8]>>,
+}
+
+/// An HTTP check.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Http {
+    /// `https`: how the server proves who it is.
+    pub tls: Option<Tls>,
+    /// Method, a token of RFC 9110.
+    pub method: String,
+    /// Path with an optional query, begins with `/`.
+    pub path: String,
+    /// Host header, and the name in TLS; `None`: the address that is asked.
+    pub host: Option<String>,
+    /// Statuses that are hits: inclusive ranges.
+    pub status: Vec<(u16, u16)>,
+    /// The body must contain this.
+    pub body: Option<String>,
+}
+
+/// How a server proves who it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tls {
+    /// Whether it must at all.
+    pub verify: bool,
+    /// Certificates of the authorities that are trusted, as PEM that was checked to hold some;
+    /// `None`: those of this host.
+    pub ca: Option<Arc<[u8]>>,
+}
+
+/// A gRPC check.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Grpc {
+    /// The service that is asked for; empty: the server as a whole.
+    pub service: String,
+    /// `:authority`, and the name in TLS; `None`: the address that is asked.
+    pub host: Option<String>,
+    /// Over TLS; `None`: in the clear.
+    pub tls: Option<Tls>,
+}
+
+/// A DNS check. The answer must be NOERROR and, unless `expect` is there, hold a record of the type.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Dns {
+    /// The name that is asked for.
+    pub query: String,
+    /// Type of the record.
+    pub record: DnsRecord,
+    /// One of the records must be this, in the presentation format of its type (RFC 1035).
+    pub expect: Option<String>,
+}
+
+/// Types of DNS records that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum DnsRecord {
+    A,
+    Aaaa,
+    Cname,
+    Mx,
+    Ns,
+    Ptr,
+    Soa,
+    Srv,
+    Txt,
+}
+
+/// A survey of agents.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Survey {
+    /// How the question goes out.
+    pub send: SurveySend,
+}
+
+/// How the question of a survey goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SurveySend {
+    /// One datagram to each node.
+    Unicast,
+    /// One datagram to all nodes of a cluster: to a broadcast address of their network, or to a
+    /// multicast group that their agents joined.
+    Broadcast(IpAddr),
+}
+
+/// A shared key of 256 bits. It does not show itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SurveyKey(pub [u8; 32]);
+
+impl std::fmt::Debug for SurveyKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SurveyKey(…)")
+    }
+}
+
+/// One thing to ask: what is behind one address and port, by one kind of check. Checked once,
+/// however many services and nodes want to know.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target {
+    /// How it is checked.
+    pub health: Arc<Health>,
+    /// The node's address with the port that is asked; port 0 where there are none (ICMP).
+    pub at: SocketAddr,
+    /// Survey: the server that the agent must speak of.
+    pub server: Option<Server>,
+    /// `via = "vip"`: where the check is sent, to be forwarded to the node.
+    pub vip: Option<SocketAddr>,
+}
+
+/// A server in the words of a survey.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Server {
+    /// The node's number.
+    pub number: u32,
+    /// The port of the service on it.
+    pub port: u16,
+}
