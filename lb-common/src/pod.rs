@@ -1,7 +1,7 @@
 //! Which types may be read from and written to raw bytes: packet headers and map values.
 #![allow(unsafe_code)]
 
-use network_types::{eth::EthHdr, ip::Ipv4Hdr, tcp::TcpHdr};
+use network_types::{eth::EthHdr, ip::Ipv4Hdr, tcp::TcpHdr, udp::UdpHdr};
 
 use crate::{
     hash::HashKey,
@@ -39,6 +39,7 @@ pod!(
     EthHdr: "repr(C), byte arrays and one u16 at an even offset; 14 bytes",
     Ipv4Hdr: "repr(C), bytes and byte arrays; 20 bytes",
     TcpHdr: "repr(C), byte arrays and a bit field over one u16; 20 bytes",
+    UdpHdr: "repr(C), byte arrays; 8 bytes",
 );
 
 // SAFETY: an array of plain old data has no padding between its elements.

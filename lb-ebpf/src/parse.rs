@@ -1,16 +1,19 @@
-//! What the bytes say: Ethernet, IPv4, TCP. Layouts from `network-types`.
+//! What the bytes say: Ethernet, IPv4, TCP, UDP. Layouts from `network-types`.
 
 use lb_common::{FlowKey, Reason, VipKey};
 use network_types::{
     eth::{EthHdr, EtherType},
     ip::Ipv4Hdr,
     tcp::TcpHdr,
+    udp::UdpHdr,
 };
 
 use crate::{Frame, Verdict};
 
 /// IP protocol number of TCP (IANA).
 pub const TCP: u8 = 6;
+/// IP protocol number of UDP (IANA).
+pub const UDP: u8 = 17;
 // "More fragments" and the fragment offset (RFC 791, 3.1).
 const FRAGMENT: u16 = 0x3fff;
 
@@ -27,7 +30,7 @@ pub struct Network {
     transport: usize,
 }
 
-/// The ports of a TCP segment.
+/// The ports of a TCP segment or a UDP datagram.
 #[derive(Clone, Copy, Debug)]
 pub struct Transport {
     source: u16,
@@ -91,15 +94,20 @@ pub fn transport<F: Frame>(frame: &F, network: &Network) -> Result<Transport, Ve
     if network.fragment {
         return Err(Verdict::pass(Reason::PassFragment));
     }
-    if network.protocol != TCP {
-        return Err(Verdict::pass(Reason::PassNoService));
-    }
-    if usize::from(network.payload) < TcpHdr::LEN {
-        return Err(MALFORMED);
-    }
-    let tcp: TcpHdr = frame.read(network.transport).ok_or(MALFORMED)?;
+    let (source, destination) = match network.protocol {
+        TCP if usize::from(network.payload) >= TcpHdr::LEN => {
+            let tcp: TcpHdr = frame.read(network.transport).ok_or(MALFORMED)?;
+            (tcp.source, tcp.dest)
+        }
+        UDP if usize::from(network.payload) >= UdpHdr::LEN => {
+            let udp: UdpHdr = frame.read(network.transport).ok_or(MALFORMED)?;
+            (udp.src, udp.dst)
+        }
+        TCP | UDP => return Err(MALFORMED),
+        _ => return Err(Verdict::pass(Reason::PassNoService)),
+    };
     Ok(Transport {
-        source: u16::from_be_bytes(tcp.source),
-        destination: u16::from_be_bytes(tcp.dest),
+        source: u16::from_be_bytes(source),
+        destination: u16::from_be_bytes(destination),
     })
 }

@@ -35,6 +35,10 @@ fn syn(port: u16) -> Vec<u8> {
     frames::tcp((CLIENT, 40_000), (VIP, port))
 }
 
+fn udp() -> Vec<u8> {
+    frames::udp((VIP, port::REDIRECT))
+}
+
 fn edited(mut frame: Vec<u8>, edit: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     edit(&mut frame);
     frame
@@ -59,6 +63,8 @@ fn forwarded() -> Vec<PacketCase> {
         case("most options", frames::tcp_with_options(1, port::TX, 10), Tx, ForwardTx, Some(0)),
         case("don't fragment", edited(syn(port::TX), |f| f[20] = 0x40), Tx, ForwardTx, Some(0)),
         case("padded", edited(syn(port::TX), |f| f.resize(60, 0)), Tx, ForwardTx, Some(0)),
+        case("udp", udp(), Tx, ForwardTx, Some(0)),
+        case("udp without checksum", edited(udp(), |f| f[40..42].fill(0)), Tx, ForwardTx, Some(0)),
     ]
 }
 
@@ -94,6 +100,15 @@ fn passed() -> Vec<PacketCase> {
             PassMalformed,
             None,
         ),
+        case("half a udp header", udp()[..41].to_vec(), Pass, PassMalformed, None),
+        case(
+            "total length ends in the udp header",
+            edited(udp(), |f| f[16..18].copy_from_slice(&[0, 27])),
+            Pass,
+            PassMalformed,
+            None,
+        ),
+        case("first udp fragment", edited(udp(), |f| f[20] = 0x20), Pass, PassFragment, None),
         case("first fragment", edited(syn(port::TX), |f| f[20] = 0x20), Pass, PassFragment, None),
         case("last fragment", edited(syn(port::TX), |f| f[21] = 0x10), Pass, PassFragment, None),
     ]

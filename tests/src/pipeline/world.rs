@@ -114,7 +114,13 @@ pub fn member(index: usize) -> Slot {
     Slot::clean(NodeId::new(index).expect("a node that the maps have").raw())
 }
 
-/// The services of [`port`].
+/// The key of a UDP service on the VIP.
+#[must_use]
+pub fn udp_vip(port: u16) -> VipKey {
+    VipKey { protocol: 17, ..vip(port) }
+}
+
+/// The services of [`port`]; and by UDP one on [`port::REDIRECT`] that leads to node 0.
 #[must_use]
 pub fn world() -> Intent {
     let ways = [
@@ -132,9 +138,11 @@ pub fn world() -> Intent {
     unresolved.ifindex = 0;
     let mut strange = node(3, INGRESS);
     strange.forward = 200;
+    let tcp = (0..).filter_map(ServiceId::new).zip(ways).map(|(id, (port, _))| (vip(port), id));
+    let udp = ServiceId::new(ways.len()).map(|id| (udp_vip(port::REDIRECT), id));
     intent(
-        (0..).filter_map(ServiceId::new).zip(ways).map(|(id, (port, _))| (vip(port), id)).collect(),
-        ways.iter().map(|&(_, owner)| all(owner)).collect(),
+        tcp.chain(udp).collect(),
+        ways.iter().map(|&(_, owner)| all(owner)).chain([all(cluster(0))]).collect(),
         vec![all(member(0)), all(member(1)), all(member(2)), all(Slot::NONE), all(member(3))],
         vec![node(0, INGRESS), node(1, ELSEWHERE), unresolved, strange],
     )
