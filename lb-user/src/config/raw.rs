@@ -211,7 +211,7 @@ fn service(fields: &mut Fields<'_, '_>, directory: &Path) -> Service {
     let place = fields.place();
     let name = name(fields, "web");
     let address = fields.required("address", "address = \"192.0.2.10:443\"", values::vip);
-    let protocol = values::choice(&[("tcp", Some(Protocol::Tcp)), ("udp", None)]);
+    let protocol = values::choice(&[("tcp", Some(Protocol::Tcp)), ("udp", Some(Protocol::Udp))]);
     let protocol = fields.optional("protocol", protocol);
     let example = "masters = [\"A\"], with the name of a cluster";
     fields.expect("masters", example);

@@ -331,3 +331,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_udp_service_is_checked_as_its_cluster_or_itself_says() {
+    let text = |cluster: &str, service: &str| {
+        format!(
+            "[[cluster]]\nname = \"A\"\nnodes = [{{ name = \"n\", address = \"10.0.0.1\" }}]\n{cluster}\n\
+             [[service]]\nname = \"dns\"\naddress = \"192.0.2.10:53\"\nmasters = [\"A\"]\n{service}\n\
+             protocol = \"udp\"\n"
+        )
+    };
+    let health = "health = { kind = \"dns\", query = \"example.org\" }";
+    for (cluster, service) in [(health, ""), ("", health)] {
+        let config = accept(&text(cluster, service)).config;
+        assert_eq!(config.services[0].protocol, Protocol::Udp);
+    }
+}

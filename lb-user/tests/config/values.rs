@@ -223,7 +223,12 @@ fn single_values() {
             "all masters of service \"web\" have weight 0",
             "above 0",
         ),
-        (In::Service, "protocol = ▶\"udp\"", later, "possible: \"tcp\""),
+        (
+            In::Service,
+            "protocol = ▶\"udp\"",
+            "service \"web\" is by UDP, and nothing says how the nodes of cluster \"A\" are checked",
+            "kind = \"udp\"",
+        ),
         (In::Service, "protocol = ▶\"sctp\"", "unknown value \"sctp\"", "\"tcp\""),
         (In::Service, "backup = ▶\"one-stanby\"", "unknown value", "did you mean \"one-standby\""),
         (In::Service, "balance = ▶\"even\"", "unknown value", "\"weight\", \"equal\""),

@@ -4,7 +4,7 @@ use super::value;
 use crate::config::{
     raw::{self, Health, Kind, Raw},
     report::Report,
-    types::{self, Source, Via},
+    types::{self, Protocol, Source, Via},
 };
 
 /// A check, and what it is for.
@@ -21,6 +21,7 @@ pub(super) fn check(raw: &Raw, report: &mut Report) {
         vip(check, report);
         addresses(check, report);
     }
+    raw.services.iter().for_each(|service| explicit(raw, service, report));
     let mut surveys = checks.iter().filter(|check| check.health.kind == Some(Kind::Survey));
     if let Some(survey) = surveys.next()
         && !raw.lb.has_survey_key
@@ -47,6 +48,28 @@ fn checks(raw: &Raw) -> Vec<Check<'_>> {
         Some(Check { health, services: vec![service], nodes })
     });
     of_clusters.chain(of_services).collect()
+}
+
+/// A TCP connection, which is what is tried where nothing is said, says nothing of a UDP service.
+fn explicit(raw: &Raw, service: &raw::Service, report: &mut Report) {
+    let Some(protocol) = &service.protocol else { return };
+    if *protocol.get_ref() != Protocol::Udp || service.health.is_some() {
+        return;
+    }
+    let mut clusters = raw.clusters.iter().filter(|cluster| service.has(cluster));
+    if let Some(cluster) = clusters.find(|cluster| cluster.health.is_none()) {
+        let message = format!(
+            "{} is by UDP, and nothing says how the nodes of {} are checked",
+            service.called(),
+            cluster.called()
+        );
+        let help = "add health = { kind = \"udp\", … } to the service or the cluster; dns, icmp, \
+                    survey and every other kind will do";
+        report
+            .error(protocol.span(), message)
+            .help(help)
+            .also(cluster.place.clone(), "the cluster");
+    }
 }
 
 fn times(health: &Health, report: &mut Report) {
