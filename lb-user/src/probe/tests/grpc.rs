@@ -45,7 +45,10 @@ pub(super) async fn serve(said: Said, tls: Option<TlsAcceptor>) -> SocketAddr {
                             .header("content-type", "application/grpc")
                             .header("grpc-status", status)
                             .body(Body::empty()),
-                        Said::Http(status) => answer.status(status).body(Body::empty()),
+                        Said::Http(status) => answer
+                            .status(status)
+                            .header("content-type", "text/html")
+                            .body(Body::empty()),
                     }
                 }
             });
