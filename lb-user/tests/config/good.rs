@@ -3,7 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use lb_common::{Forward, HashAlgorithm};
-use lb_user::config::{self, *};
+use lb_user::{
+    config::{self, *},
+    decide::Pools,
+};
 
 /// The example files, by name.
 pub(crate) const EXAMPLES: [(&str, &str); 5] = [
@@ -19,6 +22,13 @@ fn accept(text: &str) -> Checked {
         Ok(checked) => checked,
         Err(errors) => panic!("{}", errors.render(false)),
     }
+}
+
+/// The ports that the first node of a cluster is checked on.
+fn asked(config: &Config, cluster: usize) -> Vec<u16> {
+    let Pools { pools, targets } = Pools::of(config);
+    let pools = pools.iter().filter(|pool| pool.cluster == cluster);
+    pools.map(|pool| targets[pool.targets[0].index()].at.port()).collect()
 }
 
 #[test]
@@ -113,14 +123,14 @@ fn values_as_written() {
     assert_eq!((health.interval.as_millis(), health.timeout.as_millis()), (200, 150));
     assert_eq!(config.interfaces[0].name, "eth0");
     assert_eq!(config.services[0].fallback, Fallback::LastResort);
-    assert_eq!(config.health_port(0, &config.clusters[0].nodes[0]), Some(443));
+    assert_eq!(asked(&config, 0), [443]);
 
     let config = accept(EXAMPLES[4].1).config;
     let [api, web] = &config.services[..] else { panic!("two services") };
     assert_eq!((api.name.as_str(), web.name.as_str()), ("api", "web"));
     assert_eq!(api.masters[1], Member { cluster: 2, weight: 1, priority: 2, port: None });
     assert_eq!(web.masters[1], Member { cluster: 1, weight: 3, priority: 1, port: None });
-    assert_eq!(config.health_port(0, &config.clusters[0].nodes[0]), Some(8080));
+    assert_eq!(asked(&config, 0), [8080]);
 }
 
 #[test]
@@ -303,5 +313,5 @@ fn a_service_gives_a_cluster_a_port() {
     );
     assert_eq!(config.services[0].masters[0].port, Some(443));
     // Its node's own port, 8080, is for others.
-    assert_eq!(config.health_port(0, &config.clusters[0].nodes[0]), Some(443));
+    assert_eq!(asked(&config, 0), [443]);
 }
