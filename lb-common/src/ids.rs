@@ -32,7 +32,7 @@ id!(
     ServiceId, MAX_SERVICES
 );
 id!(
-    /// A cluster: a group of nodes that lives or fails together.
+    /// A cluster as one way of checking sees it: a group of nodes that lives or fails together.
     ClusterId, MAX_CLUSTERS
 );
 id!(
@@ -104,8 +104,8 @@ mod tests {
 
     #[test]
     fn ids_end_where_the_maps_end() {
-        assert_eq!(ClusterId::new(255).map(ClusterId::index), Some(255));
-        assert_eq!(ClusterId::new(256), None);
+        assert_eq!(ClusterId::new(1023).map(ClusterId::index), Some(1023));
+        assert_eq!(ClusterId::new(1024), None);
         assert_eq!(NodeId::new(4096), None);
         assert_eq!(ServiceId::new(512), None);
         // Every id fits a slot, and none of them means nobody.

@@ -5,14 +5,14 @@
 //! [`LAYOUT_VERSION`].
 
 /// Version of everything that is pinned. A daemon adopts only its own version.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Generations of the small tables: the live one, those still being read, one to write.
 pub const GENERATIONS: u32 = 4;
 /// Services in one generation.
 pub const MAX_SERVICES: u32 = 512;
-/// Clusters in one generation.
-pub const MAX_CLUSTERS: u32 = 256;
+/// Node tables in one generation: a cluster has one for each way of checking it.
+pub const MAX_CLUSTERS: u32 = 1024;
 /// Nodes in one generation.
 pub const MAX_NODES: u32 = 4096;
 /// Places of the VIP hash table in one generation; at most half are used.
@@ -168,7 +168,7 @@ pub struct ServiceInfo {
     pub epoch: u64,
 }
 
-/// What people read about a cluster. Map `CLUSTERS`, keyed by cluster id.
+/// What people read about a cluster as one way of checking sees it. Map `CLUSTERS`, keyed by cluster id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct ClusterInfo {
@@ -198,7 +198,7 @@ pub struct NodeInfo {
     pub name: [u8; NAME_BYTES],
     /// Its number, as in the configuration.
     pub number: u32,
-    /// Id of its cluster.
+    /// Id of its cluster; of several, the first.
     pub cluster: u32,
     /// Its address.
     pub address: [u8; 16],

@@ -198,7 +198,8 @@ impl Daemon {
             Input::Event(generation, Event::Resolved { node, hop })
         }));
         let inputs = self.inputs.clone();
-        watch::start_probes(&self.config, &mut self.watchers, move |event| {
+        let targets = &self.state.view().model.pools.targets;
+        watch::start_probes(targets, &mut self.watchers, move |event| {
             inputs.send(Input::Event(generation, event)).is_ok()
         });
     }
@@ -239,14 +240,15 @@ impl Daemon {
 
     fn release(&mut self, name: &str) -> Result<String, String> {
         let position = self.config.clusters.iter().position(|cluster| cluster.name == name);
-        let cluster = position
-            .and_then(ClusterId::new)
-            .ok_or_else(|| format!("there is no cluster named {name}"))?;
-        let held = self.state.view().groups.get(cluster.index());
-        if held.is_none_or(|group| group.hold().is_none()) {
+        let cluster = position.ok_or_else(|| format!("there is no cluster named {name}"))?;
+        let view = self.state.view();
+        let held = |pool: &usize| view.groups.get(*pool).is_some_and(|g| g.hold().is_some());
+        let held = view.model.pools_of(cluster).filter(held).filter_map(ClusterId::new);
+        let releases: Vec<Event> = held.map(Event::Release).collect();
+        if releases.is_empty() {
             return Err(format!("cluster {name} is not held back"));
         }
-        self.step(&[Event::Release(cluster)]);
+        self.step(&releases);
         Ok(format!("cluster {name} is released"))
     }
 

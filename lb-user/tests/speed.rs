@@ -11,7 +11,7 @@ use lb_common::NodeId;
 use lb_user::{
     config,
     dataplane::{memory::Memory, writer::Writer},
-    decide::{Effect, Event, Intent, MissReason, NextHop, Outcome, State},
+    decide::{Effect, Event, Intent, MissReason, NextHop, Outcome, State, TargetId},
 };
 
 /// So many services of 4 masters and 2 standbys each, out of so many clusters of 20 nodes.
@@ -58,8 +58,9 @@ fn published(effects: Vec<Effect>) -> Option<Arc<Intent>> {
     })
 }
 
+/// Every node is one target, by their addresses and so by their ids.
 fn event(node: usize, outcome: Outcome) -> Event {
-    Event::Checked { node: NodeId::new(node).expect("an id"), outcome }
+    Event::Checked { target: TargetId(node as u32), outcome }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use lb_common::NodeId;
 use super::Usage;
 use crate::{
     dataplane::{memory::Memory, writer::Writer},
-    decide::{Effect, Event, MissReason, Model, NextHop, Outcome, State, reason},
+    decide::{Effect, Event, MissReason, Model, NextHop, Outcome, State, TargetId, reason},
     secret,
 };
 
@@ -61,16 +61,18 @@ impl BeforeDown {
 
 /// What a daemon knows and decides when its first outcomes are these.
 pub(super) fn suppose(model: &Arc<Model>, down: &BTreeSet<usize>) -> anyhow::Result<State> {
-    let outcome = |node: &usize| match down.contains(node) {
-        true => Outcome::Miss(MissReason::Timeout),
-        false => Outcome::Hit,
-    };
-    let ids = || (0..model.nodes.len()).filter_map(|i| Some((i, NodeId::new(i)?)));
-    let mut events: Vec<Event> =
-        ids().map(|(i, node)| Event::Checked { node, outcome: outcome(&i) }).collect();
+    // A target is down if a node is that it is asked for.
+    let targets = (0..).map(TargetId).take(model.pools.targets.len());
+    let checked = targets.map(|target| {
+        let is_down = model.nodes_at(target).iter().any(|node| down.contains(node));
+        let miss = Outcome::Miss(MissReason::Timeout);
+        Event::Checked { target, outcome: if is_down { miss } else { Outcome::Hit } }
+    });
+    let mut events: Vec<Event> = checked.collect();
     // The way to every node is taken as found; these values stand for it and are not shown.
     let hop = Some(NextHop { ifindex: 1, src_mac: [0; 6], dst_mac: [0; 6], mtu: 1500 });
-    events.extend(ids().map(|(_, node)| Event::Resolved { node, hop }));
+    let ids = (0..model.nodes.len()).filter_map(NodeId::new);
+    events.extend(ids.map(|node| Event::Resolved { node, hop }));
     let mut state = State::with_model(Arc::clone(model), Duration::ZERO);
     for effect in state.step(Duration::ZERO, &events) {
         if let Effect::Refused(violations) = effect {

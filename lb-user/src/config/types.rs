@@ -21,24 +21,10 @@ pub struct Config {
     pub lb: Lb,
     /// `[[interface]]`, in the order of the file.
     pub interfaces: Vec<Interface>,
-    /// `[[cluster]]`, by name. Position = [`lb_common::ClusterId`].
+    /// `[[cluster]]`, by name.
     pub clusters: Vec<Cluster>,
     /// `[[service]]`, by name. Position = [`lb_common::ServiceId`].
     pub services: Vec<Service>,
-}
-
-impl Config {
-    /// The port that a node is checked on: its cluster's for checks; else that which the first
-    /// service (by name) that its cluster is in gives the cluster, else the node's own, else that
-    /// service's.
-    pub fn health_port(&self, cluster: usize, node: &Node) -> Option<u16> {
-        let mut uses = self.services.iter().filter_map(|service| {
-            let member = service.members().find(|member| member.cluster == cluster)?;
-            Some((member.port, service.port))
-        });
-        let (given, own) = uses.next().map_or((None, None), |(given, own)| (given, Some(own)));
-        self.clusters[cluster].health.port.or(given).or(node.port).or(own)
-    }
 }
 
 /// Settings of the load balancer itself.

@@ -55,16 +55,15 @@ impl Events {
 
 /// A notice as an event that happens now.
 pub fn render(model: &Model, notice: &Notice) -> Event {
-    let cluster = |id: ClusterId| model.config.clusters[id.index()].name.clone();
+    let cluster = |id: ClusterId| model.pool_name(id.index()).to_owned();
     let service = |id: ServiceId| model.config.services[id.index()].name.clone();
-    let node = |id: NodeId| {
-        let place = model.nodes[id.index()];
-        format!("{}/{}", model.config.clusters[place.cluster].name, model.node(id.index()).name)
-    };
+    let node = |id: NodeId, target| model.node_name(id.index(), target);
     let (kind, subject) = match notice {
-        Notice::Node { node: id, state: NodeState::Up } => ("node_up", node(*id)),
-        Notice::Node { node: id, .. } => ("node_down", node(*id)),
-        Notice::Administered { node: id, .. } => ("administered", node(*id)),
+        Notice::Node { node: id, target, state } => {
+            let kind = if *state == NodeState::Up { "node_up" } else { "node_down" };
+            (kind, node(*id, Some(*target)))
+        }
+        Notice::Administered { node: id, .. } => ("administered", node(*id, None)),
         Notice::ClusterHealthy { cluster: id, .. } => ("cluster_healthy", cluster(*id)),
         Notice::ClusterUnhealthy { cluster: id, .. } => ("cluster_unhealthy", cluster(*id)),
         Notice::Released { cluster: id, .. } => ("released", cluster(*id)),

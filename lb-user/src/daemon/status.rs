@@ -21,6 +21,7 @@ pub struct Status {
     /// Whether the plan in force is still an earlier daemon's.
     adopted: bool,
     services: Vec<Service>,
+    /// One for each way of checking a cluster.
     clusters: Vec<Cluster>,
     counters: serde_json::Map<String, serde_json::Value>,
     events: Vec<Event>,
@@ -49,7 +50,12 @@ struct Member {
 
 #[derive(Serialize, Deserialize)]
 struct Cluster {
+    /// As the configuration calls it; with several ways of checking it, with what is its own.
     name: String,
+    /// What its nodes are asked for, like `tcp 443`.
+    check: String,
+    /// The services that see it so.
+    services: Vec<String>,
     healthy: bool,
     alive: u32,
     needed: u32,
@@ -83,7 +89,7 @@ pub fn render(
         monotonic_ns: monotonic_ns(),
         adopted,
         services: (0..view.model.config.services.len()).map(|i| service(state, now, i)).collect(),
-        clusters: (0..view.model.config.clusters.len()).map(|i| cluster(state, i)).collect(),
+        clusters: (0..view.model.pools.pools.len()).map(|i| cluster(state, i)).collect(),
         counters: counters.iter().map(|(r, n)| (r.name().to_owned(), n.into())).collect(),
         events: events.iter().cloned().collect(),
     };
@@ -130,27 +136,28 @@ fn service(state: &State, now: Duration, index: usize) -> Service {
     }
 }
 
-fn cluster(state: &State, index: usize) -> Cluster {
+fn cluster(state: &State, pool: usize) -> Cluster {
     let view = state.view();
-    let config = &view.model.config.clusters[index];
-    let group = view.decision.map(|decision| decision.groups[index]);
+    let (model, config) = (view.model, view.model.cluster(pool));
+    let group = view.decision.map(|decision| decision.groups[pool]);
     let slots: &[Slot] = view.decision.map_or(&[], |decision| {
-        // In panic a service may use a table of the cluster's that ignores health: it stands
-        // behind the configured ones.
-        let services = decision.services.iter().enumerate();
-        let using =
-            services.filter(|(i, _)| view.model.seats(*i).iter().any(|s| s.cluster == index));
-        let table = using.map(|(_, plan)| share::table_id(view.model, plan, index)).max();
-        &decision.clusters[table.unwrap_or(index)].slots
+        // In panic a service may use a table of the cluster that ignores health: it stands behind
+        // the pools'.
+        let seats = model.pool(pool).services.iter().filter_map(|&service| {
+            let seat = model.seats(service).iter().find(|seat| seat.pool == pool)?;
+            Some(share::table_id(model, &decision.services[service], seat))
+        });
+        &decision.clusters[seats.max().unwrap_or(pool)].slots
     });
-    let nodes = view.model.nodes_of(index).zip(&config.nodes).map(|(id, node)| {
+    let ids = model.nodes_of(model.pool(pool).cluster);
+    let nodes = ids.zip(&config.nodes).enumerate().map(|(position, (id, node))| {
         let owned = NodeId::new(id)
             .map_or(0, |id| slots.iter().filter(|s| s.member() == Some(id.raw())).count());
         Node {
             name: node.name.clone(),
             number: node.number,
             address: node.address.to_string(),
-            state: match view.nodes[id].state() {
+            state: match view.state(pool, position) {
                 NodeState::Unknown => "unknown",
                 NodeState::Up => "up",
                 NodeState::NotWorking => "not-working",
@@ -162,8 +169,11 @@ fn cluster(state: &State, index: usize) -> Cluster {
         }
     });
     let count = group.map(|group| group.count).unwrap_or_default();
+    let services = model.pool(pool).services.iter();
     Cluster {
-        name: config.name.clone(),
+        name: model.pool_name(pool).to_owned(),
+        check: model.pools.check(pool),
+        services: services.map(|&i| model.config.services[i].name.clone()).collect(),
         healthy: group.is_some_and(|group| group.healthy),
         alive: count.alive,
         needed: config.threshold.needed(count.total),
@@ -204,6 +214,7 @@ pub fn text(status: &Status) -> String {
     }
     let mut table = rows(&[
         "cluster",
+        "check",
         "health",
         "alive/needed/total",
         "node",
@@ -215,7 +226,7 @@ pub fn text(status: &Status) -> String {
     for cluster in &status.clusters {
         let health = if cluster.healthy { "healthy" } else { "UNHEALTHY" };
         let counts = format!("{}/{}/{}", cluster.alive, cluster.needed, cluster.total);
-        let mut first = [cluster.name.as_str(), health, counts.as_str()];
+        let mut first = [cluster.name.as_str(), &cluster.check, health, &counts];
         for node in &cluster.nodes {
             let state =
                 if node.resolved { node.state.clone() } else { format!("{}, no MAC", node.state) };
@@ -223,7 +234,7 @@ pub fn text(status: &Status) -> String {
             let share = percent(node.share);
             let rest = [node.name.as_str(), &number, &node.address, &state, &share];
             table.add_row(first.iter().copied().chain(rest));
-            first = [""; 3];
+            first = [""; 4];
         }
     }
     text.push_str(&format!("\n{table}\n"));

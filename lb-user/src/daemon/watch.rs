@@ -1,8 +1,7 @@
-//! Watches the nodes: when each is checked, and where outcomes go.
+//! Watches the targets: when each is checked, and where outcomes go.
 
 use std::{sync::Arc, time::Duration};
 
-use lb_common::NodeId;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender},
     task::JoinSet,
@@ -10,50 +9,39 @@ use tokio::{
 };
 
 use crate::{
-    config::{Config, Target},
-    decide::Event,
+    config::Target,
+    decide::{Event, TargetId},
     probe::Prober,
 };
 
-/// The first checks of all nodes are spread over so much time.
+/// The first checks of all targets are spread over so much time.
 const FIRST_CHECKS: Duration = Duration::from_millis(100);
 
-/// Starts the checks of all nodes, each with a phase of its own; they end when `send` says so.
+/// Starts the checks of all targets, each with a phase of its own; they end when `send` says so.
 pub(super) fn start_probes(
-    config: &Config,
+    targets: &[Target],
     watchers: &mut JoinSet<()>,
     send: impl Fn(Event) -> bool + Clone + Send + 'static,
 ) {
-    let clusters = config.clusters.iter().enumerate();
-    let nodes = clusters.flat_map(|(i, c)| c.nodes.iter().map(move |node| (i, c, node)));
-    let targets = nodes.enumerate().filter_map(|(index, (position, cluster, node))| {
-        // Without a service to serve nobody needs to know how the cluster's nodes are.
-        let at = (node.address, config.health_port(position, node)?).into();
-        let health = Arc::new(cluster.health.clone());
-        Some((index, NodeId::new(index)?, Target { health, at, server: None, vip: None }))
-    });
-    let targets: Vec<_> = targets.collect();
-    let all: Vec<_> = targets.iter().map(|(_, _, target)| target.clone()).collect();
-    let prober = match Prober::new(&all) {
+    let prober = match Prober::new(targets) {
         Ok(prober) => Arc::new(prober),
         Err(error) => return tracing::error!("no node is checked: {error}"),
     };
-    for (index, id, target) in targets {
-        let (prober, send) = (Arc::clone(&prober), send.clone());
+    for (id, target) in (0..).zip(targets) {
+        let (prober, target, send) = (Arc::clone(&prober), target.clone(), send.clone());
         watchers.spawn(async move {
-            let health = &target.health;
             // A phase of its own spreads the checks over the interval, the first ones over less:
             // the first plan waits for them.
             let spread = |over: Duration| {
                 let over = over.as_nanos() as u64;
-                Duration::from_nanos(lb_common::hash::mix(index as u64 + 1) % over)
+                Duration::from_nanos(lb_common::hash::mix(u64::from(id) + 1) % over)
             };
-            let start = Instant::now();
+            let (health, start) = (&target.health, Instant::now());
             let mut next = start + spread(health.interval);
             time::sleep_until(start + spread(FIRST_CHECKS.min(health.interval))).await;
             loop {
                 let outcome = prober.check(&target).await;
-                if !send(Event::Checked { node: id, outcome }) {
+                if !send(Event::Checked { target: TargetId(id), outcome }) {
                     return;
                 }
                 next = due(next, Instant::now(), health.interval);

@@ -22,7 +22,7 @@ pub struct FlowPath {
     pub carrier: Option<usize>,
     /// Slot of the carrier's table.
     pub node_slot: Option<u32>,
-    /// Id of the table: the carrier's cluster, or its second one.
+    /// Id of the table: the carrier's pool's, or its cluster's that ignores health.
     pub table: Option<usize>,
     /// Nodes that were asked before the one that serves it, and their health.
     pub nodes_passed: Vec<(usize, NodeHealth)>,
@@ -53,9 +53,10 @@ pub fn follow(model: &Model, decision: &Decision, service: usize, hash: FlowHash
         node: None,
     };
     if let Some(seat) = path.carrier {
-        let cluster = model.seats(service)[seat].cluster;
-        let (order, first) = (model.cluster_order(cluster), model.nodes_of(cluster).start);
-        let id = table_id(model, plan, cluster);
+        let seat = &model.seats(service)[seat];
+        let first = model.nodes_of(seat.cluster).start;
+        let order = model.cluster_order(seat.cluster);
+        let id = table_id(model, plan, seat);
         let table = &decision.clusters[id];
         let slot = hash.node_slot(order.log2());
         path.node_slot = Some(slot);
@@ -64,7 +65,8 @@ pub fn follow(model: &Model, decision: &Decision, service: usize, hash: FlowHash
         let asked = order.path(slot, &table.eligible);
         let asked = asked.into_iter().map(|node| first + usize::from(node));
         let passed = asked.filter(|&node| Some(node) != path.node);
-        path.nodes_passed = passed.map(|node| (node, decision.nodes[node])).collect();
+        let health = |node: usize| decision.nodes[seat.pool][node - first];
+        path.nodes_passed = passed.map(|node| (node, health(node))).collect();
     }
     path
 }

@@ -1,8 +1,11 @@
 //! Decides from the outcomes of its checks whether a node may get new flows and keep old ones.
+//!
+//! What is checked is a target; the same node may be asked for several services in several ways,
+//! and be up for one and down for another.
 
 use crate::config::Health;
 
-/// What one check of a node found.
+/// What one check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It answered as it should.
@@ -34,7 +37,7 @@ pub enum MissReason {
     Local,
 }
 
-/// What is known of a node.
+/// What is known of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NodeState {
     /// No outcome yet.
@@ -59,7 +62,7 @@ pub enum Admin {
     Maintenance,
 }
 
-/// The two bits of a node, and whether it counts in its cluster.
+/// The two bits of a node in a pool, and whether it counts there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NodeHealth {
     /// In service: it counts in the total of its cluster if it has a weight.
@@ -70,11 +73,22 @@ pub struct NodeHealth {
     pub up: bool,
 }
 
-/// One node's health over time (M1).
+impl NodeHealth {
+    /// The bits of a node that is in this state, of which the operator wants this.
+    pub fn of(state: NodeState, admin: Admin) -> Self {
+        let in_service = admin == Admin::InService;
+        Self {
+            in_service,
+            eligible: in_service && state == NodeState::Up,
+            up: matches!(state, NodeState::Up | NodeState::NotWorking),
+        }
+    }
+}
+
+/// One target's health over time (M1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeMonitor {
     state: NodeState,
-    admin: Admin,
     /// Hits in a row.
     hits: u32,
     /// Misses in a row.
@@ -82,9 +96,9 @@ pub struct NodeMonitor {
 }
 
 impl NodeMonitor {
-    /// A node in service of which nothing is known yet.
+    /// Nothing is known yet.
     pub fn new() -> Self {
-        Self { state: NodeState::Unknown, admin: Admin::InService, hits: 0, misses: 0 }
+        Self { state: NodeState::Unknown, hits: 0, misses: 0 }
     }
 
     /// Takes an outcome into account; returns whether the state changed.
@@ -121,26 +135,6 @@ impl NodeMonitor {
     /// What is known of it.
     pub fn state(&self) -> NodeState {
         self.state
-    }
-
-    /// What the operator wants of it.
-    pub fn admin(&self) -> Admin {
-        self.admin
-    }
-
-    /// Sets what the operator wants; returns whether that is new.
-    pub fn set_admin(&mut self, admin: Admin) -> bool {
-        std::mem::replace(&mut self.admin, admin) != admin
-    }
-
-    /// Its bits.
-    pub fn health(&self) -> NodeHealth {
-        let in_service = self.admin == Admin::InService;
-        NodeHealth {
-            in_service,
-            eligible: in_service && self.state == NodeState::Up,
-            up: matches!(self.state, NodeState::Up | NodeState::NotWorking),
-        }
     }
 }
 
@@ -221,7 +215,7 @@ mod tests {
     #[test]
     fn two_bits() {
         let bits = |state, admin| {
-            let health = NodeMonitor { state, admin, hits: 0, misses: 0 }.health();
+            let health = NodeHealth::of(state, admin);
             (health.in_service, health.eligible, health.up)
         };
         assert_eq!(bits(Up, Admin::InService), (true, true, true));

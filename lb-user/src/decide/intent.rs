@@ -9,9 +9,10 @@ use lb_common::{
 };
 
 use super::{
-    NextHop,
-    health::{NodeMonitor, NodeState},
-    model::Model,
+    NextHop, View,
+    group::Group,
+    health::NodeState,
+    model::{Model, NodePlace},
     plan::{Decision, Regime},
 };
 
@@ -22,8 +23,8 @@ pub struct Intent {
     pub vips: Vec<(VipKey, ServiceId)>,
     /// By service id; members of slots are cluster ids.
     pub services: Vec<Table>,
-    /// By cluster id, second tables of clusters behind the configured ones; members of slots are
-    /// node ids.
+    /// By cluster id: the pools' tables, then those of clusters that ignore health; members of
+    /// slots are node ids.
     pub clusters: Vec<Table>,
     /// By node id.
     pub nodes: Vec<NodeRecord>,
@@ -48,12 +49,8 @@ pub struct Table {
 
 impl Intent {
     /// What to write for a decision.
-    pub fn new(
-        model: &Model,
-        decision: &Decision,
-        monitors: &[NodeMonitor],
-        hops: &[Option<NextHop>],
-    ) -> Self {
+    pub fn new(view: &View<'_>, decision: &Decision) -> Self {
+        let model = view.model;
         let config = &model.config;
         let services = decision.services.iter().map(|plan| Table {
             slots: Arc::clone(&plan.deal.slots),
@@ -61,7 +58,7 @@ impl Intent {
             held: false,
         });
         let clusters = decision.clusters.iter().enumerate().map(|(id, table)| {
-            let group = model.cluster_of(id).map(|cluster| decision.groups[cluster]);
+            let group = table_group(model, id, decision);
             Table {
                 slots: Arc::clone(&table.slots),
                 healthy: group.is_some_and(|group| group.healthy),
@@ -84,7 +81,7 @@ impl Intent {
             clusters: clusters.collect(),
             nodes: nodes
                 .clone()
-                .map(|i| node_record(model, i, decision.nodes[i].up, hops[i]))
+                .map(|i| node_record(model, i, is_up(model, i, decision), view.hops[i]))
                 .collect(),
             service_info: (0..config.services.len())
                 .map(|i| service_info(model, i, decision))
@@ -92,9 +89,24 @@ impl Intent {
             cluster_info: (0..decision.clusters.len())
                 .filter_map(|id| cluster_info(model, id, decision))
                 .collect(),
-            node_info: nodes.map(|i| node_info(model, i, monitors[i].state(), hops[i])).collect(),
+            node_info: nodes.map(|i| node_info(view, i)).collect(),
         }
     }
+}
+
+/// A node keeps old connections while any of its checks says that it is up: a connection does not
+/// know which of its cluster's services it is for.
+fn is_up(model: &Model, node: usize, decision: &Decision) -> bool {
+    let NodePlace { cluster, index } = model.nodes[node];
+    model.pools_of(cluster).any(|pool| decision.nodes[pool][index].up)
+}
+
+/// The group that is shown with a table: the pool's; with one that ignores health, that of the
+/// cluster's first pool.
+fn table_group(model: &Model, id: usize, decision: &Decision) -> Option<Group> {
+    let pools = model.pools.pools.len();
+    let pool = if id < pools { id } else { model.pools_of(model.cluster_of(id)?).start };
+    decision.groups.get(pool).copied()
 }
 
 fn node_record(model: &Model, node: usize, up: bool, hop: Option<NextHop>) -> NodeRecord {
@@ -136,9 +148,9 @@ fn service_info(model: &Model, service: usize, decision: &Decision) -> ServiceIn
 fn cluster_info(model: &Model, id: usize, decision: &Decision) -> Option<ClusterInfo> {
     let cluster = model.cluster_of(id)?;
     let config = &model.config.clusters[cluster];
-    let group = decision.groups[cluster];
-    let name = match id == cluster {
-        true => config.name.clone(),
+    let group = table_group(model, id, decision)?;
+    let name = match id < model.pools.pools.len() {
+        true => model.pool_name(id).to_owned(),
         false => format!("all:{}", config.name),
     };
     Some(ClusterInfo {
@@ -153,19 +165,23 @@ fn cluster_info(model: &Model, id: usize, decision: &Decision) -> Option<Cluster
     })
 }
 
-fn node_info(model: &Model, node: usize, state: NodeState, hop: Option<NextHop>) -> NodeInfo {
-    let config = model.node(node);
+fn node_info(view: &View<'_>, node: usize) -> NodeInfo {
+    let (model, config) = (view.model, view.model.node(node));
+    let (NodePlace { cluster, index }, hop) = (model.nodes[node], view.hops[node]);
+    // The best of what its cluster's pools know.
+    let states = || model.pools_of(cluster).map(|pool| view.state(pool, index));
+    let state = if states().any(|state| state == NodeState::Up) {
+        1
+    } else {
+        2 * u16::from(states().any(|state| state != NodeState::Unknown))
+    };
     NodeInfo {
         name: name_bytes(&config.name),
         number: config.number,
-        cluster: model.nodes[node].cluster as u32,
+        cluster: model.pools_of(cluster).start as u32,
         address: address_bytes(config.address),
         mac: hop.map_or([0; 6], |hop| hop.dst_mac),
-        state: match state {
-            NodeState::Unknown => 0,
-            NodeState::Up => 1,
-            NodeState::Down(_) | NodeState::NotWorking => 2,
-        },
+        state,
         weight: config.weight,
         priority: config.priority,
     }

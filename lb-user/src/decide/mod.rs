@@ -15,13 +15,14 @@ pub mod plan;
 pub mod pool;
 pub mod reason;
 pub mod share;
+mod succeed;
 pub mod tables;
 
 use std::{sync::Arc, time::Duration};
 
 use lb_common::{ClusterId, NodeId};
 
-use crate::config::{Cluster, Config};
+use crate::config::{Cluster, Config, Target};
 pub use check::Violation;
 use check::{Checker, Facts};
 use group::{Count, GroupMonitor, Hold};
@@ -36,10 +37,10 @@ pub use pool::{Pool, Pools, TargetId};
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A check of a node ended.
+    /// A check ended.
     Checked {
-        /// The node.
-        node: NodeId,
+        /// What was checked.
+        target: TargetId,
         /// What the check found.
         outcome: Outcome,
     },
@@ -57,7 +58,7 @@ pub enum Event {
         /// What is wanted.
         admin: Admin,
     },
-    /// The operator releases a recovered cluster that is held back.
+    /// The operator releases a recovered pool that is held back.
     Release(ClusterId),
 }
 
@@ -91,11 +92,14 @@ pub struct State {
     model: Arc<Model>,
     planner: Planner,
     checker: Checker,
-    nodes: Vec<NodeMonitor>,
+    targets: Vec<NodeMonitor>,
+    /// By node id.
+    admins: Vec<Admin>,
+    /// By node id.
     hops: Vec<Option<NextHop>>,
-    /// No plan is made before this time unless every node has an outcome.
+    /// No plan is made before this time unless every target has an outcome.
     grace_ends: Duration,
-    /// Groups of the configuration before, by position, until the first plan.
+    /// Groups of the configuration before, by pool, until the first plan.
     inherited: Vec<Option<GroupMonitor>>,
     /// From the first plan on.
     running: Option<Running>,
@@ -117,11 +121,13 @@ struct Running {
 pub struct View<'a> {
     /// The configuration and its orders.
     pub model: &'a Model,
+    /// By target.
+    pub targets: &'a [NodeMonitor],
     /// By node id.
-    pub nodes: &'a [NodeMonitor],
+    pub admins: &'a [Admin],
     /// By node id.
     pub hops: &'a [Option<NextHop>],
-    /// By position of the cluster; empty before the first plan.
+    /// By pool; empty before the first plan.
     pub groups: &'a [GroupMonitor],
     /// Who serves what; `None` before the first plan.
     pub decision: Option<&'a Decision>,
@@ -129,6 +135,14 @@ pub struct View<'a> {
     pub since: &'a [Vec<Duration>],
     /// What was published last.
     pub published: Option<&'a Arc<Intent>>,
+}
+
+impl View<'_> {
+    /// What is known of a node of a pool, by position in its cluster's nodes.
+    pub fn state(&self, pool: usize, index: usize) -> NodeState {
+        let target = self.model.pool(pool).targets.get(index);
+        target.map_or(NodeState::Unknown, |target| self.targets[target.index()].state())
+    }
 }
 
 impl State {
@@ -139,54 +153,21 @@ impl State {
 
     /// Nothing is known yet; the orders are there already.
     pub fn with_model(model: Arc<Model>, now: Duration) -> Self {
-        let first_outcome = |cluster: &Cluster| cluster.health.interval + cluster.health.timeout;
-        let checked = |id: &usize| model.is_checked(*id);
-        let clusters = (0..model.nodes.len()).filter(checked).map(|id| model.nodes[id].cluster);
-        let grace = clusters.map(|cluster| first_outcome(&model.config.clusters[cluster]));
-        let grace = grace.max().unwrap_or_default();
+        let first_outcome = |target: &Target| target.health.interval + target.health.timeout;
+        let grace = model.pools.targets.iter().map(first_outcome).max().unwrap_or_default();
         Self {
             planner: Planner::new(Arc::clone(&model)),
             checker: Checker::default(),
-            nodes: vec![NodeMonitor::new(); model.nodes.len()],
+            targets: vec![NodeMonitor::new(); model.pools.targets.len()],
+            admins: vec![Admin::InService; model.nodes.len()],
             hops: vec![None; model.nodes.len()],
             grace_ends: now + grace,
-            inherited: vec![None; model.config.clusters.len()],
+            inherited: vec![None; model.pools.pools.len()],
             running: None,
             published: None,
             refused: None,
             model,
         }
-    }
-
-    /// The state under another configuration: what is known of nodes and clusters that are still
-    /// there is kept, and nothing is published before the new ones have spoken.
-    #[must_use]
-    pub fn succeed(&self, config: Arc<Config>, now: Duration) -> Self {
-        let mut next = Self::new(config, now);
-        let (old, new) = (&self.model, Arc::clone(&next.model));
-        for (id, place) in new.nodes.iter().enumerate() {
-            let (cluster, node) = (&new.config.clusters[place.cluster], new.node(id));
-            let same = |&was: &usize| {
-                let (cluster_was, node_was) = (old.nodes[was].cluster, old.node(was));
-                old.config.clusters[cluster_was].name == cluster.name
-                    && node_was.name == node.name
-                    && node_was.address == node.address
-                    && old.config.health_port(cluster_was, node_was)
-                        == new.config.health_port(place.cluster, node)
-            };
-            if let Some(was) = (0..old.nodes.len()).find(same) {
-                next.nodes[id] = self.nodes[was];
-                // A MAC of the configuration is a next hop to be found anew.
-                let hop = self.hops[was].filter(|_| old.node(was).mac == node.mac);
-                next.hops[id] = hop;
-            }
-        }
-        let group_was = |cluster: &Cluster| {
-            let was = old.config.clusters.iter().position(|old| old.name == cluster.name)?;
-            self.running.as_ref().map(|running| running.groups[was])
-        };
-        next.inherited = new.config.clusters.iter().map(group_was).collect();
-        next
     }
 
     /// Takes a batch of events, and the time, into account.
@@ -222,7 +203,8 @@ impl State {
         let running = self.running.as_ref();
         View {
             model: &self.model,
-            nodes: &self.nodes,
+            targets: &self.targets,
+            admins: &self.admins,
             hops: &self.hops,
             groups: running.map_or(&[], |r| &r.groups),
             decision: running.map(|r| &r.decision),
@@ -234,26 +216,29 @@ impl State {
     /// Before the first plan: whether some node still has no outcome, or lives and cannot be
     /// reached because its next hop is not found yet, and the grace has not ended.
     fn waiting(&self, now: Duration) -> bool {
-        let unclear = |id: usize| match self.nodes[id].state() {
-            // Nodes that no service uses are not checked.
-            NodeState::Unknown => {
-                self.nodes[id].admin() == Admin::InService && self.model.is_checked(id)
-            }
-            NodeState::Up => self.hops[id].is_none(),
-            NodeState::NotWorking | NodeState::Down(_) => false,
+        let (view, model) = (self.view(), &self.model);
+        let unclear = |pool: usize| {
+            // Nodes of clusters that no service uses are not checked.
+            let nodes = model.nodes_of(model.pool(pool).cluster).zip(&model.pool(pool).targets);
+            nodes.enumerate().any(|(index, (node, _))| match view.state(pool, index) {
+                NodeState::Unknown => self.admins[node] == Admin::InService,
+                NodeState::Up => self.hops[node].is_none(),
+                NodeState::NotWorking | NodeState::Down(_) => false,
+            })
         };
-        self.running.is_none() && now < self.grace_ends && (0..self.nodes.len()).any(unclear)
+        self.running.is_none() && now < self.grace_ends && (0..model.pools.pools.len()).any(unclear)
     }
 
     /// Takes an event into account; returns whether a plan could come of it.
     fn apply(&mut self, event: &Event, notices: &mut Vec<Notice>) -> bool {
         match *event {
-            Event::Checked { node, outcome } => {
-                let Some(place) = self.model.nodes.get(node.index()) else { return false };
-                let rules = &self.model.config.clusters[place.cluster].health;
-                let changed = self.nodes[node.index()].observe(outcome, rules);
-                let state = self.nodes[node.index()].state();
-                notices.extend(changed.then_some(Notice::Node { node, state }));
+            Event::Checked { target, outcome } => {
+                let Some(monitor) = self.targets.get_mut(target.index()) else { return false };
+                let rules = &self.model.pools.targets[target.index()].health;
+                let changed = monitor.observe(outcome, rules);
+                if changed {
+                    notices.extend(notice::seen(&self.model, target, monitor.state()));
+                }
                 changed
             }
             Event::Resolved { node, hop } => {
@@ -261,8 +246,8 @@ impl State {
                 std::mem::replace(known, hop) != hop
             }
             Event::Administer { node, admin } => {
-                let monitor = self.nodes.get_mut(node.index());
-                let changed = monitor.is_some_and(|monitor| monitor.set_admin(admin));
+                let Some(was) = self.admins.get_mut(node.index()) else { return false };
+                let changed = std::mem::replace(was, admin) != admin;
                 notices.extend(changed.then_some(Notice::Administered { node, admin }));
                 changed
             }
@@ -277,17 +262,24 @@ impl State {
         }
     }
 
+    /// The health of the nodes of a pool.
+    fn health_in(&self, pool: usize) -> Vec<NodeHealth> {
+        let view = self.view();
+        let health = |(index, node): (usize, usize)| {
+            let health = NodeHealth::of(view.state(pool, index), self.admins[node]);
+            // Nobody is sent to a node that no packet can reach yet, although its checks succeed.
+            NodeHealth { eligible: health.eligible && self.hops[node].is_some(), ..health }
+        };
+        self.model.nodes_of(self.model.pool(pool).cluster).enumerate().map(health).collect()
+    }
+
     /// Brings groups and decision up to date.
     fn decide(&mut self, now: Duration, notices: &mut Vec<Notice>) {
-        // Nobody is sent to a node that no packet can reach yet, although its checks succeed.
-        let reachable = |(node, hop): (&NodeMonitor, &Option<NextHop>)| {
-            let health = node.health();
-            NodeHealth { eligible: health.eligible && hop.is_some(), ..health }
-        };
-        let nodes: Vec<NodeHealth> = self.nodes.iter().zip(&self.hops).map(reachable).collect();
         let model = Arc::clone(&self.model);
-        let counts = (0..model.config.clusters.len()).map(|c| plan::count(&model, c, &nodes));
-        let clusters = model.config.clusters.iter();
+        let pools = 0..model.pools.pools.len();
+        let nodes: Vec<Vec<NodeHealth>> = pools.clone().map(|pool| self.health_in(pool)).collect();
+        let counts = pools.clone().map(|pool| plan::count(&model, pool, &nodes[pool]));
+        let clusters = pools.map(|pool| model.cluster(pool));
         let Some(running) = &mut self.running else {
             let inherited = std::mem::take(&mut self.inherited);
             let group = |((cluster, count), was): ((&Cluster, Count), Option<GroupMonitor>)| {
@@ -329,7 +321,7 @@ impl State {
 
     fn publish(&mut self) -> Vec<Effect> {
         let Some(running) = &self.running else { return Vec::new() };
-        let intent = Intent::new(&self.model, &running.decision, &self.nodes, &self.hops);
+        let intent = Intent::new(&self.view(), &running.decision);
         if self.published.as_deref() == Some(&intent) || self.refused.as_deref() == Some(&intent) {
             return Vec::new();
         }

@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use super::tables::{Order, OrderSpec, Share, cluster_key, node_key};
+use super::{
+    pool::{Pool, Pools, TargetId},
+    tables::{Order, OrderSpec, Share, cluster_key, node_key},
+};
 use crate::config::{BackupMode, Balance, Cluster, Config, Fallback, Member, Node, Panic, Service};
 
 /// A map whose hashing needs no random source.
@@ -17,6 +20,8 @@ type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 pub struct Model {
     /// The configuration.
     pub config: Arc<Config>,
+    /// What is checked, and the pools: clusters as one way of checking sees them.
+    pub pools: Pools,
     /// All nodes, by (cluster name, node name). Position = [`lb_common::NodeId`].
     pub nodes: Vec<NodePlace>,
     /// Order of each cluster's node table; members are positions in the cluster's nodes.
@@ -25,11 +30,17 @@ pub struct Model {
     pub(super) services: Vec<ServiceModel>,
     /// Distinct orders of services' tables; members are positions in the services' seats.
     pub(super) service_orders: Vec<Order>,
-    /// Clusters that have a second table, which ignores health, for services that panic to all.
-    /// Position + number of clusters = [`lb_common::ClusterId`].
+    /// Clusters that have one more table, which ignores health, for services that panic to all.
+    /// Position + number of pools = [`lb_common::ClusterId`].
     pub variants: Vec<usize>,
     /// Id of each cluster's first node.
     first_node: Vec<usize>,
+    /// Position of each cluster's first pool.
+    first_pool: Vec<usize>,
+    /// By pool.
+    names: Vec<String>,
+    /// By target: the ids of the nodes that it is asked for.
+    nodes_at: Vec<Vec<usize>>,
 }
 
 /// Where a node stands in the configuration.
@@ -57,6 +68,8 @@ pub struct Seat {
     pub role: Role,
     /// Position of the cluster.
     pub cluster: usize,
+    /// The cluster as this service checks it.
+    pub pool: usize,
     /// Its weight in this service.
     pub weight: u32,
     /// Its priority in this service.
@@ -70,6 +83,9 @@ pub(super) struct ServiceModel {
     pub(super) seats: Vec<Seat>,
     /// Position in [`Model::service_orders`].
     pub(super) order: usize,
+    /// Number of the distinct pair of order and pools: services that have it in common can have
+    /// tables in common.
+    pub(super) shape: usize,
 }
 
 impl Model {
@@ -81,29 +97,46 @@ impl Model {
             first_node.push(nodes.len());
             nodes.extend((0..value.nodes.len()).map(|index| NodePlace { cluster, index }));
         }
+        let pools = Pools::of(&config);
         let mut variants = BTreeSet::new();
-        let mut specs: Map<(OrderSpec, Vec<usize>), usize> = Map::default();
+        let mut specs: Map<OrderSpec, usize> = Map::default();
+        let mut shapes: Map<(usize, Vec<usize>), usize> = Map::default();
         let mut service_orders = Vec::new();
         let mut services = Vec::new();
-        for service in &config.services {
-            let seats = seats(service);
+        for (position, service) in config.services.iter().enumerate() {
+            let seats = seats(&pools, position, service);
             if service.panic == Panic::All {
                 variants.extend(service.masters.iter().map(|master| master.cluster));
             }
-            let spec = service_spec(&config, service, &seats);
-            let clusters = seats.iter().map(|seat| seat.cluster).collect();
-            let order = match specs.entry((spec, clusters)) {
+            let order = match specs.entry(service_spec(&config, service, &seats)) {
                 Entry::Occupied(known) => *known.get(),
                 Entry::Vacant(new) => {
-                    service_orders.push(Order::new(&new.key().0));
+                    service_orders.push(Order::new(new.key()));
                     *new.insert(service_orders.len() - 1)
                 }
             };
-            services.push(ServiceModel { seats, order });
+            let next = shapes.len();
+            let seen = seats.iter().map(|seat| seat.pool).collect();
+            let shape = *shapes.entry((order, seen)).or_insert(next);
+            services.push(ServiceModel { seats, order, shape });
+        }
+        let first_pool =
+            |cluster| pools.pools.partition_point(|pool: &Pool| pool.cluster < cluster);
+        let mut nodes_at = vec![Vec::new(); pools.targets.len()];
+        for pool in &pools.pools {
+            for (target, node) in pool.targets.iter().zip(first_node[pool.cluster]..) {
+                if !nodes_at[target.index()].contains(&node) {
+                    nodes_at[target.index()].push(node);
+                }
+            }
         }
         Self {
             cluster_orders: config.clusters.iter().map(|c| Order::new(&node_spec(c))).collect(),
             variants: variants.into_iter().collect(),
+            first_pool: (0..=config.clusters.len()).map(first_pool).collect(),
+            names: pools.names(&config),
+            nodes_at,
+            pools,
             config,
             nodes,
             services,
@@ -139,28 +172,71 @@ impl Model {
         &self.config.clusters[cluster].nodes[index]
     }
 
-    /// Whether a node is checked: there is a port to check, its own or that of a service.
-    pub fn is_checked(&self, node: usize) -> bool {
-        self.config.health_port(self.nodes[node].cluster, self.node(node)).is_some()
+    /// Positions of a cluster's pools.
+    pub fn pools_of(&self, cluster: usize) -> std::ops::Range<usize> {
+        self.first_pool[cluster]..self.first_pool[cluster + 1]
     }
 
-    /// Id of a cluster's second table, which ignores health, if it has one.
+    /// A pool.
+    pub fn pool(&self, pool: usize) -> &Pool {
+        &self.pools.pools[pool]
+    }
+
+    /// The configuration of a pool's cluster.
+    pub fn cluster(&self, pool: usize) -> &Cluster {
+        &self.config.clusters[self.pools.pools[pool].cluster]
+    }
+
+    /// What a pool is called: as its cluster, if that is checked in one way only.
+    pub fn pool_name(&self, pool: usize) -> &str {
+        &self.names[pool]
+    }
+
+    /// What a node is called where it is one target's: `CLUSTER/NODE`, or `POOL/NODE` if other
+    /// pools of its cluster ask it otherwise.
+    pub fn node_name(&self, node: usize, target: Option<TargetId>) -> String {
+        let NodePlace { cluster, index } = self.nodes[node];
+        let mut pools = self.pools_of(cluster);
+        let is_it = |&pool: &usize| self.pool(pool).targets.get(index).copied() == target;
+        let one = match pools.clone().all(|pool| is_it(&pool)) {
+            true => None,
+            false => target.and(pools.find(is_it)),
+        };
+        let name = one.map_or(self.config.clusters[cluster].name.as_str(), |p| self.pool_name(p));
+        format!("{name}/{}", self.node(node).name)
+    }
+
+    /// Ids of the nodes that a target is asked for.
+    pub fn nodes_at(&self, target: TargetId) -> &[usize] {
+        &self.nodes_at[target.index()]
+    }
+
+    /// Id of a cluster's table that ignores health, if it has one.
     pub fn variant_of(&self, cluster: usize) -> Option<usize> {
-        Some(self.config.clusters.len() + self.variants.binary_search(&cluster).ok()?)
+        Some(self.pools.pools.len() + self.variants.binary_search(&cluster).ok()?)
     }
 
-    /// The configured cluster behind an id, which may be that of a second table.
+    /// Number of node tables.
+    pub fn tables(&self) -> usize {
+        self.pools.pools.len() + self.variants.len()
+    }
+
+    /// The configured cluster behind the id of a node table.
     pub fn cluster_of(&self, id: usize) -> Option<usize> {
-        let count = self.config.clusters.len();
-        if id < count { Some(id) } else { self.variants.get(id - count).copied() }
+        match self.pools.pools.get(id) {
+            Some(pool) => Some(pool.cluster),
+            None => self.variants.get(id - self.pools.pools.len()).copied(),
+        }
     }
 }
 
-fn seats(service: &Service) -> Vec<Seat> {
+fn seats(pools: &Pools, position: usize, service: &Service) -> Vec<Seat> {
     let seat = |role| {
         move |&Member { cluster, weight, priority, .. }: &Member| Seat {
             role,
             cluster,
+            // Every member of a service is in a pool: `Pools::of` goes through the same members.
+            pool: pools.seen_by(position, cluster).unwrap_or_default(),
             weight,
             priority,
         }

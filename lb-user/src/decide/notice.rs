@@ -9,15 +9,18 @@ use super::{
     health::{Admin, NodeState},
     model::Model,
     plan::{Decision, Regime},
+    pool::TargetId,
 };
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A node's state changed.
+    /// What is known of a node changed.
     Node {
         /// The node.
         node: NodeId,
+        /// How it was asked.
+        target: TargetId,
         /// What it is now.
         state: NodeState,
     },
@@ -30,7 +33,7 @@ pub enum Notice {
     },
     /// A cluster came into the healthy group.
     ClusterHealthy {
-        /// The cluster.
+        /// Its pool.
         cluster: ClusterId,
         /// Its nodes.
         count: Count,
@@ -39,14 +42,14 @@ pub enum Notice {
     },
     /// A cluster came into the unhealthy group.
     ClusterUnhealthy {
-        /// The cluster.
+        /// Its pool.
         cluster: ClusterId,
         /// Its nodes.
         count: Count,
     },
     /// A recovered cluster is no longer held back.
     Released {
-        /// The cluster.
+        /// Its pool.
         cluster: ClusterId,
         /// Why.
         by: ReleasedBy,
@@ -55,9 +58,9 @@ pub enum Notice {
     Carried {
         /// The service.
         service: ServiceId,
-        /// The master.
+        /// The master's pool.
         master: ClusterId,
-        /// Who serves its flows, and how many slots each; itself alone if all is well.
+        /// Which pools serve its flows, and how many slots each; itself alone if all is well.
         by: Vec<(ClusterId, u32)>,
         /// Slots of it that nobody serves.
         dropped: u32,
@@ -82,6 +85,16 @@ pub enum ReleasedBy {
     NothingLent,
 }
 
+/// What there is to say of a target's new state: of each node that it is asked for.
+pub(super) fn seen(
+    model: &Model,
+    target: TargetId,
+    state: NodeState,
+) -> impl Iterator<Item = Notice> {
+    let nodes = model.nodes_at(target).iter().filter_map(|&node| NodeId::new(node));
+    nodes.map(move |node| Notice::Node { node, target, state })
+}
+
 /// What there is to say of the first decision: whatever is not as it should be.
 pub(super) fn first(model: &Model, decision: &Decision) -> Vec<Notice> {
     let mut notices = Vec::new();
@@ -104,12 +117,12 @@ pub(super) fn first(model: &Model, decision: &Decision) -> Vec<Notice> {
     notices
 }
 
-/// The end of a cluster's hold.
+/// The end of a pool's hold.
 pub(super) fn released(cluster: usize, by: ReleasedBy) -> Option<Notice> {
     Some(Notice::Released { cluster: ClusterId::new(cluster)?, by })
 }
 
-/// What there is to say of a cluster's turn.
+/// What there is to say of a pool's turn.
 pub(super) fn turn(cluster: usize, group: &GroupMonitor, turn: Option<Turn>) -> Option<Notice> {
     let (cluster, count) = (ClusterId::new(cluster)?, group.group().count);
     Some(match turn? {
@@ -162,8 +175,8 @@ fn carried(model: &Model, decision: &Decision, service: usize, seat: usize) -> O
     let by = seats.iter().zip(row).filter(|(_, slots)| **slots > 0);
     Some(Notice::Carried {
         service: ServiceId::new(service)?,
-        master: ClusterId::new(seats[seat].cluster)?,
-        by: by.filter_map(|(s, &slots)| Some((ClusterId::new(s.cluster)?, slots))).collect(),
+        master: ClusterId::new(seats[seat].pool)?,
+        by: by.filter_map(|(s, &slots)| Some((ClusterId::new(s.pool)?, slots))).collect(),
         dropped: row[seats.len()],
     })
 }

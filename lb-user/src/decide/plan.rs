@@ -18,22 +18,22 @@ use crate::config::{Fallback, Panic};
 /// What is decided at one health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// By node id.
-    pub nodes: Vec<NodeHealth>,
-    /// By position of the cluster.
+    /// By pool, then by position in its cluster's nodes.
+    pub nodes: Vec<Vec<NodeHealth>>,
+    /// By pool.
     pub groups: Vec<Group>,
-    /// Node tables by cluster id: the configured clusters', then those that ignore health.
+    /// Node tables by cluster id: the pools', then those of clusters that ignore health.
     pub clusters: Vec<NodeTable>,
     /// By service id.
     pub services: Vec<ServicePlan>,
 }
 
-/// The node table of a cluster.
+/// The node table of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeTable {
     /// Who may get flows, by position in the cluster's nodes.
     pub eligible: Bits,
-    /// Node ids.
+    /// Node ids. Tables of one cluster in which the same nodes may get flows are one allocation.
     pub slots: Arc<[Slot]>,
 }
 
@@ -89,7 +89,7 @@ impl Deal {
     }
 }
 
-/// Which table of which order: the order, who is eligible, who is held, to which ids.
+/// Which table of which shape: the shape, who is eligible, who is held, to which ids.
 type DealKey = (usize, Bits, Bits, bool);
 
 /// Makes decisions for one configuration.
@@ -108,7 +108,7 @@ impl Planner {
     /// What to do at this health; `before` only saves work.
     pub fn decide(
         &mut self,
-        nodes: &[NodeHealth],
+        nodes: &[Vec<NodeHealth>],
         groups: &[Group],
         before: Option<&Decision>,
     ) -> Decision {
@@ -118,7 +118,7 @@ impl Planner {
             .map(|service| {
                 let same = |b: &&Decision| {
                     let seats = model.seats(service);
-                    seats.iter().all(|seat| b.groups[seat.cluster] == groups[seat.cluster])
+                    seats.iter().all(|seat| b.groups[seat.pool] == groups[seat.pool])
                 };
                 match before.filter(same) {
                     Some(before) => before.services[service].clone(),
@@ -138,11 +138,13 @@ impl Planner {
             let up = !down(node);
             NodeHealth { in_service: true, eligible: up, up }
         };
-        let nodes: Vec<NodeHealth> = (0..self.model.nodes.len()).map(health).collect();
-        let groups: Vec<Group> = (0..self.model.config.clusters.len())
-            .map(|c| {
-                let count = count(&self.model, c, &nodes);
-                GroupMonitor::new(&self.model.config.clusters[c], count).group()
+        let pools = &self.model.pools.pools;
+        let nodes: Vec<Vec<NodeHealth>> =
+            pools.iter().map(|p| self.model.nodes_of(p.cluster).map(health).collect()).collect();
+        let groups: Vec<Group> = (0..pools.len())
+            .map(|pool| {
+                let count = count(&self.model, pool, &nodes[pool]);
+                GroupMonitor::new(self.model.cluster(pool), count).group()
             })
             .collect();
         self.decide(&nodes, &groups, None)
@@ -152,22 +154,22 @@ impl Planner {
         let model = Arc::clone(&self.model);
         let seats = model.seats(service);
         let config = &model.config.services[service];
-        let order = model.services[service].order;
+        let super::model::ServiceModel { order, shape, .. } = model.services[service];
         let (regime, eligible, reserve) = eligibility(
             seats,
-            |seat| groups[seat.cluster],
+            |seat| groups[seat.pool],
             model.service_orders[order].home(),
             config.fallback,
             config.panic,
         );
         let ignore_health = regime == Regime::Panic(Panic::All);
-        let key = (order, eligible.clone(), reserve.clone(), ignore_health);
+        let key = (shape, eligible.clone(), reserve.clone(), ignore_health);
         let deal = self.deals.entry(key).or_insert_with(|| {
             let ids: Vec<usize> = seats
                 .iter()
                 .map(|seat| match ignore_health {
-                    true => model.variant_of(seat.cluster).unwrap_or(seat.cluster),
-                    false => seat.cluster,
+                    true => model.variant_of(seat.cluster).unwrap_or(seat.pool),
+                    false => seat.pool,
                 })
                 .collect();
             Arc::new(deal(&model.service_orders[order], &eligible, &reserve, &ids))
@@ -176,12 +178,13 @@ impl Planner {
     }
 }
 
-/// How many nodes of a cluster count and live.
-pub fn count(model: &Model, cluster: usize, nodes: &[NodeHealth]) -> Count {
+/// How many nodes of a pool count and live; `health` by position in its cluster's nodes.
+pub fn count(model: &Model, pool: usize, health: &[NodeHealth]) -> Count {
     let mut count = Count::default();
-    for node in model.nodes_of(cluster).filter(|&node| model.node(node).weight > 0) {
-        count.total += u32::from(nodes[node].in_service);
-        count.alive += u32::from(nodes[node].in_service && nodes[node].eligible);
+    let nodes = model.cluster(pool).nodes.iter().zip(health);
+    for (_, health) in nodes.filter(|(node, _)| node.weight > 0) {
+        count.total += u32::from(health.in_service);
+        count.alive += u32::from(health.in_service && health.eligible);
     }
     count
 }
@@ -240,25 +243,43 @@ fn deal(order: &Order, eligible: &Bits, reserve: &Bits, ids: &[usize]) -> Deal {
     Deal { slots: owners.iter().map(slot).collect(), owners, flows }
 }
 
-fn node_tables(model: &Model, nodes: &[NodeHealth], before: Option<&Decision>) -> Vec<NodeTable> {
-    let table = |id: usize, cluster: usize, able: &dyn Fn(&NodeHealth) -> bool| {
-        let ids = model.nodes_of(cluster);
-        let eligible = Bits::of(ids.len(), |i| {
-            let node = ids.start + i;
-            model.node(node).weight > 0 && nodes[node].in_service && able(&nodes[node])
-        });
-        if let Some(same) = before.map(|b| &b.clusters[id]).filter(|t| t.eligible == eligible) {
-            return same.clone();
-        }
-        let owners = model.cluster_orders[cluster].owners(&eligible);
-        let slot = |&owner: &u16| match owner {
-            NOBODY => Slot::NONE,
-            node => Slot::clean((ids.start + usize::from(node)) as u16),
+fn node_tables(
+    model: &Model,
+    nodes: &[Vec<NodeHealth>],
+    before: Option<&Decision>,
+) -> Vec<NodeTable> {
+    let pools = &model.pools.pools;
+    let mut tables: Vec<NodeTable> = Vec::with_capacity(model.tables());
+    for id in 0..model.tables() {
+        let (cluster, health, minds) = match pools.get(id) {
+            Some(pool) => (pool.cluster, &nodes[id], true),
+            None => {
+                let cluster = model.variants[id - pools.len()];
+                (cluster, &nodes[model.pools_of(cluster).start], false)
+            }
         };
-        NodeTable { eligible, slots: owners.iter().map(slot).collect() }
+        let config = &model.config.clusters[cluster].nodes;
+        let eligible = Bits::of(config.len(), |i| {
+            config[i].weight > 0 && health[i].in_service && (health[i].eligible || !minds)
+        });
+        // Its own table of before comes first, then those of the cluster's other pools: so all
+        // that are equal are one, and stay it.
+        let others = model.pools_of(cluster).chain(model.variant_of(cluster));
+        let ids = std::iter::once(id).chain(others);
+        let known = before.into_iter().flat_map(|b| ids.clone().map(|id| &b.clusters[id]));
+        let known = known.chain(ids.clone().filter_map(|id| tables.get(id)));
+        let same = known.into_iter().find(|table| table.eligible == eligible).cloned();
+        tables.push(same.unwrap_or_else(|| node_table(model, cluster, eligible)));
+    }
+    tables
+}
+
+fn node_table(model: &Model, cluster: usize, eligible: Bits) -> NodeTable {
+    let first = model.nodes_of(cluster).start;
+    let owners = model.cluster_orders[cluster].owners(&eligible);
+    let slot = |&owner: &u16| match owner {
+        NOBODY => Slot::NONE,
+        node => Slot::clean((first + usize::from(node)) as u16),
     };
-    let count = model.config.clusters.len();
-    let configured = (0..count).map(|cluster| table(cluster, cluster, &|node| node.eligible));
-    let variants = model.variants.iter().enumerate();
-    configured.chain(variants.map(|(i, &c)| table(count + i, c, &|_| true))).collect()
+    NodeTable { slots: owners.iter().map(slot).collect(), eligible }
 }

@@ -5,7 +5,11 @@
 //! Services that check a cluster's nodes in the same way share its pool, and its table. Targets
 //! are what is checked; the same thing is one target, whoever wants to know it.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use crate::config::{
     Config, DEFAULT_AGENT_PORT, Health, Member, Node, Probe, Server, Service, Target, Via,
@@ -74,6 +78,56 @@ impl Pools {
             targets: targets.iter().map(|target| ids[target]).collect(),
         });
         Self { pools: pools.collect(), targets: ids.keys().map(|&t| t.clone()).collect() }
+    }
+}
+
+impl Pools {
+    /// The pool of a cluster that a service sees, if the cluster is in it.
+    pub fn seen_by(&self, service: usize, cluster: usize) -> Option<usize> {
+        let first = self.pools.partition_point(|pool| pool.cluster < cluster);
+        let mut pools = self.pools[first..].iter().take_while(|pool| pool.cluster == cluster);
+        Some(first + pools.position(|pool| pool.services.binary_search(&service).is_ok())?)
+    }
+
+    /// What pools are called. One that has its cluster for itself: as the cluster. Several are told
+    /// apart by the port that they ask, `CLUSTER:PORT`, if each asks one port of its own, else by
+    /// their first service, `CLUSTER:SERVICE`.
+    pub fn names(&self, config: &Config) -> Vec<String> {
+        let name = |group: &[Pool]| -> Vec<String> {
+            let cluster = &config.clusters[group[0].cluster].name;
+            let ports: Option<BTreeSet<u16>> = group.iter().map(|pool| self.port(pool)).collect();
+            let by_port = ports.is_some_and(|ports| ports.len() == group.len());
+            let name = |pool: &Pool| match (group.len(), self.port(pool), pool.services.first()) {
+                (2.., Some(port), _) if by_port => format!("{cluster}:{port}"),
+                (2.., _, Some(&service)) => format!("{cluster}:{}", config.services[service].name),
+                _ => cluster.clone(),
+            };
+            group.iter().map(name).collect()
+        };
+        self.pools.chunk_by(|a, b| a.cluster == b.cluster).flat_map(name).collect()
+    }
+
+    /// The port that a pool asks all its nodes on.
+    fn port(&self, pool: &Pool) -> Option<u16> {
+        let mut ports = pool.targets.iter().map(|target| self.targets[target.index()].at.port());
+        let first = ports.next()?;
+        ports.all(|port| port == first).then_some(first).filter(|&port| port > 0)
+    }
+
+    /// What a pool asks its nodes for, in words like `tcp 443` or `http 8080 /healthz`.
+    pub fn check(&self, pool: usize) -> String {
+        let pool = &self.pools[pool];
+        let Some(first) = pool.targets.first() else { return "none".to_owned() };
+        let probe = &self.targets[first.index()].health.probe;
+        let port = self.port(pool).filter(|_| !matches!(probe, Probe::Survey(_)));
+        let asks = match probe {
+            Probe::Http(http) => Some(&http.path),
+            Probe::Grpc(grpc) => Some(&grpc.service).filter(|service| !service.is_empty()),
+            Probe::Dns(dns) => Some(&dns.query),
+            Probe::Tcp(_) | Probe::Udp(_) | Probe::Icmp | Probe::Survey(_) => None,
+        };
+        let words = [Some(probe.kind().to_owned()), port.map(|p| p.to_string()), asks.cloned()];
+        words.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -51,7 +51,7 @@ pub fn standing(model: &Model, decision: &Decision, service: usize, seat: usize)
     let plan = &decision.services[service];
     let (seats, deal) = (model.seats(service), &plan.deal);
     let place = seats[seat];
-    let group = decision.groups[place.cluster];
+    let group = decision.groups[place.pool];
     if deal.owned(seat) > 0 {
         let carries = carried(decision, service, seat).len() as u32;
         let home = deal.home(seat);
@@ -88,7 +88,7 @@ fn carried(decision: &Decision, service: usize, seat: usize) -> Vec<usize> {
 pub fn explain_seat(model: &Model, decision: &Decision, service: usize, seat: usize) -> String {
     let plan = &decision.services[service];
     let seats = model.seats(service);
-    let group = decision.groups[seats[seat].cluster];
+    let group = decision.groups[seats[seat].pool];
     let names = |of: Vec<usize>| {
         let name = |i: usize| model.config.clusters[seats[i].cluster].name.as_str();
         of.into_iter().map(name).collect::<Vec<_>>().join(", ")
@@ -138,16 +138,16 @@ pub fn explain_seat(model: &Model, decision: &Decision, service: usize, seat: us
 
 /// A notice as a sentence.
 pub fn explain_notice(model: &Model, notice: &Notice) -> String {
-    let cluster = |id: ClusterId| model.config.clusters[id.index()].name.as_str();
+    let cluster = |id: ClusterId| model.pool_name(id.index());
     let service = |id: ServiceId| model.config.services[id.index()].name.as_str();
-    let node = |id: NodeId| node_name(model, id.index());
+    let node = |id: NodeId, target| model.node_name(id.index(), target);
     let counted = |id: ClusterId, count: &Count| {
-        let needed = model.config.clusters[id.index()].threshold.needed(count.total);
+        let needed = model.cluster(id.index()).threshold.needed(count.total);
         format!("{} of {} alive, needs {needed}", count.alive, count.total)
     };
     match notice {
-        Notice::Node { node: id, state } => {
-            format!("node {} is {}", node(*id), node_state(*state))
+        Notice::Node { node: id, target, state } => {
+            format!("node {} is {}", node(*id, Some(*target)), node_state(*state))
         }
         Notice::Administered { node: id, admin } => {
             let is = match admin {
@@ -155,7 +155,7 @@ pub fn explain_notice(model: &Model, notice: &Notice) -> String {
                 Admin::Drained => "drained",
                 Admin::Maintenance => "in maintenance",
             };
-            format!("node {} is {is}", node(*id))
+            format!("node {} is {is}", node(*id, None))
         }
         Notice::ClusterHealthy { cluster: id, count, hold } => {
             let hold = match hold {
@@ -239,15 +239,14 @@ fn miss(reason: MissReason) -> Cow<'static, str> {
     })
 }
 
-fn node_name(model: &Model, node: usize) -> String {
-    let cluster = &model.config.clusters[model.nodes[node].cluster].name;
-    format!("{cluster}/{}", model.node(node).name)
-}
-
 /// A violation as a sentence.
 pub fn explain_violation(model: &Model, violation: &Violation) -> String {
     let cluster = |id: usize| {
-        model.cluster_of(id).map_or(format!("#{id}"), |c| model.config.clusters[c].name.clone())
+        let name = |id: usize| model.config.clusters[id].name.clone();
+        match id < model.pools.pools.len() {
+            true => model.pool_name(id).to_owned(),
+            false => model.cluster_of(id).map_or(format!("#{id}"), name),
+        }
     };
     let service = |id: usize| model.config.services[id].name.as_str();
     let table = |table: TableId| match table {
@@ -256,7 +255,7 @@ pub fn explain_violation(model: &Model, violation: &Violation) -> String {
     };
     let member = |table: TableId, id: usize| match table {
         TableId::Service(_) => cluster(id),
-        TableId::Cluster(_) => node_name(model, id),
+        TableId::Cluster(_) => model.node_name(id, None),
     };
     match *violation {
         Violation::Length { list, is, must_be } => format!("{list:?}: {is} entries, not {must_be}"),
@@ -288,7 +287,7 @@ pub fn explain_violation(model: &Model, violation: &Violation) -> String {
             format!("cluster {} is not in the group of its nodes", cluster(c))
         }
         Violation::NodeRecord { node } => {
-            format!("the record of node {} is wrong", node_name(model, node))
+            format!("the record of node {} is wrong", model.node_name(node, None))
         }
     }
 }

@@ -4,7 +4,8 @@
 use lb_common::Slot;
 
 use super::{
-    model::Model,
+    health::NodeHealth,
+    model::{Model, NodePlace, Seat},
     plan::{Decision, ServicePlan},
     tables::{Bits, NOBODY},
 };
@@ -48,7 +49,7 @@ pub fn shares(model: &Model, decision: &Decision, service: usize) -> Shares {
     let mut dropped = part(plan.deal.dropped()).fraction();
     let mut nodes = Vec::new();
     for (seat, place) in seats.iter().enumerate() {
-        let table = &decision.clusters[table_id(model, plan, place.cluster)].slots;
+        let table = &decision.clusters[table_id(model, plan, place)].slots;
         let ids = model.nodes_of(place.cluster);
         let mut counts = vec![0u64; ids.len() + 1];
         for slot in table.iter() {
@@ -62,10 +63,17 @@ pub fn shares(model: &Model, decision: &Decision, service: usize) -> Shares {
     Shares { home, seats: owned, nodes, dropped }
 }
 
-/// The id of the node table that a service uses for a cluster.
-pub fn table_id(model: &Model, plan: &ServicePlan, cluster: usize) -> usize {
+/// The id of the node table that a service uses for a seat.
+pub fn table_id(model: &Model, plan: &ServicePlan, seat: &Seat) -> usize {
     let ignores = plan.regime == super::Regime::Panic(crate::config::Panic::All);
-    ignores.then(|| model.variant_of(cluster)).flatten().unwrap_or(cluster)
+    ignores.then(|| model.variant_of(seat.cluster)).flatten().unwrap_or(seat.pool)
+}
+
+/// The health of a node as a service sees it; of one that is not in it: none of it.
+pub fn health_of(model: &Model, decision: &Decision, service: usize, node: usize) -> NodeHealth {
+    let NodePlace { cluster, index } = model.nodes[node];
+    let seat = model.seats(service).iter().find(|seat| seat.cluster == cluster);
+    seat.map_or(NodeHealth::default(), |seat| decision.nodes[seat.pool][index])
 }
 
 /// How much of a service's flows a change moves.
@@ -96,9 +104,9 @@ pub fn moved(model: &Model, before: &Decision, after: &Decision, service: usize)
     }
     let owner = |column: usize| if column == seats { NOBODY } else { column as u16 };
     let table = |side: usize, seat: u16| {
-        let cluster = model.seats(service)[usize::from(seat)].cluster;
+        let seat = &model.seats(service)[usize::from(seat)];
         let decision = [before, after][side];
-        &decision.clusters[table_id(model, plans[side], cluster)]
+        &decision.clusters[table_id(model, plans[side], seat)]
     };
     let mut total = Moved::default();
     // Tables differ in size: every part becomes one of the largest.

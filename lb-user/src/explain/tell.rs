@@ -7,6 +7,7 @@ use crate::decide::{
     Decision, Model,
     flow::FlowPath,
     reason::{explain_node, explain_seat},
+    share::health_of,
 };
 
 /// How many names a step lists.
@@ -106,7 +107,8 @@ impl<'a> Teller<'a> {
             self.because(&format!("node {name} does not ({is})"));
         }
         if let Some(node) = self.path.node {
-            let (config, is) = (model.node(node), explain_node(decision.nodes[node]));
+            let (config, is) =
+                (model.node(node), explain_node(health_of(model, decision, self.service, node)));
             self.step("node", format!("{}: {is}, at {}", config.name, config.address));
             self.because(&format!("node {} serves it", config.name));
         }

@@ -47,13 +47,13 @@ fn services_clusters_nodes() {
     assert_eq!(errors(&file(1, 1, MAX_SERVICES, one)), none);
     assert_eq!(errors(&file(1, 1, MAX_SERVICES + 1, one)), ["more than 512 services"]);
     assert_eq!(errors(&file(MAX_CLUSTERS, 1, 1, one)), none);
-    assert_eq!(errors(&file(MAX_CLUSTERS + 1, 1, 1, one)), ["more than 256 clusters"]);
+    assert_eq!(errors(&file(MAX_CLUSTERS + 1, 1, 1, one)), ["more than 1024 node tables"]);
     assert_eq!(errors(&file(2, MAX_NODES / 2, 1, one)), none);
     assert_eq!(errors(&file(1, MAX_NODES + 1, 1, one)), ["more than 4096 nodes"]);
     // A master of a service that panics to all nodes has a second table, once; a standby has not.
     let all = "backup = \"one-standby\"\nmasters = [\"c0\"]\nstandbys = [\"c1\"]\npanic = \"all\"";
     assert_eq!(errors(&file(MAX_CLUSTERS - 1, 1, 2, all)), none);
-    assert_eq!(errors(&file(MAX_CLUSTERS, 1, 2, all)), ["more than 256 clusters"]);
+    assert_eq!(errors(&file(MAX_CLUSTERS, 1, 2, all)), ["more than 1024 node tables"]);
 }
 
 #[test]
@@ -87,4 +87,24 @@ fn slot_memory() {
     assert!(some.is_ok_and(|all| all.len() == 1 && all[0].contains("has no room beside them")));
     let many = different(400).map_err(|errors| errors.to_string());
     assert!(many.is_err_and(|errors| errors.contains("chunks of memory, there are 24576")));
+}
+
+/// A service that checks a cluster otherwise than others do has tables of its own.
+#[test]
+fn node_tables_by_way_of_checking() {
+    let text = |services: u32, port: &str| {
+        let masters = "backup = \"multi-master\"\nmasters = [\"c0\", \"c1\", \"c2\"]";
+        file(3, 1, services, masters).replace("health = { port = 80 }", port)
+    };
+    assert!(config::parse(&text(341, ""), "lb.toml").is_ok(), "1023 tables");
+    assert!(config::parse(&text(400, "health = { port = 80 }"), "lb.toml").is_ok(), "3 tables");
+    let errors = config::parse(&text(400, ""), "lb.toml").expect_err("1200 tables");
+    let [(line, _, message)] = errors.list()[..] else { panic!("{errors}") };
+    assert_eq!(message, "more than 1024 node tables");
+    // The 342nd service is the first that has no room: 2 lines of [lb], 12 of clusters, 4 each.
+    let at = text(400, "").lines().nth(line - 1).map(str::to_owned);
+    let service = text(400, "").lines().nth(line).map(str::to_owned);
+    assert_eq!((at.as_deref(), service.as_deref()), (Some("[[service]]"), Some("name = \"s341\"")));
+    let help = errors.render(false);
+    assert!(help.contains("health = { port"), "{help}");
 }

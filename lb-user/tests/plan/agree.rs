@@ -6,7 +6,7 @@ use lb_common::NodeId;
 use lb_user::{
     config::{self, Protocol},
     dataplane::{memory::Memory, writer::Writer},
-    decide::{Event, MissReason, Model, NextHop, Outcome, State, flow},
+    decide::{Event, MissReason, Model, NextHop, Outcome, State, TargetId, flow},
     explain::{self, Flow, Source},
     secret,
 };
@@ -25,11 +25,11 @@ fn numbers(seed: u64) -> impl FnMut() -> u64 {
 /// What a daemon knows when every `one_in`-th node is down, by chance.
 fn state(model: &Arc<Model>, one_in: u64, mut next: impl FnMut() -> u64) -> State {
     let mut state = State::with_model(Arc::clone(model), Duration::ZERO);
-    let events: Vec<Event> = (0..model.nodes.len())
-        .map(|node| {
+    let events: Vec<Event> = (0..model.pools.targets.len() as u32)
+        .map(|target| {
             let down = one_in != 0 && next().is_multiple_of(one_in);
             let outcome = if down { Outcome::Miss(MissReason::Refused) } else { Outcome::Hit };
-            Event::Checked { node: NodeId::new(node).expect("an id"), outcome }
+            Event::Checked { target: TargetId(target), outcome }
         })
         .collect();
     let hop = Some(NextHop { ifindex: 2, src_mac: [2; 6], dst_mac: [4; 6], mtu: 1500 });

@@ -7,7 +7,7 @@ use lb_user::{
     config,
     control::{Request, Socket},
     dataplane::{memory::Memory, writer::Writer},
-    decide::{Event, Model, NextHop, Outcome, State},
+    decide::{Event, Model, NextHop, Outcome, State, TargetId},
     explain::{self, Source},
     secret,
 };
@@ -156,7 +156,8 @@ fn a_daemon_is_asked_by_its_socket() {
     let hop = NextHop { ifindex: 2, src_mac: [2; 6], dst_mac: [4; 6], mtu: 1500 };
     let ids = || (0..model.nodes.len()).filter_map(NodeId::new);
     let name = |node: NodeId| model.node(node.index()).name.as_str();
-    let hits = ids().map(|node| Event::Checked { node, outcome: Outcome::Hit });
+    let targets = (0..).map(TargetId).take(model.pools.targets.len());
+    let hits = targets.map(|target| Event::Checked { target, outcome: Outcome::Hit });
     let hops = ids().filter(|node| name(*node) != "b1");
     let hops = hops.map(|node| Event::Resolved { node, hop: Some(hop) });
     let now = state.deadline().expect("an end of waiting");

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::decide::{
     Decision, Model, Regime, Role, State, reason,
-    share::{Shares, moved, shares},
+    share::{Shares, health_of, moved, shares},
 };
 
 #[derive(clap::Args)]
@@ -120,7 +120,7 @@ fn service_of<'a>(sides: &Sides<'a>, service: usize) -> Service<'a> {
             .map(|&(node, part)| Node {
                 cluster: &model.config.clusters[model.nodes[node].cluster].name,
                 name: &model.node(node).name,
-                state: reason::explain_node(after.nodes[node]),
+                state: reason::explain_node(health_of(model, after, service, node)),
                 share: part.fraction(),
             })
             .collect(),
@@ -138,14 +138,14 @@ fn cluster_of<'a>(
 ) -> Cluster<'a> {
     let place = model.seats(service)[seat];
     let cluster = &model.config.clusters[place.cluster];
-    let group = decision.groups[place.cluster];
+    let group = decision.groups[place.pool];
     Cluster {
         name: &cluster.name,
         role: match place.role {
             Role::Master => "master",
             Role::Standby => "standby",
         },
-        health: health(decision, place.cluster),
+        health: health(decision, place.pool),
         alive: group.count.alive,
         total: group.count.total,
         needed: cluster.threshold.needed(group.count.total),
@@ -155,6 +155,6 @@ fn cluster_of<'a>(
     }
 }
 
-fn health(decision: &Decision, cluster: usize) -> &'static str {
-    if decision.groups[cluster].healthy { "healthy" } else { "unhealthy" }
+fn health(decision: &Decision, pool: usize) -> &'static str {
+    if decision.groups[pool].healthy { "healthy" } else { "unhealthy" }
 }

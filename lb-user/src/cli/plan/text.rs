@@ -4,9 +4,9 @@ use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
 use super::{Cluster, Service, Sides, health, service_of};
 use crate::decide::{
-    Decision, Model, Regime,
+    Decision, Model, Regime, Seat,
     reason::{explain_node, explain_regime},
-    share::{Shares, shares, table_id},
+    share::{Shares, health_of, shares, table_id},
 };
 
 /// A line under the header, and nothing else.
@@ -33,7 +33,7 @@ fn service_text(sides: &Sides<'_>, service: usize) -> String {
         text.push_str(&format!("{}\n", explain_regime(regime)));
     }
     text.push_str(&format!("\n{}\n\n", clusters(sides, service, &is, &was).trim_fmt()));
-    text.push_str(&format!("{}\n\n", nodes(sides, &is, &was).trim_fmt()));
+    text.push_str(&format!("{}\n\n", nodes(sides, service, &is, &was).trim_fmt()));
     text.push_str(&format!("dropped  {}\n", change(was.dropped, is.dropped, percent)));
     let (moved, extra) = (percent(is.moved), percent(is.moved_extra));
     text.push_str(&format!("moved    {moved}, more than must: {extra}\n"));
@@ -49,7 +49,7 @@ fn clusters(sides: &Sides<'_>, service: usize, is: &Service<'_>, was: &Shares) -
         ["cluster", "role", "health", "alive", "needed", "total", "home", "before", "share", "why"];
     let mut table = table(&columns, 3..9);
     for (seat, cluster) in is.clusters.iter().enumerate() {
-        let place = sides.model.seats(service)[seat].cluster;
+        let place = sides.model.seats(service)[seat].pool;
         let Cluster { alive, needed, total, .. } = cluster;
         table.add_row([
             cluster.name.to_owned(),
@@ -67,13 +67,14 @@ fn clusters(sides: &Sides<'_>, service: usize, is: &Service<'_>, was: &Shares) -
     table
 }
 
-fn nodes(sides: &Sides<'_>, is: &Service<'_>, was: &Shares) -> Table {
+fn nodes(sides: &Sides<'_>, service: usize, is: &Service<'_>, was: &Shares) -> Table {
     let mut table = table(&["cluster", "node", "state", "before", "share"], 3..5);
     for (node, (id, was)) in is.nodes.iter().zip(&was.nodes) {
+        let before = health_of(sides.model, sides.before, service, *id);
         table.add_row([
             node.cluster.to_owned(),
             node.name.to_owned(),
-            change(explain_node(sides.before.nodes[*id]), node.state, str::to_owned),
+            change(explain_node(before), node.state, str::to_owned),
             percent(was.fraction()),
             percent(node.share),
         ]);
@@ -102,7 +103,7 @@ fn ways(sides: &Sides<'_>, service: usize) -> Vec<(String, f64)> {
             if from != to {
                 ways.push((format!("from {} to {}", name(from), name(to)), part));
             } else if let Some(seat) = seats.get(from) {
-                let within = part * between_nodes(sides, service, seat.cluster);
+                let within = part * between_nodes(sides, service, seat);
                 ways.extend((within > 0.0).then(|| (format!("within {}", name(from)), within)));
             }
         }
@@ -110,10 +111,10 @@ fn ways(sides: &Sides<'_>, service: usize) -> Vec<(String, f64)> {
     ways
 }
 
-/// The part of a cluster's flows that gets another node.
-fn between_nodes(sides: &Sides<'_>, service: usize, cluster: usize) -> f64 {
+/// The part of a seat's flows that gets another node.
+fn between_nodes(sides: &Sides<'_>, service: usize, seat: &Seat) -> f64 {
     let [old, new] = [sides.before, sides.after].map(|decision| {
-        let id = table_id(sides.model, &decision.services[service], cluster);
+        let id = table_id(sides.model, &decision.services[service], seat);
         &decision.clusters[id].slots
     });
     let other = old.iter().zip(new.iter()).filter(|(old, new)| old != new).count();
@@ -124,7 +125,7 @@ fn between_nodes(sides: &Sides<'_>, service: usize, cluster: usize) -> f64 {
 fn sizes(model: &Model, decision: &Decision, service: usize) -> String {
     let own = decision.services[service].deal.slots.len();
     let clusters = model.seats(service).iter().map(|seat| {
-        let slots = decision.clusters[seat.cluster].slots.len();
+        let slots = decision.clusters[seat.pool].slots.len();
         format!(", {} {slots}", model.config.clusters[seat.cluster].name)
     });
     format!("{own}{}", clusters.collect::<String>())

@@ -7,79 +7,110 @@ use lb_common::layout::{
 };
 
 use super::value;
-use crate::config::{
-    raw::{self, Member, Raw},
-    report::{Report, Span},
-    types::Panic,
+use crate::{
+    config::{
+        raw::{self, Raw},
+        report::{Report, Span},
+        types::{Config, Panic, Service},
+    },
+    decide::Pools,
 };
 
+/// What can be counted in the text.
 pub(super) fn check(raw: &Raw, report: &mut Report) {
     let services = raw.services.iter().map(|service| &service.place);
-    at_most(MAX_SERVICES, "services", services, "", report);
+    at_most(MAX_SERVICES, "services", services, report);
     let nodes = raw.clusters.iter().flat_map(raw::Cluster::nodes).map(|node| &node.place);
-    at_most(MAX_NODES, "nodes", nodes, "", report);
-    let panicking = in_panic(raw);
-    let again =
-        raw.clusters.iter().filter(|c| value(&c.name).is_some_and(|n| panicking.contains(&n)));
-    let clusters = raw.clusters.iter().chain(again).map(|cluster| &cluster.place);
-    let hint = "; masters of services with panic = \"all\" count twice";
-    at_most(MAX_CLUSTERS, "clusters", clusters, hint, report);
-    chunks(raw, &panicking, report);
-}
-
-/// Names of clusters that need a second table, of all their nodes.
-fn in_panic(raw: &Raw) -> BTreeSet<String> {
-    let services = raw.services.iter().filter(|s| value(&s.panic) == Some(Panic::All));
-    services.flat_map(|service| service.masters()).filter_map(|m| value(&m.cluster)).collect()
+    at_most(MAX_NODES, "nodes", nodes, report);
 }
 
 fn at_most<'a>(
     limit: u32,
     what: &str,
     mut places: impl Iterator<Item = &'a Span>,
-    hint: &str,
     report: &mut Report,
 ) {
     if let Some(place) = places.nth(limit as usize) {
         let message = format!("more than {limit} {what}");
-        report.error(place.clone(), message).help(format!("at most {limit} {what}{hint}"));
+        report.error(place.clone(), message).help(format!("at most {limit} {what}"));
+    }
+}
+
+/// Tables: how many there are of nodes, and whether all fit their memory.
+pub(super) fn tables(raw: &Raw, config: &Config, report: &mut Report) {
+    let pools = Pools::of(config);
+    if pools.pools.len() + ignoring(config).len() > MAX_CLUSTERS as usize {
+        let message = format!("more than {MAX_CLUSTERS} node tables");
+        report.error(goes_over(raw, config), message).help(
+            "a table for each cluster and way of checking it, one more for masters of services \
+             with panic = \"all\"; services that check a cluster alike share its table, for \
+             example by health = { port = … } in the cluster",
+        );
+    } else {
+        chunks(config, &pools, report);
+    }
+}
+
+/// Clusters with one more table, which ignores health.
+fn ignoring(config: &Config) -> BTreeSet<usize> {
+    let services = config.services.iter().filter(|service| service.panic == Panic::All);
+    services.flat_map(|service| &service.masters).map(|master| master.cluster).collect()
+}
+
+/// The first service of the file with which there are too many tables, or cluster without any.
+fn goes_over(raw: &Raw, config: &Config) -> Span {
+    let fits = |count: usize| {
+        let first = raw.services[..count].iter().filter_map(|service| value(&service.name));
+        let first: BTreeSet<String> = first.collect();
+        let mut part = config.clone();
+        part.services.retain(|service| first.contains(&service.name));
+        Pools::of(&part).pools.len() + ignoring(&part).len() <= MAX_CLUSTERS as usize
+    };
+    // One service more is never fewer tables.
+    let counts: Vec<usize> = (0..raw.services.len()).collect();
+    let most = counts.partition_point(|&count| fits(count));
+    match most.checked_sub(1).and_then(|last| raw.services.get(last)) {
+        Some(service) => service.place.clone(),
+        None => raw.clusters.get(MAX_CLUSTERS as usize).map_or(0..0, |c| c.place.clone()),
     }
 }
 
 /// Whether one plan fits the slot memory, and whether the next one fits beside it. Services of one
-/// shape share a table.
-fn chunks(raw: &Raw, panicking: &BTreeSet<String>, report: &mut Report) {
-    let key =
-        |member: &Member| (value(&member.cluster), value(&member.weight), value(&member.priority));
-    let shapes: BTreeSet<_> = raw
+/// shape share a table; pools of one cluster may each need their own.
+fn chunks(config: &Config, pools: &Pools, report: &mut Report) {
+    let shapes: BTreeSet<_> = config
         .services
         .iter()
-        .map(|service| {
-            let masters: BTreeSet<_> = service.masters().iter().map(key).collect();
-            let standbys: BTreeSet<_> = service.standbys().iter().map(key).collect();
-            let policies = [
-                value(&service.backup).map(|mode| mode as u8),
-                value(&service.balance).map(|balance| balance as u8),
-                value(&service.fallback).map(|fallback| fallback as u8),
-                value(&service.panic).map(|panic| panic as u8),
-            ];
-            (masters, standbys, policies)
-        })
+        .enumerate()
+        .map(|(position, service)| shape(pools, position, service))
         .collect();
     let services = shapes.iter().map(|(masters, standbys, _)| masters.len() + standbys.len());
-    let again =
-        raw.clusters.iter().filter(|c| value(&c.name).is_some_and(|n| panicking.contains(&n)));
-    let clusters = raw.clusters.iter().chain(again).map(|cluster| cluster.nodes().len());
-    let chunks: u64 = services.chain(clusters).map(table_chunks).sum();
+    let clusters = pools.pools.iter().map(|pool| pool.cluster).chain(ignoring(config));
+    let nodes = clusters.map(|cluster| config.clusters[cluster].nodes.len());
+    let chunks: u64 = services.chain(nodes).map(table_chunks).sum();
     let message = format!("the tables need {chunks} chunks of memory, there are {MAX_CHUNKS}");
-    let help =
-        "fewer members in services, or more services with the same ones (they share a table)";
+    let help = "fewer members in services, or more services with the same ones that check them \
+                alike (they share a table)";
     if chunks > u64::from(MAX_CHUNKS) {
         report.error(0..0, message).help(help);
     } else if chunks > u64::from(MAX_CHUNKS / 2) {
         let message = format!("{message}: a change of all of them at once has no room beside them");
         report.warning(0..0, message).help(help);
     }
+}
+
+/// Pools with their weights and priorities.
+type Seats = BTreeSet<(Option<usize>, u32, u32)>;
+
+/// What a service's table follows from.
+fn shape(pools: &Pools, position: usize, service: &Service) -> (Seats, Seats, [u8; 4]) {
+    let seats = |members: &[crate::config::types::Member]| -> Seats {
+        let seat = members.iter();
+        seat.map(|m| (pools.seen_by(position, m.cluster), m.weight, m.priority)).collect()
+    };
+    let Service { mode, balance, fallback, panic, .. } = service;
+    let policies = [*mode as u8, *balance as u8, *fallback as u8, *panic as u8];
+    (seats(&service.masters), seats(&service.standbys), policies)
 }
 
 fn table_chunks(members: usize) -> u64 {

@@ -40,6 +40,10 @@ pub(super) fn check(raw: &Raw, report: &mut Report) -> Option<Config> {
         return None;
     }
     let config = build(raw)?;
+    limits::tables(raw, &config, report);
+    if report.is_refused() {
+        return None;
+    }
     warnings::check(raw, &config, report);
     Some(config)
 }

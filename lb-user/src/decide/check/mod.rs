@@ -14,7 +14,7 @@ use super::{
     group::Group,
     health::NodeHealth,
     intent::{Intent, Table},
-    model::Model,
+    model::{Model, NodePlace},
 };
 use crate::config::{Cluster, Threshold};
 
@@ -23,9 +23,9 @@ use crate::config::{Cluster, Threshold};
 pub struct Facts<'a> {
     /// The configuration and the homes that follow from it.
     pub model: &'a Model,
-    /// By node id.
-    pub nodes: &'a [NodeHealth],
-    /// By position of the cluster.
+    /// By pool, then by position in its cluster's nodes.
+    pub nodes: &'a [Vec<NodeHealth>],
+    /// By pool.
     pub groups: &'a [Group],
 }
 
@@ -92,14 +92,14 @@ pub enum Violation {
     StandbyLoaded {
         /// The service.
         service: usize,
-        /// The standby.
+        /// The standby's pool.
         cluster: usize,
     },
     /// A master that may serve its own flows does not get all of them (M10).
     LostHome {
         /// The service.
         service: usize,
-        /// The master.
+        /// The master's pool.
         cluster: usize,
         /// How many slots it lacks.
         slots: u32,
@@ -109,12 +109,12 @@ pub enum Violation {
     OutOfTurn {
         /// The service.
         service: usize,
-        /// Who carries.
+        /// Who carries: its pool.
         cluster: usize,
     },
-    /// A cluster is in a group that its nodes do not put it in, or is shown otherwise (M4).
+    /// A pool is in a group that its nodes do not put it in, or is shown otherwise (M4).
     WrongGroup {
-        /// The cluster.
+        /// The pool.
         cluster: usize,
     },
     /// A node's record does not say what its configuration and health say.
@@ -131,7 +131,7 @@ pub enum List {
     Vips,
     /// Service tables and what is shown of them.
     Services,
-    /// Cluster tables and what is shown of them.
+    /// Node tables and what is shown of them.
     Clusters,
     /// Node records and what is shown of them.
     Nodes,
@@ -142,7 +142,7 @@ pub enum List {
 pub enum TableId {
     /// Of a service.
     Service(usize),
-    /// Of a cluster.
+    /// A node table.
     Cluster(usize),
 }
 
@@ -166,7 +166,7 @@ impl Checker {
         self.clusters.resize_with(intent.clusters.len(), || None);
         for (id, table) in intent.clusters.iter().enumerate() {
             let Some(cluster) = facts.model.cluster_of(id) else { continue };
-            group(facts, cluster, id, intent, &mut found);
+            group(facts, id, intent, &mut found);
             let ids = facts.model.nodes_of(cluster);
             let counts = remember(&mut self.clusters[id], table, || {
                 Counts::of(&table.slots, |member| ids.contains(&member).then(|| member - ids.start))
@@ -227,7 +227,7 @@ impl Counts {
 
 fn lengths(model: &Model, intent: &Intent) -> Vec<Violation> {
     let (services, nodes) = (model.config.services.len(), model.nodes.len());
-    let clusters = model.config.clusters.len() + model.variants.len();
+    let clusters = model.tables();
     [
         (List::Vips, intent.vips.len(), services),
         (List::Services, intent.services.len(), services),
@@ -274,8 +274,8 @@ fn node_table(
     found: &mut Vec<Violation>,
 ) {
     let name = TableId::Cluster(id);
-    let ids = facts.model.nodes_of(cluster);
-    let ignores_health = id != cluster;
+    let first = facts.model.nodes_of(cluster).start;
+    let (pool, ignores_health) = pool_of(facts.model, id, cluster);
     let nodes = &facts.model.config.clusters[cluster].nodes;
     table_shape(name, &table.slots, nodes.len(), found);
     if counts.unclean {
@@ -285,7 +285,7 @@ fn node_table(
         found.push(Violation::Foreign { table: name, slots: counts.foreign });
     }
     let may_serve = |position: usize| {
-        let health = facts.nodes[ids.start + position];
+        let health = facts.nodes[pool][position];
         let able = health.eligible || ignores_health;
         nodes[position].weight > 0 && health.in_service && able
     };
@@ -295,7 +295,7 @@ fn node_table(
         found.push(Violation::Dropped { table: name, slots: counts.nobody });
     }
     for (position, &slots) in counts.members.iter().enumerate().filter(|(_, slots)| **slots > 0) {
-        let member = ids.start + position;
+        let member = first + position;
         if !may_serve(position) {
             found.push(Violation::MayNotServe { table: name, member, slots });
         } else if Some(nodes[position].priority) < best {
@@ -304,22 +304,24 @@ fn node_table(
     }
 }
 
+/// The pool whose health a table is made from, and whether it ignores it but for who is in service.
+fn pool_of(model: &Model, id: usize, cluster: usize) -> (usize, bool) {
+    let pools = model.pools.pools.len();
+    if id < pools { (id, false) } else { (model.pools_of(cluster).start, true) }
+}
+
 /// M2 to M4: what the nodes say, what the group is, and what is written, are one.
-fn group(
-    facts: &Facts<'_>,
-    cluster: usize,
-    id: usize,
-    intent: &Intent,
-    found: &mut Vec<Violation>,
-) {
-    let config = &facts.model.config.clusters[cluster];
+fn group(facts: &Facts<'_>, id: usize, intent: &Intent, found: &mut Vec<Violation>) {
+    let Some(cluster) = facts.model.cluster_of(id) else { return };
+    let (pool, _) = pool_of(facts.model, id, cluster);
+    let config = facts.model.cluster(pool);
     let (mut alive, mut total) = (0, 0);
-    for (node, health) in config.nodes.iter().zip(&facts.nodes[facts.model.nodes_of(cluster)]) {
+    for (node, health) in config.nodes.iter().zip(&facts.nodes[pool]) {
         let counts = node.weight > 0 && health.in_service;
         total += u32::from(counts);
         alive += u32::from(counts && health.eligible);
     }
-    let group = facts.groups[cluster];
+    let group = facts.groups[pool];
     let right = match group.healthy {
         true => alive > 0 && reaches(config.threshold, alive, total),
         false => alive == 0 || !recovers(config, alive, total),
@@ -328,7 +330,7 @@ fn group(
     let shown = (info.healthy == 1, info.alive, info.total) == (group.healthy, alive, total)
         && (table.healthy, table.held) == (group.healthy, group.held);
     if !right || !shown || (group.count.alive, group.count.total) != (alive, total) {
-        found.push(Violation::WrongGroup { cluster });
+        found.push(Violation::WrongGroup { cluster: pool });
     }
 }
 
@@ -356,7 +358,9 @@ fn node_records(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) 
             std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             std::net::IpAddr::V6(v6) => v6,
         };
-        let right = record.up == u8::from(facts.nodes[node].up)
+        let NodePlace { cluster: of, index } = facts.model.nodes[node];
+        let up = facts.model.pools_of(of).any(|pool| facts.nodes[pool][index].up);
+        let right = record.up == u8::from(up)
             && record.address == address.octets()
             && record.forward == cluster.forward as u8
             && record.number == config.number;

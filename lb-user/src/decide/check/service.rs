@@ -43,13 +43,17 @@ impl Flows {
                 }
                 continue;
             };
+            // A table that ignores health is for all that see its cluster.
             let cluster = model.cluster_of(id);
-            let seat = seats.iter().position(|seat| Some(seat.cluster) == cluster);
+            let ignores = cluster.is_some() && id >= model.pools.pools.len();
+            let seat = seats.iter().position(|seat| match ignores {
+                true => Some(seat.cluster) == cluster,
+                false => seat.pool == id,
+            });
             match (seat, home) {
                 (None, _) | (_, NOBODY) => flows.foreign += 1,
                 (Some(seat), home) => flows.counts[usize::from(home)][seat] += 1,
             }
-            let ignores = cluster.is_some_and(|cluster| cluster != id);
             *if ignores { &mut flows.ignoring } else { &mut flows.minding } += 1;
         }
         flows
@@ -75,7 +79,7 @@ pub(super) fn judge(
     let name = TableId::Service(service);
     let (model, config) = (facts.model, &facts.model.config.services[service]);
     let seats = model.seats(service);
-    let healthy = |seat: &Seat| seat.weight > 0 && facts.groups[seat.cluster].healthy;
+    let healthy = |seat: &Seat| seat.weight > 0 && facts.groups[seat.pool].healthy;
     let panics = !seats.iter().any(healthy);
     let court = Court { config, seats, groups: facts.groups, panics };
     table_shape(name, &table.slots, config.masters.len() + config.standbys.len(), found);
@@ -90,7 +94,7 @@ pub(super) fn judge(
     for (owner, seat) in seats.iter().enumerate() {
         let slots = flows.counts.iter().map(|row| row[owner]).sum();
         if slots > 0 && !court.may_serve(owner) {
-            found.push(Violation::MayNotServe { table: name, member: seat.cluster, slots });
+            found.push(Violation::MayNotServe { table: name, member: seat.pool, slots });
         }
     }
     let homes: Vec<usize> =
@@ -102,14 +106,14 @@ pub(super) fn judge(
     for (standby, seat) in seats.iter().enumerate() {
         let loaded = flows.counts.iter().any(|row| row[standby] > 0);
         if seat.role == Role::Standby && loaded && all_well {
-            found.push(Violation::StandbyLoaded { service, cluster: seat.cluster });
+            found.push(Violation::StandbyLoaded { service, cluster: seat.pool });
         }
     }
 }
 
 impl Court<'_> {
     fn group(&self, seat: usize) -> Group {
-        self.groups[self.seats[seat].cluster]
+        self.groups[self.seats[seat].pool]
     }
 
     fn held(&self, seat: usize) -> bool {
@@ -173,14 +177,14 @@ impl Court<'_> {
         let best = (0..self.seats.len()).filter_map(|seat| self.rank(home, seat)).min();
         let (nobody, total) = (row[self.seats.len()], row.iter().sum::<u32>());
         if self.serves_its_own(home) && row[home] < total {
-            let (cluster, slots) = (self.seats[home].cluster, total - row[home]);
+            let (cluster, slots) = (self.seats[home].pool, total - row[home]);
             found.push(Violation::LostHome { service, cluster, slots });
         }
         if nobody > 0 && best.is_some() {
             found.push(Violation::Dropped { table, slots: nobody });
         }
         for (owner, seat) in self.seats.iter().enumerate().filter(|(owner, _)| row[*owner] > 0) {
-            let cluster = seat.cluster;
+            let cluster = seat.pool;
             match (self.rank(home, owner), best) {
                 (Some(rank), Some(best)) if (rank.0, rank.1) > (best.0, best.1) => {
                     found.push(Violation::OutOfTurn { service, cluster });

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     config::{BackupMode, Panic, Service},
     decide::{
-        NodeMonitor,
+        Decision, State,
         tests::fixture::{Bench, service, six_clusters},
     },
 };
@@ -30,15 +30,19 @@ fn found(
     config.services.push(web);
     let mut bench = Bench::new(config);
     let decision = bench.down(down);
-    let nodes = bench.model.nodes.len();
-    let monitors = vec![NodeMonitor::new(); nodes];
-    let mut intent = Intent::new(&bench.model, &decision, &monitors, &vec![None; nodes]);
+    let mut intent = self::intent(&bench.model, &decision);
     damage(&mut intent);
     let facts = Facts { model: &bench.model, nodes: &decision.nodes, groups: &decision.groups };
     let mut checker = Checker::default();
     let found = checker.check(&facts, &intent);
     assert_eq!(checker.check(&facts, &intent), found, "also from memory");
     found
+}
+
+/// What would be written for a decision by a daemon that knows no way to any node.
+fn intent(model: &Arc<Model>, decision: &Decision) -> Intent {
+    let state = State::with_model(Arc::clone(model), std::time::Duration::ZERO);
+    Intent::new(&state.view(), decision)
 }
 
 /// Replaces in a table every slot of one member by another slot.
@@ -186,9 +190,7 @@ fn a_group_that_the_nodes_contradict() {
         let mut groups = truth.groups.clone();
         groups[0].healthy = lie;
         let decision = bench.planner.decide(&truth.nodes, &groups, None);
-        let nodes = bench.model.nodes.len();
-        let monitors = vec![NodeMonitor::new(); nodes];
-        let intent = Intent::new(&bench.model, &decision, &monitors, &vec![None; nodes]);
+        let intent = self::intent(&bench.model, &decision);
         let facts = Facts { model: &bench.model, nodes: &truth.nodes, groups: &groups };
         let found = Checker::default().check(&facts, &intent);
         assert_eq!(found, [Violation::WrongGroup { cluster: 0 }], "{down}");
@@ -209,9 +211,7 @@ fn who_may_serve_but_not_these_flows() {
     let mut groups = all.groups.clone();
     groups[usize::from(A)].held = true;
     let decision = bench.planner.decide(&all.nodes, &groups, None);
-    let nodes = bench.model.nodes.len();
-    let monitors = vec![NodeMonitor::new(); nodes];
-    let mut intent = Intent::new(&bench.model, &decision, &monitors, &vec![None; nodes]);
+    let mut intent = self::intent(&bench.model, &decision);
     let facts = Facts { model: &bench.model, nodes: &all.nodes, groups: &groups };
     assert_eq!(Checker::default().check(&facts, &intent), []);
     replace(&mut intent.services[0], slot(X), slot(A));
@@ -226,9 +226,7 @@ fn a_count_that_the_nodes_contradict() {
     config.services.push(service(&config, "web", BackupMode::MultiStandby, "A B C", "X Y Z"));
     let mut bench = Bench::new(config);
     let truth = bench.down("a01");
-    let nodes = bench.model.nodes.len();
-    let monitors = vec![NodeMonitor::new(); nodes];
-    let intent = Intent::new(&bench.model, &truth, &monitors, &vec![None; nodes]);
+    let intent = self::intent(&bench.model, &truth);
     let mut groups = truth.groups.clone();
     groups[0].count.alive = 4;
     let facts = Facts { model: &bench.model, nodes: &truth.nodes, groups: &groups };

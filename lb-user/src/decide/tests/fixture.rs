@@ -9,7 +9,7 @@ use crate::{
         BackupMode, Balance, Cluster, Config, Exchange, Failback, Fallback, Health, Lb, Member,
         Node, Panic, Probe, Protocol, Ratio, Service, Threshold, Via,
     },
-    decide::{Decision, Event, Model, NextHop, Planner, State},
+    decide::{Decision, Event, Model, NextHop, Outcome, Planner, State, TargetId},
 };
 
 /// A ratio in hundredths.
@@ -47,7 +47,7 @@ pub(in crate::decide) fn cluster(
             probe: Probe::Tcp(Exchange::default()),
             source: None,
             via: Via::Direct,
-            port: None,
+            port: Some(80),
             interval: Duration::from_secs(1),
             fast_interval: Duration::from_secs(1),
             timeout: Duration::from_millis(500),
@@ -182,6 +182,13 @@ impl Bench {
     }
 }
 
+/// These outcomes of a node's checks, for whatever services.
+pub(in crate::decide) fn checked(model: &Model, node: usize, outcome: Outcome) -> Vec<Event> {
+    let targets = (0..).map(TargetId).take(model.pools.targets.len());
+    let its = targets.filter(|target| model.nodes_at(*target).contains(&node));
+    its.map(|target| Event::Checked { target, outcome }).collect()
+}
+
 /// A state that knows the way to every node, and nothing else yet.
 pub(in crate::decide) fn started(config: Arc<Config>, now: Duration) -> State {
     started_with(Arc::new(Model::new(config)), now)
@@ -191,7 +198,7 @@ pub(in crate::decide) fn started(config: Arc<Config>, now: Duration) -> State {
 pub(in crate::decide) fn started_with(model: Arc<Model>, now: Duration) -> State {
     let mut state = State::with_model(model, now);
     let hop = Some(NextHop { ifindex: 3, src_mac: [2; 6], dst_mac: [4; 6], mtu: 1500 });
-    let ids = (0..state.view().nodes.len()).filter_map(NodeId::new);
+    let ids = (0..state.view().hops.len()).filter_map(NodeId::new);
     let found: Vec<Event> = ids.map(|node| Event::Resolved { node, hop }).collect();
     assert_eq!(state.step(now, &found), []);
     state

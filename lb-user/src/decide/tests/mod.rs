@@ -2,6 +2,7 @@
 
 mod acceptance;
 pub(in crate::decide) mod fixture;
+mod pools;
 mod purity;
 mod reference;
 mod speed;

@@ -2,15 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lb_common::NodeId;
-
 use super::{
-    fixture::{Bench, service, six_clusters, started},
+    fixture::{Bench, checked, service, six_clusters, started},
     traces::Dice,
 };
 use crate::{
     config::{BackupMode, Config, Fallback},
-    decide::{Decision, Event, MissReason, Model, Outcome, Planner},
+    decide::{Decision, MissReason, Model, Outcome, Planner},
 };
 
 fn modes() -> Config {
@@ -38,9 +36,9 @@ fn the_order_of_events_leaves_no_trace() {
         let down: Vec<bool> = (0..nodes).map(|_| dice.one_in(3)).collect();
         let mut state = started(Arc::clone(&bench.model.config), Duration::ZERO);
         let mut now = Duration::ZERO;
-        let event = |node: usize, up: bool| Event::Checked {
-            node: NodeId::new(node).expect("an id"),
-            outcome: if up { Outcome::Hit } else { Outcome::Miss(MissReason::Timeout) },
+        let event = |node: usize, up: bool| {
+            let outcome = if up { Outcome::Hit } else { Outcome::Miss(MissReason::Timeout) };
+            checked(&bench.model, node, outcome)[0]
         };
         for _ in 0..60 {
             now += Duration::from_millis(100);

@@ -6,12 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_common::NodeId;
-
 use super::fixture::{cluster, config, percent, service, started};
 use crate::{
     config::{BackupMode, Config},
-    decide::{Effect, Event, MissReason, Outcome, State},
+    decide::{Effect, Event, MissReason, Outcome, State, TargetId},
 };
 
 /// So many services of 4 masters and 2 standbys each, out of so many clusters of 20 nodes.
@@ -47,10 +45,9 @@ fn speed_of_a_step() {
         let start = Instant::now();
         let mut state = started(config, Duration::ZERO);
         println!("  orders: {:?}", start.elapsed());
-        let event =
-            |node, outcome| Event::Checked { node: NodeId::new(node).expect("an id"), outcome };
+        let event = |node, outcome| Event::Checked { target: TargetId(node), outcome };
         let miss = Outcome::Miss(MissReason::Timeout);
-        let all: Vec<Event> = (0..20 * clusters).map(|n| event(n, Outcome::Hit)).collect();
+        let all: Vec<Event> = (0..20 * clusters as u32).map(|n| event(n, Outcome::Hit)).collect();
         step(&mut state, &all, "first plan");
         step(&mut state, &[event(0, Outcome::Hit)], "a check without news");
         state.step(Duration::from_secs(1), &[event(0, miss), event(0, miss)]);

@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use lb_common::{ClusterId, NodeId};
 
-use super::fixture::{cluster, config, percent, service, started};
+use super::fixture::{self, cluster, config, percent, service, started};
 use crate::{
     config::{BackupMode, Config, Failback},
     decide::{
         Admin, Effect, Event, Intent, MissReason, NextHop, Notice, Outcome, ReleasedBy, State,
+        TargetId,
     },
 };
 
@@ -22,9 +23,9 @@ fn lab() -> Config {
     config
 }
 
-fn checked(nodes: impl IntoIterator<Item = usize>, outcome: Outcome) -> Vec<Event> {
-    let node = |node| NodeId::new(node).expect("an id");
-    nodes.into_iter().map(|n| Event::Checked { node: node(n), outcome }).collect()
+/// Outcomes for these nodes of the lab, each of which is one target of the same number.
+fn checked(nodes: impl IntoIterator<Item = u32>, outcome: Outcome) -> Vec<Event> {
+    nodes.into_iter().map(|n| Event::Checked { target: TargetId(n), outcome }).collect()
 }
 
 fn at(milliseconds: u64) -> Duration {
@@ -129,14 +130,21 @@ fn another_configuration_keeps_what_is_known() {
     other.services.clear();
     let web = service(&other, "web", BackupMode::OneStandby, "A B", "S");
     other.services.push(web);
+    let zone = service(&other, "zone", BackupMode::None, "C", "");
+    other.services.push(zone);
     let mut next = state.succeed(Arc::new(other), at(10));
+    let model = Arc::clone(&next.model);
+    let miss = |node| fixture::checked(&model, node, MISS);
     assert_eq!(published(&next.step(at(11), &[])), None, "C has not spoken");
     // The third miss counts together with the two before.
-    let effects = next.step(at(12), &checked(0..1, MISS));
+    let effects = next.step(at(12), &miss(0));
+    assert_eq!(published(&effects), None, "C still has not");
     let a1 = NodeId::new(0).expect("an id");
     let state = crate::decide::NodeState::Down(MissReason::Timeout);
-    assert!(effects.contains(&Effect::Notice(Notice::Node { node: a1, state })), "{effects:?}");
-    let plan = published(&next.step(at(13), &checked(6..7, MISS))).expect("a plan");
+    let target = model.pool(0).targets[0];
+    let notice = Notice::Node { node: a1, target, state };
+    assert!(effects.contains(&Effect::Notice(notice)), "{effects:?}");
+    let plan = published(&next.step(at(13), &miss(6))).expect("a plan");
     assert_eq!(
         plan.nodes.iter().map(|node| node.ifindex).collect::<Vec<_>>(),
         [3, 3, 3, 3, 3, 3, 0, 3, 3]
@@ -214,7 +222,7 @@ fn failback_by_hand() {
     assert_eq!((shares(&plan), plan.clusters[0].held), ([0, 1024, 1024], true));
     assert_eq!(state.deadline(), None);
     // The standby fails: B takes A's flows, and A its own only when B fails, too.
-    let mut fail = |nodes: std::ops::Range<usize>| {
+    let mut fail = |nodes: std::ops::Range<u32>| {
         let steps =
             [(); 3].map(|()| published(&state.step(at(30_000), &checked(nodes.clone(), MISS))));
         shares(steps.iter().flatten().last().expect("a plan"))

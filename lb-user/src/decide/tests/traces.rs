@@ -5,14 +5,16 @@ use std::{sync::Arc, time::Duration};
 use lb_common::{ClusterId, NodeId, Slot};
 
 use super::{
-    fixture::{cluster, config, percent, service, started_with},
+    fixture::{checked, cluster, config, percent, service, started_with},
     reference::{Eligible, World},
 };
 use crate::{
-    config::{BackupMode, Balance, Config, Failback, Fallback, Member, Panic, Service, Threshold},
+    config::{
+        BackupMode, Balance, Config, Failback, Fallback, Health, Member, Panic, Service, Threshold,
+    },
     decide::{
         Admin, Decision, Effect, Event, Intent, MissReason, Model, Outcome, Planner, State,
-        share::moved,
+        TargetId, share::moved,
     },
 };
 
@@ -64,8 +66,17 @@ fn random_config(dice: &mut Dice) -> Config {
         cluster
     });
     let mut config = config(clusters.collect());
-    for name in ["one", "two"] {
-        let service = random_service(dice, &config, name);
+    // Some clusters are asked on the port of each service, and some services ask in their own way.
+    for cluster in config.clusters.iter_mut().filter(|_| dice.one_in(4)) {
+        cluster.health.port = None;
+    }
+    let names: &[&str] = if dice.one_in(3) { &["one", "three", "two"] } else { &["one", "two"] };
+    for name in names {
+        let mut service = random_service(dice, &config, name);
+        if dice.one_in(4) {
+            let fall = 1 + dice.below(3);
+            service.health = Some(Health { fall, ..config.clusters[0].health.clone() });
+        }
         config.services.push(service);
     }
     config
@@ -107,15 +118,18 @@ fn random_service(dice: &mut Dice, config: &Config, name: &str) -> Service {
     service
 }
 
-fn random_events(dice: &mut Dice, config: &Config, nodes: usize) -> Vec<Event> {
-    let mut events = Vec::new();
+fn random_events(dice: &mut Dice, model: &Model) -> Vec<Event> {
+    let (config, mut events) = (&model.config, Vec::new());
+    let nodes = model.nodes.len();
+    let targets = model.pools.targets.len() as u32;
     for _ in 0..dice.below(5) {
-        let node = NodeId::new(dice.below(nodes as u32) as usize).expect("an id");
+        let target = TargetId(dice.below(targets));
         let miss = Outcome::Miss(dice.pick(&[MissReason::Timeout, MissReason::Refused]));
         let outcome = dice.pick(&[Outcome::Hit, miss, miss, Outcome::NotWorking]);
         let times = 1 + dice.below(3);
-        events.extend((0..times).map(|_| Event::Checked { node, outcome }));
+        events.extend((0..times).map(|_| Event::Checked { target, outcome }));
         if dice.one_in(10) {
+            let node = NodeId::new(dice.below(nodes as u32) as usize).expect("an id");
             let admin = dice.pick(&[Admin::InService, Admin::Drained, Admin::Maintenance]);
             events.push(Event::Administer { node, admin });
         }
@@ -124,15 +138,13 @@ fn random_events(dice: &mut Dice, config: &Config, nodes: usize) -> Vec<Event> {
     if dice.one_in(3) {
         let of = dice.below(config.clusters.len() as u32) as usize;
         let outcome = dice.pick(&[Outcome::Hit, Outcome::Miss(MissReason::Unreachable)]);
-        let first: usize = config.clusters[..of].iter().map(|c| c.nodes.len()).sum();
-        for node in first..first + config.clusters[of].nodes.len() {
-            let node = NodeId::new(node).expect("an id");
-            events.extend((0..3).map(|_| Event::Checked { node, outcome }));
+        for node in model.nodes_of(of) {
+            (0..3).for_each(|_| events.extend(checked(model, node, outcome)));
         }
     }
     if dice.one_in(8) {
-        let cluster = dice.below(config.clusters.len() as u32) as usize;
-        events.push(Event::Release(ClusterId::new(cluster).expect("an id")));
+        let pool = dice.below(model.pools.pools.len() as u32) as usize;
+        events.push(Event::Release(ClusterId::new(pool).expect("an id")));
     }
     events
 }
@@ -153,25 +165,46 @@ fn compare(world: &World<'_>, model: &Model, intent: &Intent, place: &str) {
             assert!(near, "{place}: {service:?}: cluster {i}: {count}, not {share:?}");
         }
         let all_panic = world.panics(service) && service.panic == Panic::All;
-        let uses_all =
-            slots.iter().any(|s| s.member().is_some_and(|c| usize::from(c) >= shares.len()));
+        let uses_all = slots
+            .iter()
+            .any(|s| s.member().is_some_and(|c| usize::from(c) >= model.pools.pools.len()));
         assert!(all_panic || !uses_all, "{place}");
     }
     for (id, table) in intent.clusters.iter().enumerate() {
         let cluster = model.cluster_of(id).expect("a cluster");
-        let shares = world.node_shares(cluster, id != cluster);
-        let mut counts = vec![0u64; shares.len()];
+        let ignores = id >= model.pools.pools.len();
+        let pool = if ignores { model.pools_of(cluster).start } else { id };
+        let view = world.view_of(model, pool);
+        let mut counts = vec![0u64; model.nodes.len()];
         for node in table.slots.iter().filter_map(|slot| slot.member()) {
             counts[usize::from(node)] += 1;
         }
-        for (node, (share, &count)) in shares.iter().zip(&counts).enumerate() {
+        for (node, share) in world.node_shares(view, ignores) {
+            let count = std::mem::take(&mut counts[node]);
             let near = share.is_near(count, table.slots.len() as u64);
             assert!(near, "{place}: node {node} of {id}: {count}, not {share:?}");
         }
-        let group = &world.clusters[cluster];
+        assert!(counts.iter().all(|count| *count == 0), "{place}: strangers in {id}");
+        let group = &world.views[view].group;
         let info = &intent.cluster_info[id];
         assert_eq!((table.healthy, table.held), (group.healthy, group.held.is_some()), "{place}");
         assert_eq!((info.alive, info.total), (group.alive, group.total), "{place}");
+    }
+    for (node, record) in intent.nodes.iter().enumerate() {
+        assert_eq!(record.up, u8::from(world.up(node)), "{place}: node {node}");
+    }
+}
+
+/// Tables of one cluster in which the same nodes may get flows are one.
+fn equal_tables_are_shared(model: &Model, decision: &Decision, place: &str) {
+    for (id, table) in decision.clusters.iter().enumerate() {
+        let others = decision.clusters.iter().enumerate().skip(id + 1);
+        let alike = others.filter(|(other, known)| {
+            known.eligible == table.eligible && model.cluster_of(*other) == model.cluster_of(id)
+        });
+        for (other, known) in alike {
+            assert!(Arc::ptr_eq(&known.slots, &table.slots), "{place}: tables {id} and {other}");
+        }
     }
 }
 
@@ -191,13 +224,14 @@ fn nothing_moves_in_vain(model: &Model, sides: [(&Intent, &Eligible); 2], place:
             }
         }
     }
-    for (old, new) in old.clusters.iter().zip(&new.clusters).take(model.config.clusters.len()) {
+    let pools = before.nodes.iter().zip(&after.nodes);
+    for ((old, new), (before, after)) in old.clusters.iter().zip(&new.clusters).zip(pools) {
         if Arc::ptr_eq(&old.slots, &new.slots) {
             continue;
         }
         for (old, new) in old.slots.iter().zip(new.slots.iter()) {
             if let (Some(old), Some(new)) = (old.member(), new.member()) {
-                let in_vain = after.nodes[usize::from(old)] && before.nodes[usize::from(new)];
+                let in_vain = after[usize::from(old)] && before[usize::from(new)];
                 assert!(old == new || !in_vain, "{place}: node {old} to {new}");
             }
         }
@@ -208,9 +242,9 @@ fn nothing_moves_in_vain(model: &Model, sides: [(&Intent, &Eligible); 2], place:
 fn all_comes_back(state: &mut State, steady: &Decision, mut now: Duration) {
     let node = |n| NodeId::new(n).expect("an id");
     let mut events = Vec::new();
-    for node in (0..state.view().nodes.len()).map(node) {
-        events.push(Event::Administer { node, admin: Admin::InService });
-        events.extend((0..3).map(|_| Event::Checked { node, outcome: Outcome::Hit }));
+    for id in 0..state.view().admins.len() {
+        events.push(Event::Administer { node: node(id), admin: Admin::InService });
+        (0..3).for_each(|_| events.extend(checked(state.view().model, id, Outcome::Hit)));
     }
     state.step(now, &events);
     let release = |c| Event::Release(ClusterId::new(c).expect("an id"));
@@ -234,16 +268,15 @@ fn run(dice: &mut Dice, model: &Arc<Model>, steady: &Decision, place: &str) -> u
     let mut plans = 0;
     let mut before: Option<(Decision, Arc<Intent>, Eligible)> = None;
     let mut intent: Option<Arc<Intent>> = None;
-    let nodes = world.nodes.len();
+    let targets = model.pools.targets.len() as u32;
     for batch in 0..12 {
-        let mut events = random_events(dice, config, nodes);
+        let mut events = random_events(dice, model);
         if batch == 0 && !dice.one_in(4) {
-            let node = |n| NodeId::new(n).expect("an id");
-            let hit = |n| Event::Checked { node: node(n), outcome: Outcome::Hit };
-            events.splice(0..0, (0..nodes).map(hit));
+            let hit = |n| Event::Checked { target: TargetId(n), outcome: Outcome::Hit };
+            events.splice(0..0, (0..targets).map(hit));
         }
         now += Duration::from_millis(dice.pick(&[1, 500, 1000, 5000, 20_000]));
-        world.step(now, &events);
+        world.step(model, now, &events);
         for effect in state.step(now, &events) {
             match effect {
                 Effect::Publish(new) => intent = Some(new),
@@ -256,7 +289,8 @@ fn run(dice: &mut Dice, model: &Arc<Model>, steady: &Decision, place: &str) -> u
         assert_eq!(intent.is_some(), world.started, "{place}");
         let (Some(intent), Some(after)) = (&intent, state.view().decision) else { continue };
         compare(&world, model, intent, &place);
-        let eligible = world.eligible();
+        equal_tables_are_shared(model, after, &place);
+        let eligible = world.eligible(model);
         if let Some((decision, intent_before, eligible_before)) = &before {
             for service in 0..config.services.len() {
                 assert_eq!(moved(model, decision, after, service).extra.of, 0, "{place}");
