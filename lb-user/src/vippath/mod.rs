@@ -17,7 +17,7 @@ mod wire;
 use std::{
     collections::HashMap,
     io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
 };
@@ -27,10 +27,7 @@ use nix::sys::socket::LinkAddr;
 use serde::{Deserialize, Serialize};
 use socket2::Socket;
 use thiserror::Error;
-use tokio::{
-    net::{TcpSocket, UdpSocket},
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{Protocol, Source};
 use outward::Hop;
@@ -127,43 +124,18 @@ impl VipPath {
         result
     }
 
-    /// A socket for one connection to a VIP, whose packets go to this node.
-    ///
-    /// # Errors
-    /// Those of the kernel, for example that it knows no way to the node; or the source cannot
-    /// talk to this VIP.
-    pub async fn stream(
-        &self,
-        vip: IpAddr,
-        node: IpAddr,
-        source: Option<&Source>,
-    ) -> io::Result<TcpSocket> {
-        let socket = self.socket(Protocol::Tcp, vip, node, source).await?;
-        Ok(TcpSocket::from_std_stream(socket.into()))
-    }
-
-    /// A UDP socket connected to a VIP's port, whose packets go to this node.
-    ///
-    /// # Errors
-    /// As [`Self::stream`].
-    pub async fn datagram(
-        &self,
-        vip: SocketAddr,
-        node: IpAddr,
-        source: Option<&Source>,
-    ) -> io::Result<UdpSocket> {
-        let socket = self.socket(Protocol::Udp, vip.ip(), node, source).await?;
-        let socket = UdpSocket::from_std(socket.into())?;
-        socket.connect(vip).await?;
-        Ok(socket)
-    }
-
     /// What became of the packets so far.
     pub fn counts(&self) -> Counts {
         *locked(&self.counts)
     }
 
-    async fn socket(
+    /// A socket for one check of a node through a VIP: does not block, is bound, and is to be
+    /// connected to the VIP. Its packets go to this node.
+    ///
+    /// # Errors
+    /// Those of the kernel, for example that it knows no way to the node; `AddrNotAvailable` if
+    /// nothing can be sent from the source to this VIP.
+    pub async fn socket(
         &self,
         protocol: Protocol,
         vip: IpAddr,

@@ -11,7 +11,7 @@ use nix::{
     errno::Errno,
     sched::{CloneFlags, unshare},
 };
-use rtnetlink::{Handle, RouteMessageBuilder};
+use rtnetlink::{Handle, RouteMessageBuilder, packet_route::address::AddressHeaderFlags};
 use socket2::{Domain, Socket, Type};
 use tokio::{
     net::UdpSocket,
@@ -133,6 +133,15 @@ impl Carrier {
         let mut packet = [0; PACKET];
         loop {
             tokio::select! {
+                // The last words of a socket are there before its port is given to another check.
+                biased;
+                received = tun.recv(&mut packet) => match received {
+                    Ok(length) => self.send(&packet[..length]),
+                    Err(error) => {
+                        tracing::error!("checks through VIPs end, their TUN device failed: {error}");
+                        return;
+                    }
+                },
                 request = self.inbox.recv() => match request {
                     Some(Request::Hop { node, hop }) => self.outward.set_hop(node, hop),
                     Some(Request::Socket { protocol, source, node, reply }) => {
@@ -140,13 +149,6 @@ impl Carrier {
                         let _ = reply.send(self.socket(protocol, source, node).await);
                     }
                     Some(Request::End) | None => return,
-                },
-                received = tun.recv(&mut packet) => match received {
-                    Ok(length) => self.send(&packet[..length]),
-                    Err(error) => {
-                        tracing::error!("checks through VIPs end, their TUN device failed: {error}");
-                        return;
-                    }
                 },
             }
         }
@@ -183,9 +185,11 @@ impl Carrier {
     /// Lets checks come from another address.
     async fn add_source(&mut self, source: IpAddr) -> io::Result<()> {
         let length = if source.is_ipv4() { 32 } else { 128 };
-        let add = self.netlink.address().add(self.index, source, length);
         // It may be there from a time when the filter was refused.
-        add.replace().execute().await.map_err(io::Error::other)?;
+        let mut add = self.netlink.address().add(self.index, source, length).replace();
+        // Nobody else can have it, and it is needed now.
+        add.message_mut().header.flags = AddressHeaderFlags::Nodad;
+        add.execute().await.map_err(io::Error::other)?;
         let sources = [&self.sources[..], &[source]].concat();
         self.wire.take(&self.vips, &sources)?;
         self.sources = sources;
