@@ -4,19 +4,25 @@
 use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use lb_common::{Forward, NodeRecord};
 use lb_user::{
-    config::{self, Config, Protocol, Via},
+    config::{self, Config, Exchange, Health, Http, Probe, Protocol, Target, Via},
+    decide::{
+        MissReason,
+        Outcome::{self, Hit},
+    },
     nexthop::NextHops,
+    probe::Prober,
     vippath::VipPath,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream, UdpSocket},
+    net::{TcpStream, UdpSocket},
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
     time::timeout,
 };
@@ -41,6 +47,12 @@ const HTTP: u16 = 80;
 const ECHO: u16 = 7;
 /// Longer than any one packet, so that some are put together on their way.
 const BODY: usize = 300_000;
+/// What stands behind it.
+const END: &str = "the end";
+/// A port that nobody listens on.
+const CLOSED: u16 = 99;
+/// What is found where there is no answer.
+const NOTHING: Outcome = Outcome::Miss(MissReason::Timeout);
 /// For what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For what must not come.
@@ -123,9 +135,11 @@ async fn serve_http(listener: tokio::net::TcpListener) -> io::Result<()> {
         tokio::spawn(async move {
             let mut request = [0; 512];
             if stream.read(&mut request).await? > 0 {
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\n\r\n");
+                let length = BODY + END.len();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
                 stream.write_all(head.as_bytes()).await?;
                 stream.write_all(&[b'x'; BODY]).await?;
+                stream.write_all(END.as_bytes()).await?;
             }
             io::Result::Ok(())
         });
@@ -140,39 +154,60 @@ async fn serve_echo(socket: UdpSocket) -> io::Result<()> {
     }
 }
 
-/// A request through a VIP to a node; whether it is answered whole within a time.
-async fn http(path: &VipPath, vip: IpAddr, node: IpAddr, limit: Duration) -> Result<bool> {
-    let socket = path.socket(Protocol::Tcp, vip, node, None).await?;
-    let socket = TcpSocket::from_std_stream(socket.into());
-    let exchange = async {
-        let mut stream = socket.connect((vip, HTTP).into()).await?;
-        stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").await?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
-        io::Result::Ok(answer)
-    };
-    match timeout(limit, exchange).await {
-        Ok(answer) => {
-            let answer = answer?;
-            ensure!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "a strange answer");
-            Ok(answer.iter().filter(|&&byte| byte == b'x').count() == BODY)
-        }
-        Err(_) => Ok(false),
+/// A prober, and the path that its checks take.
+struct Checks {
+    prober: Prober,
+    path: Arc<VipPath>,
+}
+
+impl Checks {
+    async fn start(vips: &[IpAddr]) -> Result<Self> {
+        let path = Arc::new(VipPath::start(vips).await?);
+        Ok(Self { prober: Prober::new(&[])?.with_vip_path(Arc::clone(&path)), path })
+    }
+
+    /// What a check finds on a node through a VIP.
+    async fn check(&self, probe: Probe, vip: SocketAddr, node: IpAddr, limit: Duration) -> Outcome {
+        let health = Health {
+            probe,
+            port: None,
+            interval: PATIENCE,
+            fast_interval: PATIENCE,
+            timeout: limit,
+            fall: 1,
+            rise: 1,
+            source: None,
+            via: Via::Vip,
+        };
+        let at = SocketAddr::new(node, vip.port());
+        let target = Target { health: Arc::new(health), at, server: None, vip: Some(vip) };
+        self.prober.check(&target).await
+    }
+
+    /// A request whose answer is longer than any packet.
+    async fn http(&self, vip: IpAddr, node: IpAddr, limit: Duration) -> Outcome {
+        let http = Http {
+            tls: None,
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            host: None,
+            status: vec![(200, 200)],
+            body: Some(END.to_owned()),
+        };
+        self.check(Probe::Http(http), (vip, HTTP).into(), node, limit).await
+    }
+
+    /// A datagram that must come back.
+    async fn echo(&self, node: IpAddr, length: usize, limit: Duration) -> Outcome {
+        let sent: Arc<[u8]> = vec![b'?'; length].into();
+        let exchange = Exchange { send: Some(Arc::clone(&sent)), expect: Some(sent) };
+        self.check(Probe::Udp(exchange), (VIP, ECHO).into(), node, limit).await
     }
 }
 
-/// A datagram through the VIP to a node; whether it comes back within a time.
-async fn echo(path: &VipPath, node: IpAddr, length: usize, limit: Duration) -> Result<bool> {
-    let socket = path.socket(Protocol::Udp, VIP, node, None).await?;
-    let socket = UdpSocket::from_std(socket.into())?;
-    socket.connect((VIP, ECHO)).await?;
-    let sent = vec![b'?'; length];
-    socket.send(&sent).await?;
-    let mut answer = vec![0; 2000];
-    match timeout(limit, socket.recv(&mut answer)).await {
-        Ok(received) => Ok(answer[..received?] == sent),
-        Err(_) => Ok(false),
-    }
+fn expect(what: &str, found: Outcome, expected: Outcome) -> Result<()> {
+    ensure!(found == expected, "{what}: {found:?}");
+    Ok(())
 }
 
 /// As the daemon does: tells the path of the nodes' next hops until it knows both nodes'.
@@ -212,38 +247,45 @@ fn without_the_vip() -> Result<()> {
     let nodes = site.nodes()?;
     site.run(async |small, second| {
         ensure!(small.attached()?, "no program is attached");
-        let path = VipPath::start(&[VIP, VIP6]).await?;
-        hops(&path, nodes).await?;
-        both_serve(&path).await?;
-        ensure!(http(&path, VIP6, FIRST6, PATIENCE).await?, "IPv6");
+        let checks = Checks::start(&[VIP, VIP6]).await?;
+        hops(&checks.path, nodes).await?;
+        both_serve(&checks).await?;
+        expect("IPv6", checks.http(VIP6, FIRST6, PATIENCE).await, Hit)?;
 
         small.client.ip(&format!("address del {VIP}/32 dev lo\n"))?;
-        only_the_second_serves(&path).await?;
+        only_the_second_serves(&checks).await?;
         // Nor if it sends on what is not for it: the way leads back to the load balancer.
         small.client.sysctl(&[("ipv4/ip_forward", "1")])?;
-        only_the_second_serves(&path).await?;
+        only_the_second_serves(&checks).await?;
         small.client.ip(&format!("address add {VIP}/32 dev lo\n"))?;
         second.ip(&format!("address del {VIP}/32 dev lo\n"))?;
-        ensure!(http(&path, VIP, FIRST, PATIENCE).await?, "the first node has the VIP again");
-        ensure!(!http(&path, VIP, SECOND, SILENCE).await?, "the second node has no VIP");
+        expect("with the VIP again", checks.http(VIP, FIRST, PATIENCE).await, Hit)?;
+        expect("the second without", checks.http(VIP, SECOND, SILENCE).await, NOTHING)?;
 
         ensure!(resets()? == 0, "the host's own stack answered what was for a check");
         nothing_came_back(&small.status()?)
     })
 }
 
-async fn both_serve(path: &VipPath) -> Result<()> {
+async fn both_serve(checks: &Checks) -> Result<()> {
     for node in [FIRST, SECOND] {
-        ensure!(http(path, VIP, node, PATIENCE).await?, "HTTP on {node}");
-        ensure!(echo(path, node, 4, PATIENCE).await?, "UDP on {node}");
+        let tcp = Probe::Tcp(Exchange::default());
+        expect("TCP", checks.check(tcp, (VIP, HTTP).into(), node, PATIENCE).await, Hit)?;
+        expect("HTTP", checks.http(VIP, node, PATIENCE).await, Hit)?;
+        expect("UDP", checks.echo(node, 4, PATIENCE).await, Hit)?;
+        // A node that has the VIP says itself that nobody listens there.
+        for closed in [Probe::Tcp(Exchange::default()), Probe::Udp(Exchange::default())] {
+            let found = checks.check(closed, (VIP, CLOSED).into(), node, PATIENCE).await;
+            expect("a closed port", found, Outcome::Miss(MissReason::Refused))?;
+        }
     }
     Ok(())
 }
 
-async fn only_the_second_serves(path: &VipPath) -> Result<()> {
-    ensure!(!http(path, VIP, FIRST, SILENCE).await?, "HTTP on a node without the VIP");
-    ensure!(!echo(path, FIRST, 4, SILENCE).await?, "UDP on a node without the VIP");
-    ensure!(http(path, VIP, SECOND, PATIENCE).await?, "HTTP on the other node");
+async fn only_the_second_serves(checks: &Checks) -> Result<()> {
+    expect("HTTP without the VIP", checks.http(VIP, FIRST, SILENCE).await, NOTHING)?;
+    expect("UDP without the VIP", checks.echo(FIRST, 4, SILENCE).await, NOTHING)?;
+    expect("HTTP with it", checks.http(VIP, SECOND, PATIENCE).await, Hit)?;
     for node in [FIRST, SECOND] {
         let direct = timeout(PATIENCE, TcpStream::connect(SocketAddr::new(node, HTTP))).await;
         ensure!(matches!(direct, Ok(Ok(_))), "{node} itself: {direct:?}");
@@ -277,23 +319,24 @@ fn lost() -> Result<()> {
     let mut site = Site::new()?;
     let nodes = site.nodes()?;
     site.run(async |small, _| {
-        let path = VipPath::start(&[VIP]).await?;
-        ensure!(!echo(&path, FIRST, 4, SILENCE).await?, "there is no way yet");
+        let checks = Checks::start(&[VIP]).await?;
+        let path = Arc::clone(&checks.path);
+        expect("no way yet", checks.echo(FIRST, 4, SILENCE).await, NOTHING)?;
         ensure!(path.counts().no_hop == 1, "{:?}", path.counts());
         hops(&path, nodes).await?;
-        both_serve(&path).await?;
+        both_serve(&checks).await?;
 
         let before = path.counts();
-        ensure!(echo(&path, SECOND, 1200, PATIENCE).await?, "room for it");
+        expect("room for it", checks.echo(SECOND, 1200, PATIENCE).await, Hit)?;
         small.lb.ip("link set lb1 mtu 1000\n")?;
-        ensure!(!echo(&path, SECOND, 1200, SILENCE).await?, "no room for it");
+        expect("no room for it", checks.echo(SECOND, 1200, SILENCE).await, NOTHING)?;
         let after = path.counts();
         ensure!((before.too_long, after.too_long) == (0, 1), "{after:?}");
         ensure!(after.sent > before.sent && after.answers > before.answers, "{after:?}");
         ensure!(after.refused == 0, "{after:?}");
 
         path.set_hop(FIRST, None)?;
-        ensure!(!echo(&path, FIRST, 4, SILENCE).await?, "there is no way any more");
+        expect("no way any more", checks.echo(FIRST, 4, SILENCE).await, NOTHING)?;
         ensure!(path.counts().no_hop == 2, "{:?}", path.counts());
         let strange = NodeRecord { ifindex: u32::MAX >> 1, ..NodeRecord::default() };
         ensure!(path.set_hop(FIRST, Some(strange)).is_err(), "there is no such interface");
@@ -302,7 +345,7 @@ fn lost() -> Result<()> {
         let refused = path.socket(Protocol::Tcp, VIP, FIRST, Some(&own)).await;
         ensure!(refused.is_err_and(|e| e.kind() == io::ErrorKind::AddrNotAvailable), "its source");
         ensure!(threads()? == 1, "its thread");
-        drop(path);
+        drop((checks, path));
         ensure!(threads()? == 0, "its thread is there still");
         Ok(())
     })
