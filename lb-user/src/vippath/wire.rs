@@ -92,10 +92,11 @@ pub(super) fn links() -> io::Result<HashMap<u32, LinkAddr>> {
 /// The address that the host would talk to a node from, or the configured one.
 ///
 /// # Errors
-/// There is no way to the node, or not such an interface.
+/// There is no way to the node, or not such an interface or address.
 pub(super) fn source(node: IpAddr, source: Option<&Source>) -> io::Result<IpAddr> {
     if let Some(Source::Address(address)) = source {
-        return Ok(*address);
+        // The private namespace would take any.
+        return std::net::UdpSocket::bind((*address, 0)).map(|_| *address);
     }
     let any: IpAddr = match node {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
