@@ -11,5 +11,7 @@ pub mod decide;
 pub mod explain;
 pub mod nexthop;
 pub mod object;
+pub mod packet;
 pub mod probe;
 pub mod secret;
+pub mod vippath;

@@ -1,8 +1,13 @@
 //! Next hops of the nodes, from the kernel's routes, links and neighbours, kept current.
 //!
 //! The kernel resolves neighbours because the checks talk to the nodes; this module only looks.
+//! Checks through a VIP go round the kernel's neighbours: for these it asks the kernel to resolve.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use futures_util::{StreamExt, TryStreamExt};
 use lb_common::NodeId;
@@ -10,7 +15,7 @@ use rtnetlink::{
     Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection,
     packet_route::{
         link::LinkAttribute,
-        neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourState},
+        neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourState},
         route::{RouteAddress, RouteAttribute, RouteType},
     },
 };
@@ -19,7 +24,7 @@ use tokio::{sync::mpsc::UnboundedSender, time};
 
 use crate::{
     config::{Config, Interface},
-    decide::NextHop,
+    decide::{NextHop, Pools},
 };
 
 /// After a change is announced, others that follow at once are taken together.
@@ -45,6 +50,8 @@ struct Target {
     node: NodeId,
     address: IpAddr,
     mac: Option<[u8; 6]>,
+    /// Whether checks go to it through a VIP.
+    through_vip: bool,
 }
 
 /// Follows the next hops of all nodes of a configuration and tells of every change.
@@ -100,7 +107,12 @@ impl NextHops {
         for target in &self.targets {
             let before = self.known.get(&target.node).copied();
             let found = match route(&self.handle, target.address).await? {
-                Some(route) => self.by_route(target, &route, &links, &neighbours, before.flatten()),
+                Some(route) => {
+                    if target.through_vip && target.mac.is_none() {
+                        resolve(&self.handle, &route, target.address).await?;
+                    }
+                    self.by_route(target, &route, &links, &neighbours, before.flatten())
+                }
                 None => None,
             };
             if before != Some(found) {
@@ -149,11 +161,18 @@ pub async fn is_local(address: IpAddr) -> Result<bool, NextHopError> {
 }
 
 fn targets(config: &Config) -> Vec<Target> {
+    let checks = Pools::of(config).targets.into_iter().filter(|check| check.vip.is_some());
+    let through_vip: HashSet<IpAddr> = checks.map(|check| check.at.ip()).collect();
     let nodes = config.clusters.iter().flat_map(|cluster| &cluster.nodes);
     nodes
         .enumerate()
         .filter_map(|(index, node)| {
-            Some(Target { node: NodeId::new(index)?, address: node.address, mac: node.mac })
+            Some(Target {
+                node: NodeId::new(index)?,
+                address: node.address,
+                mac: node.mac,
+                through_vip: through_vip.contains(&node.address),
+            })
         })
         .collect()
 }
@@ -220,6 +239,19 @@ async fn neighbours(handle: &Handle) -> Result<HashMap<(u32, IpAddr), [u8; 6]>, 
         }
     }
     Ok(found)
+}
+
+/// Has the kernel find out who the neighbour on the way to an address is, or ask whether that is
+/// still so, as if it had to send something.
+async fn resolve(handle: &Handle, route: &Route, address: IpAddr) -> Result<(), NextHopError> {
+    let neighbour = route.gateway.unwrap_or(address);
+    let request = handle.neighbours().add(route.ifindex, neighbour).replace();
+    let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use);
+    match request.execute().await {
+        // Refused for an interface without neighbours.
+        Ok(()) | Err(rtnetlink::Error::NetlinkError(_)) => Ok(()),
+        Err(source) => Err(NextHopError::Read { what: "neighbours", source }),
+    }
 }
 
 /// The kernel's route to an address, `None` where it has none.

@@ -7,11 +7,9 @@ use std::{
 };
 
 use etherparse::PacketBuilder;
-use lb_common::{Pod, pod};
-use lb_ebpf::Frame;
 use thiserror::Error;
 
-use crate::config::Protocol;
+use crate::{config::Protocol, packet::Packet};
 
 /// A flow: who talks to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,26 +96,6 @@ fn octets(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
-    }
-}
-
-/// A packet in memory.
-#[derive(Clone, Debug)]
-pub struct Packet(Vec<u8>);
-
-impl Frame for Packet {
-    fn ingress(&self) -> u32 {
-        0
-    }
-
-    fn read<T: Pod>(&self, offset: usize) -> Option<T> {
-        pod::from_bytes(self.0.get(offset..offset.checked_add(size_of::<T>())?)?)
-    }
-
-    fn write<T: Pod>(&mut self, offset: usize, value: T) -> Option<()> {
-        let end = offset.checked_add(size_of::<T>())?;
-        self.0.get_mut(offset..end)?.copy_from_slice(pod::bytes_of(&value));
-        Some(())
     }
 }
 

@@ -8,7 +8,7 @@ use lb_common::Reason;
 use lb_ebpf::{Found, Tables, Verdict};
 use serde::{Deserialize, Serialize};
 
-pub use flow::{Flow, FlowError, Packet};
+pub use flow::{Flow, FlowError};
 
 use crate::decide::{View, flow::follow};
 use tell::Teller;

@@ -25,7 +25,7 @@ pub(super) async fn check(way: Way<'_>, dns: &Dns) -> Found {
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
     message.add_query(question.clone());
-    let socket = way.datagram(&message.to_vec().map_err(|_| MissReason::Local)?)?;
+    let socket = way.datagram(&message.to_vec().map_err(|_| MissReason::Local)?).await?;
     loop {
         let datagram = receive(&socket).await.map_err(|error| heard(&error))?;
         if let Some(found) = judge(&datagram, id, &question, dns) {

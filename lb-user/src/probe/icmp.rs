@@ -31,7 +31,7 @@ pub(super) struct Echo {
 /// Sends an echo request and waits for it to come back.
 pub(super) async fn check(way: Way<'_>, to: IpAddr) -> Found {
     let echo = Echo::random().map_err(|_| MissReason::Local)?;
-    let socket = way.icmp(&echo.request(to.is_ipv4()))?;
+    let socket = way.icmp(&echo.request(to.is_ipv4())).await?;
     loop {
         let packet = receive(&socket).await.map_err(|error| heard(&error))?;
         // Others' messages from the same host come here too.

@@ -25,13 +25,14 @@ mod tests;
 mod tls;
 mod udp;
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio::time::timeout;
 
 use crate::{
     config::{Probe, Target},
     decide::{MissReason, Outcome},
+    vippath::VipPath,
 };
 use socket::Way;
 
@@ -40,6 +41,7 @@ use socket::Way;
 #[derive(Debug)]
 pub struct Prober {
     tls: tls::Clients,
+    vip_path: Option<Arc<VipPath>>,
 }
 
 /// Why targets cannot be checked at all.
@@ -86,7 +88,14 @@ impl Prober {
                 Probe::Tcp(_) | Probe::Udp(_) | Probe::Survey(_) => {}
             }
         }
-        Ok(Self { tls: tls::Clients::new(targets)? })
+        Ok(Self { tls: tls::Clients::new(targets)?, vip_path: None })
+    }
+
+    /// Gives it the way that targets with a VIP are checked by. Without one this host cannot check
+    /// them.
+    #[must_use]
+    pub fn with_vip_path(self, path: Arc<VipPath>) -> Self {
+        Self { vip_path: Some(path), ..self }
     }
 
     /// Checks one of the targets, within its `timeout`. Needs a tokio runtime with I/O and time.
@@ -94,7 +103,7 @@ impl Prober {
     /// A survey is no check of one target: its outcomes come from the round that asks all of them,
     /// so here it is what this host cannot do.
     pub async fn check(&self, target: &Target) -> Outcome {
-        let way = Way::of(target);
+        let way = Way::of(target, self.vip_path.as_deref());
         let limit = target.health.timeout;
         // Most checks are TCP's: theirs is the only future that has its place in this one.
         let answer = match &target.health.probe {

@@ -16,8 +16,9 @@ use tokio::net::{TcpStream, UdpSocket};
 
 use super::tls;
 use crate::{
-    config::{Source, Target},
+    config::{self, Source, Target},
     decide::MissReason,
+    vippath::VipPath,
 };
 
 /// The way that a check takes.
@@ -26,15 +27,15 @@ pub(super) enum Way<'a> {
     /// To the node's own address.
     Direct(SocketAddr, Option<&'a Source>),
     /// To the VIP, forwarded to the node as users' packets are.
-    Vip,
+    Vip(&'a Target, SocketAddr, Option<&'a VipPath>),
 }
 
 impl<'a> Way<'a> {
     /// That of a target.
-    pub(super) fn of(target: &'a Target) -> Self {
+    pub(super) fn of(target: &'a Target, path: Option<&'a VipPath>) -> Self {
         match target.vip {
             None => Self::Direct(target.at, target.health.source.as_ref()),
-            Some(_) => Self::Vip,
+            Some(vip) => Self::Vip(target, vip, path),
         }
     }
 
@@ -44,7 +45,7 @@ impl<'a> Way<'a> {
         let stream = self.start(Type::STREAM, Protocol::TCP, |socket, _| {
             socket.set_linger(Some(std::time::Duration::ZERO))
         });
-        let stream = stream.and_then(|socket| TcpStream::from_std(socket.into()));
+        let stream = stream.await.and_then(|socket| TcpStream::from_std(socket.into()));
         let stream = stream.map_err(local)?;
         // The kernel makes the socket writable when it is connected, or knows that it will not be.
         stream.writable().await.map_err(local)?;
@@ -55,59 +56,85 @@ impl<'a> Way<'a> {
     }
 
     /// Sends a first datagram by UDP, with a socket that hears only whom it was sent to.
-    pub(super) fn datagram(self, first: &[u8]) -> Result<UdpSocket, MissReason> {
-        self.send(Protocol::UDP, Type::DGRAM, first)
+    pub(super) async fn datagram(self, first: &[u8]) -> Result<UdpSocket, MissReason> {
+        self.send(Protocol::UDP, Type::DGRAM, first).await
     }
 
     /// Sends an ICMP message. What is read from the socket begins with the IP header where that is
     /// IPv4; ICMPv6 checksums are the kernel's work.
-    pub(super) fn icmp(self, message: &[u8]) -> Result<UdpSocket, MissReason> {
-        let protocol = match self.to().map_err(local)? {
+    pub(super) async fn icmp(self, message: &[u8]) -> Result<UdpSocket, MissReason> {
+        let protocol = match self.to() {
             SocketAddr::V4(_) => Protocol::ICMPV4,
             SocketAddr::V6(_) => Protocol::ICMPV6,
         };
-        self.send(protocol, Type::RAW, message)
+        self.send(protocol, Type::RAW, message).await
     }
 
-    fn send(self, protocol: Protocol, kind: Type, first: &[u8]) -> Result<UdpSocket, MissReason> {
+    async fn send(
+        self,
+        protocol: Protocol,
+        kind: Type,
+        first: &[u8],
+    ) -> Result<UdpSocket, MissReason> {
         // Without this option only a closed port is heard of; not that a router or the neighbour
         // table knows no way to the host.
         let socket = self.start(kind, protocol, |socket, to| match to {
             SocketAddr::V4(_) => Ok(setsockopt(socket, sockopt::Ipv4RecvErr, &true)?),
             SocketAddr::V6(_) => Ok(setsockopt(socket, sockopt::Ipv6RecvErr, &true)?),
         });
-        let socket = socket.map_err(local)?;
+        let socket = socket.await.map_err(local)?;
         socket.send(first).map_err(local)?;
         UdpSocket::from_std(socket.into()).map_err(local)
     }
 
     /// A socket whose connection to the target has begun.
-    fn start(
+    async fn start(
         self,
         kind: Type,
         protocol: Protocol,
         set: impl FnOnce(&Socket, &SocketAddr) -> io::Result<()>,
     ) -> io::Result<Socket> {
-        let to = self.to()?;
-        let socket = Socket::new(Domain::for_address(to), kind.nonblocking(), Some(protocol))?;
+        let to = self.to();
+        let socket = match self {
+            Self::Direct(_, source) => {
+                let domain = Domain::for_address(to);
+                let socket = Socket::new(domain, kind.nonblocking(), Some(protocol))?;
+                if let Some(source) = source {
+                    bind(&socket, source, protocol == Protocol::TCP)?;
+                }
+                socket
+            }
+            // Not to take room in the future of every check.
+            Self::Vip(target, _, path) => Box::pin(through_vip(target, to, path, protocol)).await?,
+        };
         set(&socket, &to)?;
-        match self {
-            Self::Direct(_, Some(source)) => bind(&socket, source, protocol == Protocol::TCP)?,
-            Self::Direct(_, None) | Self::Vip => {}
-        }
         match socket.connect(&to.into()) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
             _ => Ok(socket),
         }
     }
 
-    fn to(self) -> io::Result<SocketAddr> {
+    fn to(self) -> SocketAddr {
         match self {
-            Self::Direct(to, _) => Ok(to),
-            // This host cannot send to a VIP that it serves itself by its own routes.
-            Self::Vip => Err(io::ErrorKind::Unsupported.into()),
+            Self::Direct(to, _) | Self::Vip(_, to, _) => to,
         }
     }
+}
+
+/// A socket whose packets reach the target's node through the VIP.
+async fn through_vip(
+    target: &Target,
+    vip: SocketAddr,
+    path: Option<&VipPath>,
+    protocol: Protocol,
+) -> io::Result<Socket> {
+    let protocol = match protocol {
+        Protocol::TCP => config::Protocol::Tcp,
+        Protocol::UDP => config::Protocol::Udp,
+        _ => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    let path = path.ok_or(io::ErrorKind::Unsupported)?;
+    path.socket(protocol, vip.ip(), target.at.ip(), target.health.source.as_ref()).await
 }
 
 fn bind(socket: &Socket, source: &Source, tcp: bool) -> io::Result<()> {

@@ -16,7 +16,7 @@ const LONGEST: usize = 65_535;
 
 /// Sends a datagram, an empty one if there is nothing to send, and judges the first answer.
 pub(super) async fn check(way: Way<'_>, exchange: &Exchange) -> Found {
-    let socket = way.datagram(exchange.send.as_deref().unwrap_or_default())?;
+    let socket = way.datagram(exchange.send.as_deref().unwrap_or_default()).await?;
     let answer = receive(&socket).await.map_err(|error| heard(&error))?;
     match &exchange.expect {
         Some(expect) if !Search::new(expect, LONGEST).feed(&answer)? => Err(MissReason::BadAnswer),

@@ -9,6 +9,7 @@ mod refused;
 mod restart;
 mod small;
 mod two_labs;
+mod via;
 
 use crate::{pipeline, runner::Case};
 
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Case> {
         restart::CASES,
         refused::CASES,
         operator::CASES,
+        via::CASES,
     ];
     [pipeline::suites(), attach::CASES.to_vec(), network.concat()].concat()
 }

@@ -1,0 +1,251 @@
+//! A check's packet on its way out: whose it is, and the frame that takes it to that node.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+};
+
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use lb_common::{ClusterId, Directory, HashKey, NodeId, NodeRecord, ServiceId, Slot, VipEntry};
+use lb_ebpf::{Action, Tables, forward::forward};
+use nix::sys::socket::LinkAddr;
+
+use crate::{config::Protocol, packet::Packet};
+
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = 14;
+
+/// How packets get to a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hop {
+    /// As the data path has it.
+    pub(super) record: NodeRecord,
+    /// The interface of the record.
+    pub(super) link: LinkAddr,
+}
+
+/// Why a packet goes nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// Its source is no check's.
+    Unregistered,
+    /// The way to the node is not known.
+    NoHop,
+}
+
+/// Which node every source of a check stands for, and the ways to the nodes.
+///
+/// A source is a check's until the kernel gives the port to another one: the end of a connection,
+/// and what has to be sent again for it, comes after the check has its outcome.
+#[derive(Debug, Default)]
+pub(super) struct Outward {
+    nodes: HashMap<(Protocol, SocketAddr), IpAddr>,
+    hops: HashMap<IpAddr, Hop>,
+}
+
+impl Outward {
+    /// Packets from this source are for this node from now on.
+    pub(super) fn register(&mut self, protocol: Protocol, source: SocketAddr, node: IpAddr) {
+        self.nodes.insert((protocol, source), node);
+    }
+
+    /// The way to a node from now on.
+    pub(super) fn set_hop(&mut self, node: IpAddr, hop: Option<Hop>) {
+        match hop {
+            Some(hop) => self.hops.insert(node, hop),
+            None => self.hops.remove(&node),
+        };
+    }
+
+    /// The frame for an IP packet, and where it leaves.
+    pub(super) fn frame(&self, packet: &[u8]) -> Result<(Vec<u8>, LinkAddr), Lost> {
+        let (protocol, source) = sender(packet).ok_or(Lost::Unregistered)?;
+        let node = self.nodes.get(&(protocol, source)).ok_or(Lost::Unregistered)?;
+        let hop = self.hops.get(node).ok_or(Lost::NoHop)?;
+        let mut frame = Packet(ethernet(packet, source.is_ipv4()));
+        match forward(&mut frame, &OneNode(hop.record), 0, NODE) {
+            Ok(verdict) if verdict.action == Action::Redirect => Ok((frame.0, hop.link)),
+            _ => Err(Lost::NoHop),
+        }
+    }
+}
+
+/// Who sent an IP packet; `None` for a fragment, and for what is neither TCP nor UDP.
+fn sender(packet: &[u8]) -> Option<(Protocol, SocketAddr)> {
+    let packet = SlicedPacket::from_ip(packet).ok()?;
+    let address: IpAddr = match packet.net? {
+        NetSlice::Ipv4(ip) => ip.header().source_addr().into(),
+        NetSlice::Ipv6(ip) => ip.header().source_addr().into(),
+        NetSlice::Arp(_) => return None,
+    };
+    let (protocol, port) = match packet.transport? {
+        TransportSlice::Tcp(tcp) => (Protocol::Tcp, tcp.source_port()),
+        TransportSlice::Udp(udp) => (Protocol::Udp, udp.source_port()),
+        _ => return None,
+    };
+    Some((protocol, SocketAddr::new(address, port)))
+}
+
+/// A packet behind an Ethernet header whose addresses are yet to be written.
+fn ethernet(packet: &[u8], ipv4: bool) -> Vec<u8> {
+    let kind = if ipv4 { libc::ETH_P_IP } else { libc::ETH_P_IPV6 } as u16;
+    let mut frame = Vec::with_capacity(ETHERNET + packet.len());
+    frame.extend([0; ETHERNET - 2]);
+    frame.extend(kind.to_be_bytes());
+    frame.extend(packet);
+    frame
+}
+
+/// Its id.
+const NODE: NodeId = match NodeId::new(0) {
+    Some(node) => node,
+    None => unreachable!(),
+};
+
+/// Tables in which there is one node and nothing else.
+struct OneNode(NodeRecord);
+
+impl Tables for OneNode {
+    fn epoch(&self) -> Option<u64> {
+        None
+    }
+    fn hash_key(&self) -> Option<HashKey> {
+        None
+    }
+    fn vip_bits(&self, _: u64, _: u32) -> Option<u64> {
+        None
+    }
+    fn vip(&self, _: u64, _: u32) -> Option<VipEntry> {
+        None
+    }
+    fn service(&self, _: u64, _: ServiceId) -> Option<Directory> {
+        None
+    }
+    fn cluster(&self, _: u64, _: ClusterId) -> Option<Directory> {
+        None
+    }
+    fn node(&self, _: u64, _: NodeId) -> Option<NodeRecord> {
+        Some(self.0)
+    }
+    fn slot(&self, _: u32, _: u32) -> Option<Slot> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use etherparse::PacketBuilder;
+    use lb_common::{Forward, HashAlgorithm, Reason, VipKey, layout::MIN_TABLE_LOG2};
+
+    use super::*;
+    use crate::{
+        dataplane::{memory::Memory, writer::Writer},
+        decide::{Intent, Table},
+        secret,
+        vippath::wire,
+    };
+
+    const VIP: [u8; 4] = [192, 0, 2, 10];
+    const SOURCE: [u8; 4] = [198, 51, 100, 7];
+
+    /// A record that leads out of the loopback interface, which there always is.
+    fn record() -> NodeRecord {
+        NodeRecord {
+            dst_mac: [2, 0, 0, 0, 0, 7],
+            src_mac: [2, 0, 0, 0, 0, 1],
+            ifindex: 1,
+            up: 1,
+            forward: Forward::L2 as u8,
+            ..NodeRecord::default()
+        }
+    }
+
+    fn outward(record: NodeRecord) -> Outward {
+        let mut outward = Outward::default();
+        let link = wire::links().expect("interfaces")[&1];
+        outward.set_hop(node(), Some(Hop { record, link }));
+        outward.register(Protocol::Tcp, (SOURCE, 40_000).into(), node());
+        outward
+    }
+
+    fn node() -> IpAddr {
+        [198, 51, 100, 21].into()
+    }
+
+    fn syn(port: u16) -> Vec<u8> {
+        let mut packet = Vec::new();
+        let builder = PacketBuilder::ipv4(SOURCE, VIP, 64).tcp(port, 80, 7, 64_240).syn();
+        builder.write(&mut packet, &[]).expect("a Vec takes everything");
+        packet
+    }
+
+    /// What becomes of a user's frame where this node is the only one.
+    fn users_frame(record: NodeRecord, packet: &[u8]) -> (Packet, lb_ebpf::Verdict) {
+        let slot = || Slot::clean(0);
+        let slots: Arc<[Slot]> = (0..1 << MIN_TABLE_LOG2).map(|_| slot()).collect();
+        let table = || Table { slots: Arc::clone(&slots), healthy: true, held: false };
+        let service = ServiceId::new(0).expect("an id");
+        let key = VipKey::v4(u32::from_be_bytes(VIP), 80, Protocol::Tcp.number());
+        let intent = Intent {
+            vips: vec![(key, service)],
+            services: vec![table()],
+            clusters: vec![table()],
+            nodes: vec![record],
+            service_info: Vec::new(),
+            cluster_info: Vec::new(),
+            node_info: Vec::new(),
+        };
+        let memory = Memory::anonymous().expect("memory");
+        memory.secret.set(0, secret::expand(&[1; 16], HashAlgorithm::default()));
+        Writer::adopt(&memory).commit(&memory, &intent).expect("a plan");
+        let mut frame = Packet([&[9; 12][..], &[8, 0], packet].concat());
+        let verdict = lb_ebpf::process(&mut frame, &memory);
+        (frame, verdict)
+    }
+
+    #[test]
+    fn a_checks_frame_is_a_users_frame() {
+        let (ours, link) = outward(record()).frame(&syn(40_000)).expect("a way");
+        let (users, verdict) = users_frame(record(), &syn(40_000));
+        assert_eq!((verdict.action, verdict.ifindex), (Action::Redirect, 1));
+        assert_eq!((ours, link.ifindex()), (users.0, 1));
+    }
+
+    #[test]
+    fn what_users_packets_cannot_do_checks_cannot() {
+        let unresolved = NodeRecord { ifindex: 0, ..record() };
+        let strange = NodeRecord { forward: 200, ..record() };
+        for (record, reason) in
+            [(unresolved, Reason::DropUnresolved), (strange, Reason::DropBadTable)]
+        {
+            assert_eq!(outward(record).frame(&syn(40_000)).err(), Some(Lost::NoHop));
+            assert_eq!(users_frame(record, &syn(40_000)).1.reason, reason);
+        }
+    }
+
+    #[test]
+    fn a_source_is_one_nodes_and_the_last_to_get_it_has_it() {
+        let mut outward = outward(record());
+        let lost = |outward: &Outward, packet: &[u8]| outward.frame(packet).err();
+        assert_eq!(lost(&outward, &syn(40_000)), None);
+        assert_eq!(lost(&outward, &syn(40_001)), Some(Lost::Unregistered));
+        assert_eq!(lost(&outward, &[0x45, 0]), Some(Lost::Unregistered));
+        let mut fragment = syn(40_000);
+        fragment[6] = 0x20;
+        assert_eq!(lost(&outward, &fragment), Some(Lost::Unregistered));
+        // The same port of UDP is another one.
+        let mut udp = Vec::new();
+        let builder = PacketBuilder::ipv4(SOURCE, VIP, 64).udp(40_000, 80);
+        builder.write(&mut udp, b"?").expect("a Vec takes everything");
+        assert_eq!(lost(&outward, &udp), Some(Lost::Unregistered));
+
+        outward.register(Protocol::Tcp, (SOURCE, 40_000).into(), [198, 51, 100, 22].into());
+        assert_eq!(lost(&outward, &syn(40_000)), Some(Lost::NoHop));
+        outward.register(Protocol::Tcp, (SOURCE, 40_000).into(), node());
+        assert_eq!(lost(&outward, &syn(40_000)), None);
+        outward.set_hop(node(), None);
+        assert_eq!(lost(&outward, &syn(40_000)), Some(Lost::NoHop));
+    }
+}
