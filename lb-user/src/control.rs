@@ -25,6 +25,8 @@ use tokio::{
 pub enum Request {
     /// Services, clusters, nodes, shares, epoch, events.
     Status,
+    /// All events that are kept.
+    Events,
     /// Where flows go, and why.
     Explain {
         /// Each `PROTO SRC:PORT DST:PORT`.

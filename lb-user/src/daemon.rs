@@ -1,6 +1,6 @@
 //! One loop over a closed set of inputs → `decide` → effects. Owns the data plane.
 
-mod events;
+pub mod events;
 mod startup;
 pub mod status;
 mod watch;
@@ -28,7 +28,7 @@ use crate::{
     nexthop::NextHops,
     object::object,
 };
-use events::Events;
+use events::{Events, Format};
 
 /// How often the daemon shows in `CONTROL` that it lives.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -86,7 +86,8 @@ struct Daemon {
 }
 
 /// Runs until SIGTERM or SIGINT. Program, links and tables stay in force then. `source` is the
-/// file that the configuration was read from, and is read again by SIGHUP and `reload`.
+/// file that the configuration was read from, and is read again by SIGHUP and `reload`. Events go to
+/// standard output in this format, a line each.
 ///
 /// # Errors
 /// See [`DaemonError`]; nothing half done stays.
@@ -94,6 +95,7 @@ pub async fn run(
     config: Config,
     source: PathBuf,
     interfaces: Vec<String>,
+    format: Format,
 ) -> Result<(), DaemonError> {
     if interfaces.is_empty() {
         return Err(DaemonError::NoInterface);
@@ -128,7 +130,7 @@ pub async fn run(
     let (asked, requests) = unbounded_channel();
     tokio::spawn(socket.serve(asked));
     tokio::spawn(watch::pass_on(requests, send.clone(), Input::Asked));
-    let mut daemon = Daemon::new(Arc::new(config), source, opened, send);
+    let mut daemon = Daemon::new(Arc::new(config), source, opened, send, format);
     daemon.watch();
     let mut heartbeat = time::interval(HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -158,6 +160,7 @@ impl Daemon {
         source: PathBuf,
         opened: Opened,
         inputs: UnboundedSender<Input>,
+        format: Format,
     ) -> Self {
         let Opened { dataplane, grace, adopted, ebpf, .. } = opened;
         startup::log_of_the_program(ebpf);
@@ -175,7 +178,7 @@ impl Daemon {
             start: Instant::now(),
             pending: None,
             grace: epochs,
-            events: Events::default(),
+            events: Events::written(format),
             adopted,
         }
     }
@@ -207,15 +210,11 @@ impl Daemon {
     /// Reads the configuration again. What is wrong with it is said, and changes nothing.
     fn reload(&mut self) -> Result<String, String> {
         let result = self.try_reload();
-        match &result {
-            Ok(done) => info!("{done}"),
-            Err(why) => error!("not reloaded, the plan in force stays: {why}"),
+        let epoch = self.dataplane.epoch();
+        if let Err(why) = &result {
+            let text = format!("not reloaded, the plan in force stays: {why}");
+            self.events.add(epoch, "reload_refused", "", text);
         }
-        let (kind, text) = match &result {
-            Ok(text) => ("reloaded", text),
-            Err(text) => ("reload_refused", text),
-        };
-        self.events.add(self.dataplane.epoch(), kind, "", text.clone());
         result
     }
 
@@ -234,8 +233,10 @@ impl Daemon {
         self.config = Arc::clone(&config);
         self.watch();
         self.watchers.spawn(async move { startup::warn_about_vips(&config).await });
+        let done = format!("reloaded {}", self.source.display());
+        self.events.tell(self.dataplane.epoch(), "reloaded", "", done.clone());
         self.step(&[]);
-        Ok(format!("reloaded {}", self.source.display()))
+        Ok(done)
     }
 
     fn release(&mut self, name: &str) -> Result<String, String> {
@@ -255,6 +256,9 @@ impl Daemon {
     fn answer(&mut self, request: &Request) -> String {
         let result = match request {
             Request::Status => return self.status(),
+            Request::Events => {
+                return json!({ "events": self.events.iter().collect::<Vec<_>>() }).to_string();
+            }
             Request::Explain { flows } => return self.explain(flows),
             Request::Release { cluster } => self.release(cluster),
             Request::Reload => self.reload(),
@@ -307,16 +311,18 @@ impl Daemon {
                 Effect::Refused(violations) => {
                     let model = self.state.view().model;
                     let text = violations.iter().map(|v| reason::explain_violation(model, v));
-                    let text: Vec<_> = text.collect();
-                    error!("a plan was refused, the one in force stays: {}", text.join("; "));
-                    self.events.add(self.dataplane.epoch(), "refused", "", text.join("; "));
+                    let text = text.collect::<Vec<_>>().join("; ");
+                    let text = format!("a plan was refused, the one in force stays: {text}");
+                    self.events.add(self.dataplane.epoch(), "refused", "", text);
                 }
                 Effect::Notice(notice) => {
-                    let event = events::render(self.state.view().model, &notice);
-                    info!("{}", event.text);
-                    self.events.push(self.dataplane.epoch(), event);
+                    let (epoch, model) = (self.dataplane.epoch(), self.state.view().model);
+                    self.events.notice(epoch, model, &notice);
                 }
             }
+        }
+        if self.pending.is_none() && !self.state.is_undecided() {
+            self.events.close();
         }
     }
 
@@ -327,8 +333,8 @@ impl Daemon {
         match self.dataplane.commit(&intent) {
             Ok(epoch) => {
                 let text = format!("epoch {epoch} in force, written in {:?}", begin.elapsed());
-                info!("{text}");
-                self.events.add(epoch, "commit", "", text);
+                self.events.tell(epoch, "commit", "", text);
+                self.events.close();
                 self.adopted = false;
                 // The thread ends only with the process.
                 let _ = self.grace.send(epoch);
@@ -342,8 +348,8 @@ impl Daemon {
                 self.pending = Some(intent);
             }
             Err(refused) => {
-                error!("cannot commit, the plan in force stays: {refused}");
-                self.events.add(self.dataplane.epoch(), "refused", "", refused.to_string());
+                let text = format!("cannot commit, the plan in force stays: {refused}");
+                self.events.add(self.dataplane.epoch(), "refused", "", text);
             }
         }
     }

@@ -21,7 +21,10 @@ use std::{
 use anyhow::bail;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
-use crate::config::{self, Checked, Config};
+use crate::{
+    config::{self, Checked, Config},
+    daemon::events,
+};
 
 /// An XDP load balancer that knows who goes on when the star cannot.
 #[derive(Parser)]
@@ -55,6 +58,15 @@ enum Command {
 enum Format {
     Text,
     Json,
+}
+
+impl From<Format> for events::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => Self::Text,
+            Format::Json => Self::Json,
+        }
+    }
 }
 
 /// The arguments are well-formed and still ask for what there is not.

@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal, path::PathBuf};
 
-use super::load;
+use super::{Format, load};
 use crate::daemon;
 
 #[derive(clap::Args)]
@@ -13,6 +13,9 @@ pub(super) struct Args {
     /// One more interface to attach to.
     #[arg(long, value_name = "NAME")]
     iface: Option<String>,
+    /// How events are written to standard output, one a line. The log goes to standard error.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
@@ -20,7 +23,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     log_to_stderr();
     let interfaces = daemon::interfaces(&config, args.iface);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(daemon::run(config, args.config, interfaces))?;
+    runtime.block_on(daemon::run(config, args.config, interfaces, args.format.into()))?;
     Ok(())
 }
 

@@ -13,6 +13,9 @@ use crate::{
     decide::{NodeState, Role, State, reason, share},
 };
 
+/// How many of the latest events are in it.
+const SHOWN: usize = 256;
+
 /// Where traffic goes, and why.
 #[derive(Serialize, Deserialize)]
 pub struct Status {
@@ -20,11 +23,21 @@ pub struct Status {
     monotonic_ns: u64,
     /// Whether the plan in force is still an earlier daemon's.
     adopted: bool,
+    /// There while most nodes of several clusters vanished and that is not believed.
+    freeze: Option<Freeze>,
     services: Vec<Service>,
     /// One for each way of checking a cluster.
     clusters: Vec<Cluster>,
     counters: serde_json::Map<String, serde_json::Value>,
     events: Vec<Event>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Freeze {
+    /// How long it lasts yet, in seconds.
+    left_s: f64,
+    /// Nodes that count as if they were up.
+    nodes: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -88,13 +101,22 @@ pub fn render(
         epoch: dataplane.epoch(),
         monotonic_ns: monotonic_ns(),
         adopted,
+        freeze: view.freezer.until().map(|until| freeze(state, until.saturating_sub(now))),
         services: (0..view.model.config.services.len()).map(|i| service(state, now, i)).collect(),
         clusters: (0..view.model.pools.pools.len()).map(|i| cluster(state, i)).collect(),
         counters: counters.iter().map(|(r, n)| (r.name().to_owned(), n.into())).collect(),
-        events: events.iter().cloned().collect(),
+        events: events.iter().skip(events.iter().len().saturating_sub(SHOWN)).cloned().collect(),
     };
     // Strings, numbers and lists: nothing in it can fail to be JSON.
     serde_json::to_string(&status).unwrap_or_default()
+}
+
+fn freeze(state: &State, left: Duration) -> Freeze {
+    let (model, freezer) = (state.view().model, state.view().freezer);
+    let nodes = freezer.disbelieved().flat_map(|target| {
+        model.nodes_at(target).iter().map(move |&node| model.node_name(node, Some(target)))
+    });
+    Freeze { left_s: left.as_secs_f64(), nodes: nodes.collect() }
 }
 
 fn service(state: &State, now: Duration, index: usize) -> Service {
@@ -190,6 +212,12 @@ pub fn text(status: &Status) -> String {
         text.push_str(", adopted from an earlier daemon");
     }
     text.push('\n');
+    if let Some(Freeze { left_s, nodes }) = &status.freeze {
+        text.push_str(&format!(
+            "ALARM: the plan is frozen for {left_s:.1} s more: not believed that these vanished: {}\n",
+            nodes.join(", ")
+        ));
+    }
     for service in &status.services {
         text.push_str(&format!(
             "\nservice {} {}/{}",

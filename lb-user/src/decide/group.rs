@@ -1,10 +1,11 @@
-//! Decides whether a cluster is healthy, and how long a recovered one is held back.
+//! Decides whether a pool is healthy, and how long a recovered one is held back.
 
 use std::time::Duration;
 
+use super::model::Model;
 use crate::config::{Cluster, Failback};
 
-/// How many nodes of a cluster count, and how many of them live.
+/// How many nodes of a pool count, and how many of them live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Count {
     /// Nodes in service with a weight that may get new flows.
@@ -13,11 +14,13 @@ pub struct Count {
     pub total: u32,
 }
 
-/// A cluster's group at one moment (M2 to M4), and its hold (M11).
+/// A pool's group at one moment (M2 to M4), and its hold (M11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Group {
     /// In the healthy group; else in the unhealthy one.
     pub healthy: bool,
+    /// As many of its nodes live as must, whatever its cluster's other pools say.
+    pub enough: bool,
     /// Its nodes.
     pub count: Count,
     /// Recovered, and held back from what it lent.
@@ -28,6 +31,34 @@ impl Group {
     /// Nothing in it counts. It is in the unhealthy group, without alarm.
     pub fn empty(&self) -> bool {
         self.count.total == 0
+    }
+}
+
+/// The services that a cluster carries: those in which it is a master or a standby.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Services {
+    /// Those whose pool has enough living nodes.
+    pub healthy: u32,
+    /// All.
+    pub total: u32,
+    /// So many must be healthy for the cluster to be healthy for any (`min_services`); never more
+    /// than there are.
+    pub needed: u32,
+}
+
+impl Services {
+    /// Those of a cluster; `enough` says it of a pool.
+    pub fn of(model: &Model, cluster: usize, enough: impl Fn(usize) -> bool) -> Self {
+        let carried = |pool: usize| model.pool(pool).services.len() as u32;
+        let total = model.pools_of(cluster).map(carried).sum();
+        let healthy = model.pools_of(cluster).filter(|&pool| enough(pool)).map(carried).sum();
+        let needed = model.config.clusters[cluster].min_services.min(total);
+        Self { healthy, total, needed }
+    }
+
+    /// Whether the cluster may be healthy.
+    pub fn suffice(self) -> bool {
+        self.healthy >= self.needed
     }
 }
 
@@ -46,7 +77,7 @@ pub enum Hold {
     UntilReleased,
 }
 
-/// What an update did to a cluster.
+/// What an update did to a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// It became healthy.
@@ -55,10 +86,11 @@ pub enum Turn {
     Unhealthy,
 }
 
-/// One cluster's group over time.
+/// One pool's group over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupMonitor {
     healthy: bool,
+    enough: bool,
     count: Count,
     hold: Option<Hold>,
     /// When it last became healthy again, until it has proved stable.
@@ -68,20 +100,31 @@ pub struct GroupMonitor {
 }
 
 impl GroupMonitor {
-    /// The group of a cluster that has no history: by its threshold alone.
+    /// The group of a pool that has no history: by its cluster's threshold alone.
     pub fn new(cluster: &Cluster, count: Count) -> Self {
-        let healthy = count.alive >= cluster.threshold.needed(count.total);
-        Self { healthy, count, hold: None, recovered: None, flaps: 0 }
+        let enough = count.alive >= cluster.threshold.needed(count.total);
+        Self { healthy: enough, enough, count, hold: None, recovered: None, flaps: 0 }
     }
 
-    /// Takes new counts into account.
-    pub fn update(&mut self, cluster: &Cluster, count: Count, now: Duration) -> Option<Turn> {
+    /// As it is from the beginning on, its cluster's other pools being known.
+    pub fn begin(&mut self, services: Services) {
+        self.healthy = self.enough && services.suffice();
+    }
+
+    /// Takes new counts into account. [`GroupMonitor::turn`] follows when those of all pools of the
+    /// cluster are.
+    pub fn recount(&mut self, cluster: &Cluster, count: Count) {
         self.count = count;
-        let bar = match self.healthy {
+        let bar = match self.enough {
             true => cluster.threshold.needed(count.total),
             false => needed_to_recover(cluster, count.total),
         };
-        let healthy = count.alive >= bar;
+        self.enough = count.alive >= bar;
+    }
+
+    /// Puts it into its group.
+    pub fn turn(&mut self, cluster: &Cluster, services: Services, now: Duration) -> Option<Turn> {
+        let healthy = self.enough && services.suffice();
         if healthy == self.healthy {
             return None;
         }
@@ -124,8 +167,43 @@ impl GroupMonitor {
 
     /// Its group now.
     pub fn group(&self) -> Group {
-        Group { healthy: self.healthy, count: self.count, held: self.hold.is_some() }
+        let Self { healthy, enough, count, hold, .. } = *self;
+        Group { healthy, enough, count, held: hold.is_some() }
     }
+}
+
+/// Brings the groups of all pools up to date; returns their turns.
+pub fn update(
+    model: &Model,
+    groups: &mut [GroupMonitor],
+    counts: &[Count],
+    now: Duration,
+) -> Vec<Option<Turn>> {
+    for (pool, (group, count)) in groups.iter_mut().zip(counts).enumerate() {
+        group.recount(model.cluster(pool), *count);
+    }
+    let services = services(model, groups);
+    let turn = |(pool, group): (usize, &mut GroupMonitor)| {
+        group.turn(model.cluster(pool), services[model.pool(pool).cluster], now)
+    };
+    groups.iter_mut().enumerate().map(turn).collect()
+}
+
+/// The groups of pools that have no history.
+pub fn begin(model: &Model, counts: &[Count]) -> Vec<GroupMonitor> {
+    let new = |(pool, count): (usize, &Count)| GroupMonitor::new(model.cluster(pool), *count);
+    let mut groups: Vec<GroupMonitor> = counts.iter().enumerate().map(new).collect();
+    let services = services(model, &groups);
+    for (pool, group) in groups.iter_mut().enumerate() {
+        group.begin(services[model.pool(pool).cluster]);
+    }
+    groups
+}
+
+/// By cluster.
+fn services(model: &Model, groups: &[GroupMonitor]) -> Vec<Services> {
+    let clusters = 0..model.config.clusters.len();
+    clusters.map(|cluster| Services::of(model, cluster, |pool| groups[pool].enough)).collect()
 }
 
 /// A wait after so many flaps.
@@ -166,6 +244,15 @@ mod tests {
         ];
         for (total, threshold, least) in cases {
             assert_eq!(threshold.needed(total), least, "{total} nodes, {threshold:?}");
+        }
+    }
+
+    const ALL: Services = Services { healthy: 1, total: 1, needed: 0 };
+
+    impl GroupMonitor {
+        fn update(&mut self, rules: &Cluster, count: Count, now: Duration) -> Option<Turn> {
+            self.recount(rules, count);
+            self.turn(rules, ALL, now)
         }
     }
 

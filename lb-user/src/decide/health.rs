@@ -21,20 +21,29 @@ pub enum Outcome {
 pub enum MissReason {
     /// No answer in time.
     Timeout,
-    /// It refused.
+    /// It refused the connection.
     Refused,
-    /// It closed or reset the connection before its answer was whole.
+    /// It closed or reset the connection before the answer was whole.
     Closed,
     /// The network says that there is no way to it.
     Unreachable,
-    /// TLS failed: the handshake, or who the server says it is.
+    /// The TLS handshake failed, or the certificate is not to be trusted.
     Tls,
-    /// It answered with a status that is not expected: of HTTP, a code of gRPC or of DNS.
+    /// It answered with a status that was not expected: of HTTP, a code of gRPC or of DNS.
     Status(u16),
-    /// It answered wrongly.
+    /// It answered wrongly in another way.
     BadAnswer,
-    /// The check could not be made on this host.
+    /// This host could not make the check. No outcome.
     Local,
+    /// This process was starved, or its own link or gateway was down. No outcome.
+    Starved,
+}
+
+impl MissReason {
+    /// It says something of the node, and not only of this host.
+    pub const fn counts(self) -> bool {
+        !matches!(self, Self::Local | Self::Starved)
+    }
 }
 
 /// What is known of a target.
@@ -93,27 +102,64 @@ pub struct NodeMonitor {
     hits: u32,
     /// Misses in a row.
     misses: u32,
+    /// Hits are about to make it up.
+    rises: bool,
+    /// Misses are about to make it down.
+    falls: bool,
+}
+
+/// What an outcome means for a target's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// One of so many that change it, in a row; the last one changes it.
+    Step {
+        /// How many there are.
+        is: u32,
+        /// How many there must be.
+        of: u32,
+    },
+    /// The row is broken, and the state stays.
+    Back,
 }
 
 impl NodeMonitor {
     /// Nothing is known yet.
     pub fn new() -> Self {
-        Self { state: NodeState::Unknown, hits: 0, misses: 0 }
+        Self { state: NodeState::Unknown, hits: 0, misses: 0, rises: false, falls: false }
     }
 
-    /// Takes an outcome into account; returns whether the state changed.
-    pub fn observe(&mut self, outcome: Outcome, rules: &Health) -> bool {
+    /// Takes an outcome into account; returns what that means for the state, if it does something.
+    pub fn observe(&mut self, outcome: Outcome, rules: &Health) -> Option<Way> {
         // What this host could not do says nothing of the node.
-        if outcome == Outcome::Miss(MissReason::Local) {
-            return false;
+        if matches!(outcome, Outcome::Miss(reason) if !reason.counts()) {
+            return None;
         }
+        let was_undecided = self.is_undecided();
         (self.hits, self.misses) = match outcome {
             Outcome::Hit => (self.hits.saturating_add(1), 0),
             Outcome::NotWorking => (0, 0),
             Outcome::Miss(_) => (0, self.misses.saturating_add(1)),
         };
-        let before = self.state;
-        self.state = match (before, outcome) {
+        let (before, after) = (self.state, self.next(outcome, rules));
+        self.state = after;
+        self.rises = matches!(after, NodeState::NotWorking | NodeState::Down(_)) && self.hits > 0;
+        self.falls = matches!(after, NodeState::Up | NodeState::NotWorking) && self.misses > 0;
+        match (before, outcome) {
+            (NodeState::Unknown, _) => None,
+            (NodeState::Up, Outcome::NotWorking) => Some(Way::Step { is: 1, of: 1 }),
+            (NodeState::Up | NodeState::NotWorking, Outcome::Miss(_)) => {
+                Some(Way::Step { is: self.misses, of: rules.fall })
+            }
+            (NodeState::NotWorking | NodeState::Down(_), Outcome::Hit) => {
+                Some(Way::Step { is: self.hits, of: rules.rise })
+            }
+            _ => was_undecided.then_some(Way::Back),
+        }
+    }
+
+    /// The state after an outcome that has been counted.
+    fn next(&self, outcome: Outcome, rules: &Health) -> NodeState {
+        match (self.state, outcome) {
             (NodeState::Unknown, Outcome::Hit) => NodeState::Up,
             (NodeState::Unknown, Outcome::Miss(reason)) => NodeState::Down(reason),
             (NodeState::NotWorking | NodeState::Down(_), Outcome::Hit)
@@ -127,9 +173,15 @@ impl NodeMonitor {
                 NodeState::Down(reason)
             }
             (NodeState::Unknown | NodeState::Up, Outcome::NotWorking) => NodeState::NotWorking,
-            _ => before,
-        };
-        self.state != before
+            // A node that is down and says that it is not working stays down: it has no connections
+            // that could finish, and gets none. It ends a row of hits.
+            (before, _) => before,
+        }
+    }
+
+    /// Whether its last outcomes, if more like them follow, change its state.
+    pub fn is_undecided(&self) -> bool {
+        self.rises || self.falls
     }
 
     /// What is known of it.
@@ -172,7 +224,11 @@ mod tests {
         let mut node = NodeMonitor::new();
         for (i, &(outcome, state)) in steps.iter().enumerate() {
             let before = node.state();
-            assert_eq!(node.observe(outcome, &rules), before != state, "step {i}");
+            let way = node.observe(outcome, &rules);
+            // The last step of a way changes the state; the first outcome does without a way.
+            let last = matches!(way, Some(Way::Step { is, of }) if is >= of);
+            let first = before == Unknown && state != Unknown;
+            assert_eq!(last || first, before != state, "step {i}: {way:?}");
             assert_eq!(node.state(), state, "step {i}");
         }
     }

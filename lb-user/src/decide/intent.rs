@@ -168,8 +168,8 @@ fn cluster_info(model: &Model, id: usize, decision: &Decision) -> Option<Cluster
 fn node_info(view: &View<'_>, node: usize) -> NodeInfo {
     let (model, config) = (view.model, view.model.node(node));
     let (NodePlace { cluster, index }, hop) = (model.nodes[node], view.hops[node]);
-    // The best of what its cluster's pools know.
-    let states = || model.pools_of(cluster).map(|pool| view.state(pool, index));
+    // The best of what its cluster's pools take it for.
+    let states = || model.pools_of(cluster).map(|pool| view.believed(pool, index));
     let state = if states().any(|state| state == NodeState::Up) {
         1
     } else {

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod flow;
+pub mod freeze;
 pub mod group;
 pub mod health;
 pub mod intent;
@@ -14,20 +15,22 @@ pub mod notice;
 pub mod plan;
 pub mod pool;
 pub mod reason;
+mod settle;
 pub mod share;
 mod succeed;
 pub mod tables;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use lb_common::{ClusterId, NodeId};
 
-use crate::config::{Cluster, Config, Target};
+use crate::config::{Config, Target};
 pub use check::Violation;
 use check::{Checker, Facts};
+use freeze::{Freezer, Sight};
 use group::{Count, GroupMonitor, Hold};
 use health::NodeHealth;
-pub use health::{Admin, MissReason, NodeMonitor, NodeState, Outcome};
+pub use health::{Admin, MissReason, NodeMonitor, NodeState, Outcome, Way};
 pub use intent::{Intent, Table};
 pub use model::{Model, Role, Seat};
 pub use notice::{Notice, ReleasedBy};
@@ -93,6 +96,9 @@ pub struct State {
     planner: Planner,
     checker: Checker,
     targets: Vec<NodeMonitor>,
+    /// Targets whose outcomes are about to change their state.
+    undecided: BTreeSet<TargetId>,
+    freezer: Freezer,
     /// By node id.
     admins: Vec<Admin>,
     /// By node id.
@@ -123,6 +129,8 @@ pub struct View<'a> {
     pub model: &'a Model,
     /// By target.
     pub targets: &'a [NodeMonitor],
+    /// Of what vanished, whether it is believed.
+    pub freezer: &'a Freezer,
     /// By node id.
     pub admins: &'a [Admin],
     /// By node id.
@@ -143,6 +151,15 @@ impl View<'_> {
         let target = self.model.pool(pool).targets.get(index);
         target.map_or(NodeState::Unknown, |target| self.targets[target.index()].state())
     }
+
+    /// What a node of a pool is taken for: as what is known of it, but that a node is up which it is
+    /// not believed of that it vanished.
+    pub fn believed(&self, pool: usize, index: usize) -> NodeState {
+        match self.model.pool(pool).targets.get(index) {
+            Some(&target) if self.freezer.disbelieves(target) => NodeState::Up,
+            _ => self.state(pool, index),
+        }
+    }
 }
 
 impl State {
@@ -158,6 +175,8 @@ impl State {
         Self {
             planner: Planner::new(Arc::clone(&model)),
             checker: Checker::default(),
+            undecided: BTreeSet::new(),
+            freezer: Freezer::new(model.config.lb.freeze),
             targets: vec![NodeMonitor::new(); model.pools.targets.len()],
             admins: vec![Admin::InService; model.nodes.len()],
             hops: vec![None; model.nodes.len()],
@@ -175,13 +194,11 @@ impl State {
         let mut notices = Vec::new();
         let mut news = self.deadline().is_some_and(|at| at <= now);
         for event in events {
-            news |= self.apply(event, &mut notices);
+            news |= self.apply(now, event, &mut notices);
         }
-        if !news {
-            return Vec::new();
-        }
+        news |= self.freeze(now, &mut notices);
         let mut effects = Vec::new();
-        if !self.waiting(now) {
+        if news && !self.waiting(now) {
             self.decide(now, &mut notices);
             effects = self.publish();
         }
@@ -190,12 +207,22 @@ impl State {
 
     /// When to call [`State::step`] again if no event comes first.
     pub fn deadline(&self) -> Option<Duration> {
-        let Some(running) = &self.running else { return Some(self.grace_ends) };
-        let holds = running.groups.iter().filter_map(|group| match group.hold() {
-            Some(Hold::Until(at)) => Some(at),
-            Some(Hold::UntilReleased) | None => None,
+        let holds = self.running.as_ref().map(|running| {
+            let holds = running.groups.iter().filter_map(|group| match group.hold() {
+                Some(Hold::Until(at)) => Some(at),
+                Some(Hold::UntilReleased) | None => None,
+            });
+            holds.min()
         });
-        holds.min()
+        let next = holds.unwrap_or(Some(self.grace_ends));
+        next.into_iter().chain(self.freezer.until()).min()
+    }
+
+    /// Whether a plan may follow from what is known by now: there is none yet, outcomes are about to
+    /// change what is known of some node, or what is known is not believed.
+    pub fn is_undecided(&self) -> bool {
+        let frozen = self.freezer.until().is_some();
+        self.running.is_none() || !self.undecided.is_empty() || frozen
     }
 
     /// What is known and decided.
@@ -204,6 +231,7 @@ impl State {
         View {
             model: &self.model,
             targets: &self.targets,
+            freezer: &self.freezer,
             admins: &self.admins,
             hops: &self.hops,
             groups: running.map_or(&[], |r| &r.groups),
@@ -229,18 +257,19 @@ impl State {
         self.running.is_none() && now < self.grace_ends && (0..model.pools.pools.len()).any(unclear)
     }
 
+    /// Begins or ends a freeze; returns whether a plan could come of it.
+    fn freeze(&mut self, now: Duration, notices: &mut Vec<Notice>) -> bool {
+        let Self { model, targets, admins, .. } = self;
+        let turn = self.freezer.judge(Sight { model, targets, admins }, now);
+        let news = turn.is_some();
+        notices.extend(turn.map(Notice::Freeze));
+        news
+    }
+
     /// Takes an event into account; returns whether a plan could come of it.
-    fn apply(&mut self, event: &Event, notices: &mut Vec<Notice>) -> bool {
+    fn apply(&mut self, now: Duration, event: &Event, notices: &mut Vec<Notice>) -> bool {
         match *event {
-            Event::Checked { target, outcome } => {
-                let Some(monitor) = self.targets.get_mut(target.index()) else { return false };
-                let rules = &self.model.pools.targets[target.index()].health;
-                let changed = monitor.observe(outcome, rules);
-                if changed {
-                    notices.extend(notice::seen(&self.model, target, monitor.state()));
-                }
-                changed
-            }
+            Event::Checked { target, outcome } => self.observe(now, target, outcome, notices),
             Event::Resolved { node, hop } => {
                 let Some(known) = self.hops.get_mut(node.index()) else { return false };
                 std::mem::replace(known, hop) != hop
@@ -262,11 +291,40 @@ impl State {
         }
     }
 
+    fn observe(
+        &mut self,
+        now: Duration,
+        target: TargetId,
+        outcome: Outcome,
+        notices: &mut Vec<Notice>,
+    ) -> bool {
+        let Some(monitor) = self.targets.get_mut(target.index()) else { return false };
+        let before = monitor.state();
+        let seen = monitor.observe(outcome, &self.model.pools.targets[target.index()].health);
+        let after = monitor.state();
+        notices.extend(
+            seen.into_iter().flat_map(|way| notice::seen(&self.model, target, outcome, way)),
+        );
+        match monitor.is_undecided() {
+            true => self.undecided.insert(target),
+            false => self.undecided.remove(&target),
+        };
+        if before == after {
+            return false;
+        }
+        notices.extend(notice::verdict(&self.model, target, after));
+        // Before the first plan there is nothing that could stay as it was.
+        if self.running.is_some() || self.freezer.until().is_some() {
+            self.freezer.see(target, before, after, now);
+        }
+        true
+    }
+
     /// The health of the nodes of a pool.
     fn health_in(&self, pool: usize) -> Vec<NodeHealth> {
         let view = self.view();
         let health = |(index, node): (usize, usize)| {
-            let health = NodeHealth::of(view.state(pool, index), self.admins[node]);
+            let health = NodeHealth::of(view.believed(pool, index), self.admins[node]);
             // Nobody is sent to a node that no packet can reach yet, although its checks succeed.
             NodeHealth { eligible: health.eligible && self.hops[node].is_some(), ..health }
         };
@@ -278,17 +336,14 @@ impl State {
         let model = Arc::clone(&self.model);
         let pools = 0..model.pools.pools.len();
         let nodes: Vec<Vec<NodeHealth>> = pools.clone().map(|pool| self.health_in(pool)).collect();
-        let counts = pools.clone().map(|pool| plan::count(&model, pool, &nodes[pool]));
-        let clusters = pools.map(|pool| model.cluster(pool));
+        let counts = pools.map(|pool| plan::count(&model, pool, &nodes[pool]));
+        let counts: Vec<Count> = counts.collect();
         let Some(running) = &mut self.running else {
+            let mut groups = group::begin(&model, &counts);
             let inherited = std::mem::take(&mut self.inherited);
-            let group = |((cluster, count), was): ((&Cluster, Count), Option<GroupMonitor>)| {
-                let mut group = was.unwrap_or_else(|| GroupMonitor::new(cluster, count));
-                group.update(cluster, count, now);
-                group
-            };
-            let groups: Vec<GroupMonitor> =
-                clusters.zip(counts).zip(inherited).map(group).collect();
+            let kept = groups.iter_mut().zip(inherited);
+            kept.for_each(|(group, was)| *group = was.unwrap_or(*group));
+            group::update(&model, &mut groups, &counts, now);
             let values: Vec<group::Group> = groups.iter().map(GroupMonitor::group).collect();
             let decision = self.planner.decide(&nodes, &values, None);
             notices.extend(notice::first(&model, &decision));
@@ -297,13 +352,11 @@ impl State {
             self.running = Some(Running { groups, decision, since });
             return;
         };
-        for (i, ((group, cluster), count)) in
-            running.groups.iter_mut().zip(clusters).zip(counts).enumerate()
-        {
-            let turn = group.update(cluster, count, now);
-            notices.extend(notice::turn(i, group, turn));
-            if group.expire(now) {
-                notices.extend(notice::released(i, ReleasedBy::Time));
+        let turns = group::update(&model, &mut running.groups, &counts, now);
+        for (pool, turn) in turns.into_iter().enumerate() {
+            notices.extend(notice::turn(&model, &running.groups, pool, turn));
+            if running.groups[pool].expire(now) {
+                notices.extend(notice::released(pool, ReleasedBy::Time));
             }
         }
         let groups: Vec<group::Group> = running.groups.iter().map(GroupMonitor::group).collect();
@@ -311,7 +364,7 @@ impl State {
             return;
         }
         let decision = self.planner.decide(&nodes, &groups, Some(&running.decision));
-        let decision = settle(&mut self.planner, &mut running.groups, decision, notices);
+        let decision = settle::settle(&mut self.planner, &mut running.groups, decision, notices);
         notices.extend(notice::changes(&model, &running.decision, &decision));
         for (service, since) in running.since.iter_mut().enumerate() {
             notice::touch(&running.decision, &decision, service, since, now);
@@ -337,36 +390,6 @@ impl State {
         self.published = Some(Arc::clone(&intent));
         vec![Effect::Publish(intent)]
     }
-}
-
-/// Ends holds that hold nothing back: their clusters have all that they would have without. So
-/// a cluster that carries everything because nobody else could is not asked to hand it over to
-/// the next one that recovers.
-fn settle(
-    planner: &mut Planner,
-    groups: &mut [GroupMonitor],
-    mut decision: Decision,
-    notices: &mut Vec<Notice>,
-) -> Decision {
-    let held: Vec<usize> = (0..groups.len()).filter(|&i| groups[i].hold().is_some()).collect();
-    let each = held.iter().map(|&cluster| vec![cluster]).collect::<Vec<_>>();
-    for set in std::iter::once(held).chain(each) {
-        let mut values = decision.groups.clone();
-        set.iter().for_each(|&cluster| values[cluster].held = false);
-        if values == decision.groups {
-            continue;
-        }
-        let free = planner.decide(&decision.nodes, &values, Some(&decision));
-        let mut plans = free.services.iter().zip(&decision.services);
-        if plans.all(|(free, held)| free.deal == held.deal) {
-            for cluster in set {
-                groups[cluster].release();
-                notices.extend(notice::released(cluster, ReleasedBy::NothingLent));
-            }
-            decision = free;
-        }
-    }
-    decision
 }
 
 #[cfg(test)]

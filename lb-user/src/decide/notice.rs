@@ -5,8 +5,9 @@ use std::time::Duration;
 use lb_common::{ClusterId, NodeId, ServiceId};
 
 use super::{
-    group::{Count, GroupMonitor, Hold, Turn},
-    health::{Admin, NodeState},
+    freeze,
+    group::{Count, Group, GroupMonitor, Hold, Services, Turn},
+    health::{Admin, NodeState, Outcome, Way},
     model::Model,
     plan::{Decision, Regime},
     pool::TargetId,
@@ -15,6 +16,19 @@ use super::{
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
+    /// An outcome is about to change what is known of a node, or no longer.
+    Seen {
+        /// The node.
+        node: NodeId,
+        /// How it was asked.
+        target: TargetId,
+        /// What the check found.
+        outcome: Outcome,
+        /// What that means.
+        way: Way,
+    },
+    /// It is not believed that most nodes of several clusters vanished, or no longer disbelieved.
+    Freeze(freeze::Turn),
     /// What is known of a node changed.
     Node {
         /// The node.
@@ -46,6 +60,8 @@ pub enum Notice {
         cluster: ClusterId,
         /// Its nodes.
         count: Count,
+        /// Enough of them live, and too few of the services that it carries are healthy on it.
+        services: Option<Services>,
     },
     /// A recovered cluster is no longer held back.
     Released {
@@ -85,8 +101,19 @@ pub enum ReleasedBy {
     NothingLent,
 }
 
-/// What there is to say of a target's new state: of each node that it is asked for.
+/// What there is to say of an outcome: of each node that its target is asked for.
 pub(super) fn seen(
+    model: &Model,
+    target: TargetId,
+    outcome: Outcome,
+    way: Way,
+) -> impl Iterator<Item = Notice> {
+    let nodes = model.nodes_at(target).iter().filter_map(|&node| NodeId::new(node));
+    nodes.map(move |node| Notice::Seen { node, target, outcome, way })
+}
+
+/// What there is to say of a target's new state.
+pub(super) fn verdict(
     model: &Model,
     target: TargetId,
     state: NodeState,
@@ -99,8 +126,9 @@ pub(super) fn seen(
 pub(super) fn first(model: &Model, decision: &Decision) -> Vec<Notice> {
     let mut notices = Vec::new();
     for (i, group) in decision.groups.iter().enumerate().filter(|(_, group)| !group.healthy) {
-        let count = group.count;
-        notices.extend(ClusterId::new(i).map(|c| Notice::ClusterUnhealthy { cluster: c, count }));
+        let (count, services) = (group.count, lacking(model, &decision.groups, i));
+        let unhealthy = |cluster| Notice::ClusterUnhealthy { cluster, count, services };
+        notices.extend(ClusterId::new(i).map(unhealthy));
     }
     for service in 0..decision.services.len() {
         notices.extend(
@@ -123,12 +151,28 @@ pub(super) fn released(cluster: usize, by: ReleasedBy) -> Option<Notice> {
 }
 
 /// What there is to say of a pool's turn.
-pub(super) fn turn(cluster: usize, group: &GroupMonitor, turn: Option<Turn>) -> Option<Notice> {
-    let (cluster, count) = (ClusterId::new(cluster)?, group.group().count);
+pub(super) fn turn(
+    model: &Model,
+    groups: &[GroupMonitor],
+    pool: usize,
+    turn: Option<Turn>,
+) -> Option<Notice> {
+    let (cluster, monitor) = (ClusterId::new(pool)?, &groups[pool]);
+    let count = monitor.group().count;
     Some(match turn? {
-        Turn::Healthy => Notice::ClusterHealthy { cluster, count, hold: group.hold() },
-        Turn::Unhealthy => Notice::ClusterUnhealthy { cluster, count },
+        Turn::Healthy => Notice::ClusterHealthy { cluster, count, hold: monitor.hold() },
+        Turn::Unhealthy => {
+            let groups: Vec<Group> = groups.iter().map(GroupMonitor::group).collect();
+            Notice::ClusterUnhealthy { cluster, count, services: lacking(model, &groups, pool) }
+        }
     })
+}
+
+/// The services of an unhealthy pool's cluster, if it is unhealthy because of them.
+pub(super) fn lacking(model: &Model, groups: &[Group], pool: usize) -> Option<Services> {
+    let Group { healthy, enough, .. } = groups[pool];
+    let services = Services::of(model, model.pool(pool).cluster, |pool| groups[pool].enough);
+    (enough && !healthy).then_some(services)
 }
 
 /// What changed in who serves what.

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use lb_common::Slot;
 
 use super::{
-    group::{Count, Group, GroupMonitor},
+    group::{self, Count, Group, GroupMonitor},
     health::NodeHealth,
     model::{Model, Role, Seat},
     tables::{Bits, NOBODY, Order},
@@ -141,12 +141,9 @@ impl Planner {
         let pools = &self.model.pools.pools;
         let nodes: Vec<Vec<NodeHealth>> =
             pools.iter().map(|p| self.model.nodes_of(p.cluster).map(health).collect()).collect();
-        let groups: Vec<Group> = (0..pools.len())
-            .map(|pool| {
-                let count = count(&self.model, pool, &nodes[pool]);
-                GroupMonitor::new(self.model.cluster(pool), count).group()
-            })
-            .collect();
+        let counts = nodes.iter().enumerate().map(|(pool, nodes)| count(&self.model, pool, nodes));
+        let groups = group::begin(&self.model, &counts.collect::<Vec<_>>());
+        let groups: Vec<Group> = groups.iter().map(GroupMonitor::group).collect();
         self.decide(&nodes, &groups, None)
     }
 

@@ -1,19 +1,19 @@
 //! Why each member of a service serves what it serves, as a value; and the one place where what
 //! was decided becomes sentences.
 
-use std::borrow::Cow;
 
 use lb_common::{ClusterId, NodeId, ServiceId};
 
 use super::{
     check::{TableId, Violation},
-    group::{Count, Hold},
-    health::{Admin, MissReason, NodeHealth, NodeState},
+    freeze,
+    group::{Count, Hold, Services},
+    health::{Admin, MissReason, NodeHealth, NodeState, Outcome, Way},
     model::{Model, Role},
-    notice::{Notice, ReleasedBy},
+    notice::{Notice, ReleasedBy, lacking},
     plan::{Decision, Regime},
 };
-use crate::config::Panic;
+use crate::config::{Cluster, Panic};
 
 /// A cluster's position in one service at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub enum Standing {
         /// Least number.
         needed: u32,
     },
+    /// Too few of the services that its cluster carries are healthy on it.
+    FewServices(Services),
     /// It recovered, and waits until it may take back what it lent.
     Held,
     /// No cluster is healthy, and the policy is to drop.
@@ -74,6 +76,9 @@ pub fn standing(model: &Model, decision: &Decision, service: usize, seat: usize)
     if group.healthy && group.held {
         return Standing::Held;
     }
+    if let Some(services) = lacking(model, &decision.groups, place.pool) {
+        return Standing::FewServices(services);
+    }
     let threshold = model.config.clusters[place.cluster].threshold;
     Standing::Unhealthy { alive: group.count.alive, needed: threshold.needed(group.count.total) }
 }
@@ -98,8 +103,9 @@ pub fn explain_seat(model: &Model, decision: &Decision, service: usize, seat: us
         (true, _) => "empty".to_string(),
         (false, true) => format!("healthy, {alive} of {total} alive"),
         (false, false) => {
-            let threshold = model.config.clusters[seats[seat].cluster].threshold;
-            format!("unhealthy, {alive} of {total} alive, needs {}", threshold.needed(total))
+            let cluster = &model.config.clusters[seats[seat].cluster];
+            let services = lacking(model, &decision.groups, seats[seat].pool);
+            format!("unhealthy, {}", too_few(cluster, group.count, services))
         }
     };
     let does = match standing(model, decision, service, seat) {
@@ -117,7 +123,7 @@ pub fn explain_seat(model: &Model, decision: &Decision, service: usize, seat: us
         Standing::LowerTier => "waits behind a higher priority".into(),
         Standing::WeightZero => "has weight 0".into(),
         Standing::Empty => "has no node that counts".into(),
-        Standing::Unhealthy { .. } => "may not serve".into(),
+        Standing::Unhealthy { .. } | Standing::FewServices(_) => "may not serve".into(),
         Standing::Held => "recovered, held back".into(),
         Standing::Dropped => "drops".into(),
     };
@@ -136,6 +142,18 @@ pub fn explain_seat(model: &Model, decision: &Decision, service: usize, seat: us
     format!("{health}: {does}{regime}{lent}")
 }
 
+/// Why a cluster is unhealthy that is not empty.
+fn too_few(cluster: &Cluster, count: Count, services: Option<Services>) -> String {
+    let Count { alive, total } = count;
+    match services {
+        None => format!("{alive} of {total} alive, needs {}", cluster.threshold.needed(total)),
+        Some(Services { healthy, total: all, needed }) => format!(
+            "{alive} of {total} alive, but only {healthy} of its {all} services are healthy on it, \
+             needs {needed}"
+        ),
+    }
+}
+
 /// A notice as a sentence.
 pub fn explain_notice(model: &Model, notice: &Notice) -> String {
     let cluster = |id: ClusterId| model.pool_name(id.index());
@@ -149,6 +167,10 @@ pub fn explain_notice(model: &Model, notice: &Notice) -> String {
         Notice::Node { node: id, target, state } => {
             format!("node {} is {}", node(*id, Some(*target)), node_state(*state))
         }
+        Notice::Seen { node: id, target, outcome, way } => {
+            format!("node {} {}", node(*id, Some(*target)), seen(*outcome, *way))
+        }
+        Notice::Freeze(turn) => explain_freeze(model, turn),
         Notice::Administered { node: id, admin } => {
             let is = match admin {
                 Admin::InService => "in service",
@@ -165,11 +187,12 @@ pub fn explain_notice(model: &Model, notice: &Notice) -> String {
             };
             format!("cluster {} is healthy: {}{hold}", cluster(*id), counted(*id, count))
         }
-        Notice::ClusterUnhealthy { cluster: id, count } if count.total == 0 => {
+        Notice::ClusterUnhealthy { cluster: id, count, .. } if count.total == 0 => {
             format!("cluster {} is empty", cluster(*id))
         }
-        Notice::ClusterUnhealthy { cluster: id, count } => {
-            format!("cluster {} is unhealthy: {}", cluster(*id), counted(*id, count))
+        Notice::ClusterUnhealthy { cluster: id, count, services } => {
+            let why = too_few(model.cluster(id.index()), *count, *services);
+            format!("cluster {} is unhealthy: {why}", cluster(*id))
         }
         Notice::Released { cluster: id, by } => {
             let why = match by {
@@ -193,6 +216,34 @@ pub fn explain_notice(model: &Model, notice: &Notice) -> String {
         Notice::Regime { service: id, regime } => {
             format!("service {}: {}", service(*id), explain_regime(*regime))
         }
+    }
+}
+
+/// What a check found, and where that leads.
+fn seen(outcome: Outcome, way: Way) -> String {
+    let found = match outcome {
+        Outcome::Hit => "answers".to_owned(),
+        Outcome::NotWorking => "says that it is not working".to_owned(),
+        Outcome::Miss(reason) => format!("does not answer: {}", miss(reason)),
+    };
+    match way {
+        Way::Step { is, of } => format!("{found}, {is} of {of}"),
+        Way::Back => format!("{found} again"),
+    }
+}
+
+fn explain_freeze(model: &Model, turn: &freeze::Turn) -> String {
+    match turn {
+        freeze::Turn::Frozen { clusters, .. } => {
+            let names = clusters.iter().map(|&c| model.config.clusters[c].name.as_str());
+            format!(
+                "most nodes of clusters {} vanished at once: not believed for {}, the plan stays",
+                names.collect::<Vec<_>>().join(", "),
+                humantime::format_duration(model.config.lb.freeze)
+            )
+        }
+        freeze::Turn::Believed => "the plan is no longer frozen: what vanished is believed".into(),
+        freeze::Turn::Returned => "the plan is no longer frozen: nodes came back".into(),
     }
 }
 
@@ -226,17 +277,19 @@ pub fn explain_regime(regime: Regime) -> &'static str {
     }
 }
 
-fn miss(reason: MissReason) -> Cow<'static, str> {
-    Cow::Borrowed(match reason {
+fn miss(reason: MissReason) -> String {
+    let text = match reason {
         MissReason::Timeout => "no answer in time",
         MissReason::Refused => "connection refused",
         MissReason::Closed => "connection closed before the answer",
         MissReason::Unreachable => "unreachable",
         MissReason::Tls => "TLS failed",
-        MissReason::Status(status) => return Cow::Owned(format!("status {status}")),
+        MissReason::Status(status) => return format!("status {status}"),
         MissReason::BadAnswer => "wrong answer",
         MissReason::Local => "the check could not be made",
-    })
+        MissReason::Starved => "this host did not get to make the check",
+    };
+    text.to_owned()
 }
 
 /// A violation as a sentence.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Model, State};
+use super::{Model, State, TargetId};
 use crate::config::{Config, Target};
 
 impl State {
@@ -12,11 +12,18 @@ impl State {
     pub fn succeed(&self, config: Arc<Config>, now: Duration) -> Self {
         let mut next = Self::new(config, now);
         let (old, new) = (&self.model, Arc::clone(&next.model));
-        for (id, target) in new.pools.targets.iter().enumerate() {
-            if let Some(was) = old.pools.targets.iter().position(|was| asks_alike(was, target)) {
-                next.targets[id] = self.targets[was];
-            }
+        let kept =
+            |target: &Target| old.pools.targets.iter().position(|was| asks_alike(was, target));
+        let kept: Vec<Option<usize>> = new.pools.targets.iter().map(kept).collect();
+        for (id, was) in kept.iter().enumerate().filter_map(|(id, was)| Some((id, (*was)?))) {
+            next.targets[id] = self.targets[was];
         }
+        let ids = || (0..).map(TargetId).zip(&kept);
+        next.freezer = self.freezer.succeed(|target| {
+            ids().find(|(_, was)| **was == Some(target.index())).map(|(id, _)| id)
+        });
+        let undecided = |(id, _): &(TargetId, _)| next.targets[id.index()].is_undecided();
+        next.undecided = ids().filter(undecided).map(|(id, _)| id).collect();
         for (id, place) in new.nodes.iter().enumerate() {
             let (cluster, node) = (&new.config.clusters[place.cluster].name, new.node(id));
             let same = |&was: &usize| {

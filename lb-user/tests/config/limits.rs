@@ -106,5 +106,5 @@ fn node_tables_by_way_of_checking() {
     let service = text(400, "").lines().nth(line).map(str::to_owned);
     assert_eq!((at.as_deref(), service.as_deref()), (Some("[[service]]"), Some("name = \"s341\"")));
     let help = errors.render(false);
-    assert!(help.contains("health = { port"), "{help}");
+    assert!(help.contains("{ port = … }"), "{help}");
 }

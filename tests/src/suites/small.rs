@@ -134,6 +134,7 @@ standbys = ["S"]
             .arg("--config")
             .arg(configuration)
             .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
         self.daemon = Some(child);
@@ -183,7 +184,7 @@ standbys = ["S"]
         Ok(())
     }
 
-    /// The daemon's log so far.
+    /// The daemon's log and its events so far.
     pub(super) fn log(&self) -> String {
         fs::read_to_string(self.directories.path().join("daemon.log")).unwrap_or_default()
     }

@@ -322,10 +322,17 @@ fn group(facts: &Facts<'_>, id: usize, intent: &Intent, found: &mut Vec<Violatio
         alive += u32::from(counts && health.eligible);
     }
     let group = facts.groups[pool];
-    let right = match group.healthy {
+    let enough = match group.enough {
         true => alive > 0 && reaches(config.threshold, alive, total),
         false => alive == 0 || !recovers(config, alive, total),
     };
+    // `min_services`: so many of the services on the cluster have enough.
+    let carried = facts.model.pools_of(cluster);
+    let carried =
+        carried.flat_map(|pool| facts.model.pool(pool).services.iter().map(move |_| pool));
+    let (well, ill): (Vec<usize>, Vec<usize>) = carried.partition(|&p| facts.groups[p].enough);
+    let suffice = ill.is_empty() || well.len() >= config.min_services as usize;
+    let right = enough && group.healthy == (group.enough && suffice);
     let (table, info) = (&intent.clusters[id], &intent.cluster_info[id]);
     let shown = (info.healthy == 1, info.alive, info.total) == (group.healthy, alive, total)
         && (table.healthy, table.held) == (group.healthy, group.held);

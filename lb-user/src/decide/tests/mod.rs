@@ -2,9 +2,11 @@
 
 mod acceptance;
 pub(in crate::decide) mod fixture;
+mod freeze;
 mod pools;
 mod purity;
 mod reference;
+mod services;
 mod speed;
 mod steps;
 mod traces;

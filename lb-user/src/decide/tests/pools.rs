@@ -129,7 +129,7 @@ fn a_node_is_up_for_one_service_and_down_for_another() {
 
     let now = Duration::from_secs(2);
     let effects = state.step(now, &times(target(&model, "api", 0), MISS, 3));
-    let Some(Effect::Notice(notice)) = effects.first() else { panic!("{effects:?}") };
+    let Some(Effect::Notice(notice)) = effects.get(3) else { panic!("{effects:?}") };
     assert_eq!(explain_notice(&model, notice), "node A:api/a01 is down: connection refused");
     let one = published(effects);
     let has = |service: &str, plan: &Intent| {

@@ -9,7 +9,7 @@ use crate::{
     config::{BackupMode, Config, Failback},
     decide::{
         Admin, Effect, Event, Intent, MissReason, NextHop, Notice, Outcome, ReleasedBy, State,
-        TargetId,
+        TargetId, reason::explain_notice,
     },
 };
 
@@ -55,7 +55,9 @@ fn failover_and_back() {
     let steady = published(&state.step(at(1), &checked(0..9, Outcome::Hit))).expect("a plan");
     assert_eq!([0, 1, 2].map(|c| owned(&steady, c)), [1024, 1024, 0]);
     for now in 0..2 {
-        assert_eq!(state.step(at(1000 + now), &checked(0..2, MISS)), [], "fall is 3");
+        let effects = state.step(at(1000 + now), &checked(0..2, MISS));
+        let seen = |effect: &Effect| matches!(effect, Effect::Notice(Notice::Seen { .. }));
+        assert!(effects.len() == 2 && effects.iter().all(seen), "fall is 3: {effects:?}");
     }
     let effects = state.step(at(1100), &checked(0..1, MISS));
     let one_down = published(&effects).expect("a plan");
@@ -159,7 +161,9 @@ fn notices_say_what_happened() {
     let mut notices = Vec::new();
     for now in 0..3 {
         for effect in state.step(at(1000 + now), &checked(0..2, MISS)) {
-            if let Effect::Notice(notice) = effect {
+            if let Effect::Notice(notice) = effect
+                && !matches!(notice, Notice::Seen { .. })
+            {
                 notices.push(notice);
             }
         }
@@ -295,4 +299,57 @@ fn the_view_says_since_when_others_carry() {
     assert_eq!(state.view().since[0], [at(10_000), at(1), at(1)]);
     let (state, _) = recovered(Failback::Auto);
     assert_eq!(state.view().since[0], [at(20_000), at(1), at(1)]);
+}
+
+#[test]
+fn what_is_seen_is_told_on_the_way_to_a_verdict_and_back() {
+    let model = Arc::new(crate::decide::Model::new(Arc::new(lab())));
+    let mut state = fixture::started_with(Arc::clone(&model), at(0));
+    assert!(state.is_undecided(), "there is no plan yet");
+    state.step(at(1), &checked(0..9, Outcome::Hit));
+    let mut see = |outcome| -> (Vec<String>, bool) {
+        let effects = state.step(at(2), &checked(0..1, outcome));
+        let said = effects.iter().filter_map(|effect| match effect {
+            Effect::Notice(notice) => Some(explain_notice(&model, notice)),
+            Effect::Publish(_) | Effect::Refused(_) => None,
+        });
+        (said.collect(), state.is_undecided())
+    };
+    let (hit, not) = (Outcome::Hit, Outcome::NotWorking);
+    let refused = Outcome::Miss(MissReason::Status(503));
+    let starved = Outcome::Miss(MissReason::Starved);
+    let cases: &[(Outcome, &[&str], bool)] = &[
+        (hit, &[], false),
+        (MISS, &["node A/a01 does not answer: no answer in time, 1 of 3"], true),
+        (starved, &[], true),
+        (refused, &["node A/a01 does not answer: status 503, 2 of 3"], true),
+        (hit, &["node A/a01 answers again"], false),
+        (hit, &[], false),
+        (MISS, &["node A/a01 does not answer: no answer in time, 1 of 3"], true),
+        (MISS, &["node A/a01 does not answer: no answer in time, 2 of 3"], true),
+        (
+            refused,
+            &["node A/a01 does not answer: status 503, 3 of 3", "node A/a01 is down: status 503"],
+            false,
+        ),
+        (MISS, &[], false),
+        (hit, &["node A/a01 answers, 1 of 2"], true),
+        (refused, &["node A/a01 does not answer: status 503 again"], false),
+        (not, &[], false),
+        (hit, &["node A/a01 answers, 1 of 2"], true),
+        (hit, &["node A/a01 answers, 2 of 2", "node A/a01 is up"], false),
+        (
+            not,
+            &[
+                "node A/a01 says that it is not working, 1 of 1",
+                "node A/a01 is reachable, but says that it is not working",
+            ],
+            false,
+        ),
+        (not, &[], false),
+    ];
+    for (i, (outcome, said, undecided)) in cases.iter().enumerate() {
+        let said: Vec<String> = said.iter().map(|text| (*text).to_owned()).collect();
+        assert_eq!(see(*outcome), (said, *undecided), "case {i}");
+    }
 }

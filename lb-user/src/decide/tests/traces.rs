@@ -70,6 +70,9 @@ fn random_config(dice: &mut Dice) -> Config {
     for cluster in config.clusters.iter_mut().filter(|_| dice.one_in(4)) {
         cluster.health.port = None;
     }
+    for cluster in &mut config.clusters {
+        cluster.min_services = if dice.one_in(4) { 1 + dice.below(3) } else { 0 };
+    }
     let names: &[&str] = if dice.one_in(3) { &["one", "three", "two"] } else { &["one", "two"] };
     for name in names {
         let mut service = random_service(dice, &config, name);

@@ -192,7 +192,7 @@ fn notices_and_violations_have_sentences() {
     let count = Count { alive: 1, total: 4 };
     for (notice, sentence) in [
         (
-            Notice::ClusterUnhealthy { cluster: cluster(0), count },
+            Notice::ClusterUnhealthy { cluster: cluster(0), count, services: None },
             "cluster A is unhealthy: 1 of 4 alive, needs 2",
         ),
         (

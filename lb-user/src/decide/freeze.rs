@@ -1,0 +1,157 @@
+//! Decides whether it is believed that most nodes of several clusters vanished at once.
+//!
+//! That is more often a fault of who looks, or of what lies between, than of all of them. So they
+//! count as they did before for a bounded time (`[lb] freeze`), and the plan stays as it was before
+//! the first of them went. What nodes say of themselves, and what the operator says, counts
+//! meanwhile as always.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    health::{Admin, NodeMonitor, NodeState},
+    model::Model,
+    pool::TargetId,
+};
+
+/// Targets that vanished lately, and whether that is believed.
+#[derive(Clone, Debug)]
+pub struct Freezer {
+    /// How long nothing is believed; 0: all is, at once.
+    limit: Duration,
+    /// Targets that went from up to down, and when: those of the last round; during a freeze all
+    /// since.
+    vanished: BTreeMap<TargetId, Duration>,
+    until: Option<Duration>,
+}
+
+/// What became of the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It is frozen.
+    Frozen {
+        /// Until this time, if not before.
+        until: Duration,
+        /// Positions of the clusters most of whose living nodes vanished.
+        clusters: Vec<usize>,
+    },
+    /// Its time is over: what vanished is believed to have.
+    Believed,
+    /// So many came back that the rest is believed.
+    Returned,
+}
+
+/// What is seen of all targets and nodes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sight<'a> {
+    pub(super) model: &'a Model,
+    /// By target.
+    pub(super) targets: &'a [NodeMonitor],
+    /// By node id.
+    pub(super) admins: &'a [Admin],
+}
+
+impl Freezer {
+    /// Nothing vanished yet.
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { limit, vanished: BTreeMap::new(), until: None }
+    }
+
+    /// Until when the plan is frozen, if it is.
+    pub fn until(&self) -> Option<Duration> {
+        self.until
+    }
+
+    /// Whether a target that is down counts as if it were up.
+    pub fn disbelieves(&self, target: TargetId) -> bool {
+        self.until.is_some() && self.vanished.contains_key(&target)
+    }
+
+    /// The targets that count as if they were up.
+    pub fn disbelieved(&self) -> impl Iterator<Item = TargetId> {
+        self.vanished.keys().copied().filter(|_| self.until.is_some())
+    }
+
+    /// Takes a target's new state into account.
+    pub(super) fn see(
+        &mut self,
+        target: TargetId,
+        before: NodeState,
+        after: NodeState,
+        now: Duration,
+    ) {
+        match (before, after) {
+            (NodeState::Up, NodeState::Down(_)) if !self.limit.is_zero() => {
+                self.vanished.insert(target, now);
+            }
+            _ => {
+                self.vanished.remove(&target);
+            }
+        }
+    }
+
+    /// Begins or ends a freeze.
+    pub(super) fn judge(&mut self, sight: Sight<'_>, now: Duration) -> Option<Turn> {
+        if self.vanished.is_empty() && self.until.is_none() {
+            return None;
+        }
+        let Some(until) = self.until else {
+            self.forget(sight.model, now);
+            let clusters = self.concerned(sight);
+            let until = now.saturating_add(self.limit);
+            self.until = (clusters.len() > 1).then_some(until);
+            return self.until.map(|until| Turn::Frozen { until, clusters });
+        };
+        let turn = match now >= until {
+            true => Turn::Believed,
+            false if self.concerned(sight).len() < 2 => Turn::Returned,
+            false => return None,
+        };
+        self.until = None;
+        self.vanished.clear();
+        Some(turn)
+    }
+
+    /// What is known under another configuration, whose targets were these.
+    pub(super) fn succeed(&self, was: impl Fn(TargetId) -> Option<TargetId>) -> Self {
+        let vanished = self.vanished.iter().filter_map(|(&target, &at)| Some((was(target)?, at)));
+        Self { vanished: vanished.collect(), ..self.clone() }
+    }
+
+    /// Forgets what vanished in earlier rounds: a round is the longest time from one check to the
+    /// end of the next among those that vanished.
+    fn forget(&mut self, model: &Model, now: Duration) {
+        let round = |target: &TargetId| {
+            let health = &model.pools.targets[target.index()].health;
+            health.interval + health.timeout
+        };
+        let longest = self.vanished.keys().map(round).max().unwrap_or_default();
+        self.vanished.retain(|_, at| at.saturating_add(longest) > now);
+    }
+
+    /// Clusters more than half of whose living nodes vanished, for whatever service. Nodes count
+    /// that would get flows.
+    fn concerned(&self, Sight { model, targets, admins }: Sight<'_>) -> Vec<usize> {
+        let nodes = self.vanished.keys().flat_map(|target| model.nodes_at(*target));
+        let clusters: BTreeSet<usize> = nodes.map(|&node| model.nodes[node].cluster).collect();
+        let most = |cluster: &usize| {
+            let (mut vanished, mut alive) = (0u32, 0u32);
+            for (index, node) in model.nodes_of(*cluster).enumerate() {
+                if model.node(node).weight == 0 || admins[node] != Admin::InService {
+                    continue;
+                }
+                let asked = || {
+                    model.pools_of(*cluster).filter_map(|pool| model.pool(pool).targets.get(index))
+                };
+                let gone = asked().any(|target| self.vanished.contains_key(target));
+                let up = asked().any(|target| targets[target.index()].state() == NodeState::Up);
+                vanished += u32::from(gone);
+                alive += u32::from(gone || up);
+            }
+            2 * vanished > alive
+        };
+        clusters.into_iter().filter(most).collect()
+    }
+}
