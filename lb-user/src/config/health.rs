@@ -22,7 +22,8 @@ pub struct Health {
     /// Time from one check to the next while its outcomes are about to change the node's state;
     /// at most the interval.
     pub fast_interval: Duration,
-    /// Time a check may take; at most the interval.
+    /// Time a check may take; at most the interval. It may be longer than the fast interval, since
+    /// one check is in flight at most.
     pub timeout: Duration,
     /// Misses in a row that make a node down, 1 or more.
     pub fall: u32,
@@ -32,6 +33,23 @@ pub struct Health {
     pub source: Option<Source>,
     /// The way that checks take.
     pub via: Via,
+}
+
+/// A TCP connection each second.
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            probe: Probe::Tcp(Exchange::default()),
+            port: None,
+            interval: Duration::from_secs(1),
+            fast_interval: Duration::from_secs(1),
+            timeout: Duration::from_millis(500),
+            fall: 3,
+            rise: 2,
+            source: None,
+            via: Via::Direct,
+        }
+    }
 }
 
 /// Where checks come from.

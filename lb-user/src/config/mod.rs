@@ -30,20 +30,29 @@ pub fn load(path: impl AsRef<Path>) -> Result<Checked, ConfigErrors> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| ConfigErrors::unreadable(&name, &error))?;
     match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(text, &name),
+        Ok(text) => parse_in(text, &name, path.parent()),
         Err(error) => Err(ConfigErrors::not_utf8(&name, &bytes, &error)),
     }
 }
 
-/// Checks the text of a configuration file; `file_name` is what messages call it.
+/// Checks the text of a configuration file; `file_name` is what messages call it, and files that
+/// it names are looked for beside it.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(text: &str, file_name: &str) -> Result<Checked, ConfigErrors> {
+    parse_in(text, file_name, Path::new(file_name).parent())
+}
+
+fn parse_in(
+    text: &str,
+    file_name: &str,
+    directory: Option<&Path>,
+) -> Result<Checked, ConfigErrors> {
     let mut report = Report::default();
     let (document, syntax) = DeTable::parse_recoverable(text);
     report.syntax(syntax);
-    let raw = raw::read(document.get_ref(), &mut report);
+    let raw = raw::read(document.get_ref(), directory.unwrap_or(Path::new("")), &mut report);
     // What a broken text seems to say of itself may be wrong: only its single values are judged.
     let config = if report.is_damaged() { None } else { validate::check(&raw, &mut report) };
     let (errors, warnings) = report.finish(text, file_name);

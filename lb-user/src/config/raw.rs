@@ -3,9 +3,18 @@
 //!
 //! `None` is a field that was left out, or one whose value will not do and has been noted.
 
-use std::{net::IpAddr, net::SocketAddrV4, path::PathBuf, time::Duration};
+mod health;
 
-use lb_common::{Forward, HashAlgorithm, layout::MAX_NODES};
+use std::{
+    net::{IpAddr, SocketAddrV4},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use lb_common::{
+    Forward, HashAlgorithm,
+    layout::{MAX_NODES, MAX_SERVICES},
+};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -15,11 +24,13 @@ use super::{
     reader::{self, Fault, Fields, note},
     report::{Report, Span},
     types::{
-        BackupMode, Balance, Failback, Fallback, Interface, Panic, Probe, Protocol, Ratio,
+        BackupMode, Balance, Failback, Fallback, Interface, Panic, Protocol, Ratio, SurveyKey,
         Threshold,
     },
     values,
 };
+
+pub(super) use health::{Health, Kind};
 
 /// A value with its place, if there is a good one.
 pub(super) type Field<T> = Option<Spanned<T>>;
@@ -40,6 +51,9 @@ pub(super) struct Lb {
     pub(super) hash: Field<HashAlgorithm>,
     pub(super) bpffs: Field<PathBuf>,
     pub(super) socket: Field<PathBuf>,
+    pub(super) freeze: Field<Duration>,
+    pub(super) survey_key: Field<SurveyKey>,
+    pub(super) has_survey_key: bool,
 }
 
 /// `[[cluster]]`
@@ -53,20 +67,10 @@ pub(super) struct Cluster {
     pub(super) recover_at: Field<Threshold>,
     pub(super) failback: Field<Failback>,
     pub(super) failback_max: Field<Duration>,
+    pub(super) min_services: Field<u32>,
     pub(super) forward: Field<Forward>,
-    pub(super) health: Health,
+    pub(super) health: Option<Health>,
     pub(super) nodes: Option<Vec<Node>>,
-}
-
-/// `health` of a cluster.
-#[derive(Default)]
-pub(super) struct Health {
-    pub(super) kind: Field<Probe>,
-    pub(super) port: Field<u16>,
-    pub(super) interval: Field<Duration>,
-    pub(super) timeout: Field<Duration>,
-    pub(super) fall: Field<u32>,
-    pub(super) rise: Field<u32>,
 }
 
 /// One of the `nodes` of a cluster.
@@ -94,6 +98,7 @@ pub(super) struct Service {
     pub(super) balance: Field<Balance>,
     pub(super) fallback: Field<Fallback>,
     pub(super) panic: Field<Panic>,
+    pub(super) health: Option<Health>,
 }
 
 /// One of the `masters` or `standbys` of a service.
@@ -107,21 +112,20 @@ pub(super) struct Member {
 
 const WEIGHT: std::ops::RangeInclusive<u32> = 0..=1_000_000;
 const PRIORITY: std::ops::RangeInclusive<u32> = 0..=1_000_000;
-const ROUNDS: std::ops::RangeInclusive<u32> = 1..=100;
-const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
-const TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=HOUR;
 const FAILBACK: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(30 * 24 * 3600);
+const FREEZE: std::ops::RangeInclusive<Duration> = Duration::ZERO..=HOUR;
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Reads a document; what will not do is noted and left out.
-pub(super) fn read(table: &DeTable<'_>, report: &mut Report) -> Raw {
+/// Reads a document; what will not do is noted and left out. Files that it names without a leading
+/// `/` are in `directory`.
+pub(super) fn read(table: &DeTable<'_>, directory: &Path, report: &mut Report) -> Raw {
     reader::document(table, report, |fields| {
         let lb = fields.table("lb", lb).unwrap_or_default();
         let interfaces = fields.tables("interface", interface);
-        let clusters = fields.tables("cluster", cluster);
+        let clusters = fields.tables("cluster", |fields| cluster(fields, directory));
         fields.expect("service", "a [[service]]: without one there is nothing to do");
-        let services = fields.tables("service", service);
+        let services = fields.tables("service", |fields| service(fields, directory));
         Raw {
             lb,
             interfaces: interfaces.map_or_else(Vec::new, Spanned::into_inner),
@@ -139,11 +143,14 @@ fn lb(fields: &mut Fields<'_, '_>) -> Lb {
     ]);
     Lb {
         place: fields.place(),
-        secret: fields.optional("secret", values::secret),
+        secret: fields.optional("secret", values::hex),
         hash: fields.optional("hash", hash),
         bpffs: fields.optional("bpffs", values::path(4000)),
         // sun_path of struct sockaddr_un holds 108 bytes with the closing zero.
         socket: fields.optional("socket", values::path(107)),
+        freeze: fields.optional("freeze", values::duration(FREEZE)),
+        survey_key: fields.optional("survey_key", |value| values::hex(value).map(SurveyKey)),
+        has_survey_key: fields.has("survey_key"),
     }
 }
 
@@ -158,8 +165,8 @@ fn interface(fields: &mut Fields<'_, '_>) -> (Field<String>, Interface) {
     (name, interface)
 }
 
-fn cluster(fields: &mut Fields<'_, '_>) -> Cluster {
-    fields.later(&["drain", "drain_hard", "ramp", "slow_start", "dispatch", "min_services"]);
+fn cluster(fields: &mut Fields<'_, '_>, directory: &Path) -> Cluster {
+    fields.later(&["drain", "drain_hard", "ramp", "slow_start", "dispatch"]);
     let forward =
         values::choice(&[("l2", Some(Forward::L2)), ("ipip", None), ("gue", None), ("nat", None)]);
     Cluster {
@@ -172,8 +179,9 @@ fn cluster(fields: &mut Fields<'_, '_>) -> Cluster {
         recover_at: fields.optional("recover_at", values::threshold),
         failback: fields.optional("failback", values::failback(FAILBACK)),
         failback_max: fields.optional("failback_max", values::duration(FAILBACK)),
+        min_services: fields.optional("min_services", values::integer(0..=MAX_SERVICES)),
         forward: fields.optional("forward", forward),
-        health: fields.table("health", health).unwrap_or_default(),
+        health: fields.table("health", |fields| health::read(fields, directory)),
         nodes: nodes(fields),
     }
 }
@@ -183,28 +191,6 @@ fn nodes(fields: &mut Fields<'_, '_>) -> Option<Vec<Node>> {
     fields.expect("nodes", example);
     fields.refuse_empty("nodes", "a cluster needs at least one node", example);
     fields.tables("nodes", node).map(Spanned::into_inner)
-}
-
-fn health(fields: &mut Fields<'_, '_>) -> Health {
-    fields.later(&["fast_interval", "source", "via", "send", "expect"]);
-    let kind = values::choice(&[
-        ("tcp", Some(())),
-        ("survey", None),
-        ("http", None),
-        ("https", None),
-        ("grpc", None),
-        ("udp", None),
-        ("dns", None),
-        ("icmp", None),
-    ]);
-    Health {
-        kind: fields.optional("kind", |value| kind(value).map(|()| Probe::Tcp(Default::default()))),
-        port: fields.optional("port", values::port),
-        interval: fields.optional("interval", values::duration(INTERVAL)),
-        timeout: fields.optional("timeout", values::duration(TIMEOUT)),
-        fall: fields.optional("fall", values::integer(ROUNDS)),
-        rise: fields.optional("rise", values::integer(ROUNDS)),
-    }
 }
 
 fn node(fields: &mut Fields<'_, '_>) -> Node {
@@ -220,8 +206,8 @@ fn node(fields: &mut Fields<'_, '_>) -> Node {
     }
 }
 
-fn service(fields: &mut Fields<'_, '_>) -> Service {
-    fields.later(&["affinity", "drain", "drain_hard", "udp", "health"]);
+fn service(fields: &mut Fields<'_, '_>, directory: &Path) -> Service {
+    fields.later(&["affinity", "drain", "drain_hard", "udp"]);
     let place = fields.place();
     let name = name(fields, "web");
     let address = fields.required("address", "address = \"192.0.2.10:443\"", values::vip);
@@ -246,6 +232,7 @@ fn service(fields: &mut Fields<'_, '_>) -> Service {
         balance,
         fallback,
         panic,
+        health: fields.table("health", |fields| health::read(fields, directory)),
     }
 }
 

@@ -15,6 +15,7 @@ pub(super) struct Fields<'r, 'd> {
     place: Span,
     known: Vec<&'static str>,
     later: &'static [&'static str],
+    elsewhere: Vec<&'static str>,
 }
 
 /// A value, or why it will not do.
@@ -44,7 +45,8 @@ impl<'r, 'd> Fields<'r, 'd> {
         place: Span,
         read: impl FnOnce(&mut Self) -> T,
     ) -> T {
-        let mut fields = Self { report, table, place, known: Vec::new(), later: &[] };
+        let (known, elsewhere) = (Vec::new(), Vec::new());
+        let mut fields = Self { report, table, place, known, later: &[], elsewhere };
         let value = read(&mut fields);
         fields.refuse_the_rest();
         value
@@ -157,6 +159,33 @@ impl<'r, 'd> Fields<'r, 'd> {
         Some(Spanned::new(value.span(), values))
     }
 
+    /// A value, or a list of such; each is read by itself.
+    pub(super) fn one_or_more<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&DeValue<'_>) -> Parsed<T>,
+    ) -> Option<Spanned<Vec<T>>> {
+        let (report, value) = self.find(key)?;
+        let one = std::slice::from_ref(value);
+        let values = value.get_ref().as_array().map_or(one, |list| &list[..]);
+        let values = values.iter().filter_map(|value| {
+            keep(report, key, value.span(), parse(value.get_ref())).map(Spanned::into_inner)
+        });
+        Some(Spanned::new(value.span(), values.collect()))
+    }
+
+    /// A field that what else is here rules out. It is not called unknown; why it cannot be here
+    /// is noted, if there is something to say.
+    pub(super) fn elsewhere(&mut self, key: &'static str, fault: Option<Fault>) {
+        self.elsewhere.push(key);
+        if let Some((key, _)) = self.table.get_key_value(key)
+            && let Some(Fault { message, help }) = fault
+            && !self.report.is_damaged()
+        {
+            self.report.error(key.span(), message).help(help);
+        }
+    }
+
     /// Fields that are planned: they are refused by what they are, not as unknown.
     pub(super) fn later(&mut self, keys: &'static [&'static str]) {
         self.later = keys;
@@ -177,7 +206,7 @@ impl<'r, 'd> Fields<'r, 'd> {
             if self.later.contains(&name) {
                 let message = format!("`{name}` is not supported yet by this version");
                 self.report.error(key.span(), message).help("leave it out");
-            } else if !self.known.contains(&name) {
+            } else if !self.known.contains(&name) && !self.elsewhere.contains(&name) {
                 let help = match nearest(name, self.known.iter().copied()) {
                     Some(known) => format!("did you mean `{known}`?"),
                     None => format!("the fields here are {}", self.known.join(", ")),

@@ -1,6 +1,8 @@
 //! Single values of the file: names, numbers, addresses, durations. Each parser takes a TOML value
 //! and gives the checked value, or what is wrong and what would be right.
 
+pub(super) mod probe;
+
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4},
     ops::RangeInclusive,
@@ -12,7 +14,7 @@ use toml::de::DeValue;
 
 use super::{
     reader::{Fault, Parsed, nearest},
-    types::{Failback, Ratio, Threshold},
+    types::{Failback, Ratio, Source, Threshold},
 };
 
 /// One of a few words. A word without a value is known and not supported yet.
@@ -48,6 +50,14 @@ pub(super) fn integer(range: RangeInclusive<u32>) -> impl Fn(&DeValue<'_>) -> Pa
             .and_then(|number| u32::try_from(number).ok())
             .filter(|number| range.contains(number))
             .ok_or_else(|| Fault::new(format!("{number} is out of range"), help))
+    }
+}
+
+/// Yes or no.
+pub(super) fn boolean(value: &DeValue<'_>) -> Parsed<bool> {
+    match value {
+        DeValue::Boolean(value) => Ok(*value),
+        _ => Err(Fault::kind("a boolean", value, "true or false")),
     }
 }
 
@@ -163,16 +173,18 @@ pub(super) fn mac(value: &DeValue<'_>) -> Parsed<[u8; 6]> {
     }
 }
 
-/// 128 bits in hex. The message does not repeat what it found.
-pub(super) fn secret(value: &DeValue<'_>) -> Parsed<[u8; 16]> {
-    let help = "32 hex digits, for example from `openssl rand -hex 16`";
-    let text = text(value, help)?;
-    if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+/// Bytes in hex, for example a secret. The message does not repeat what it found.
+pub(super) fn hex<const BYTES: usize>(value: &DeValue<'_>) -> Parsed<[u8; BYTES]> {
+    let digits = 2 * BYTES;
+    let help = format!("{digits} hex digits, for example from `openssl rand -hex {BYTES}`");
+    let text = text(value, &help)?;
+    if text.len() != digits || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         let found = text.chars().count();
-        return Err(Fault::new(format!("not 32 hex digits ({found} characters)"), help));
+        return Err(Fault::new(format!("not {digits} hex digits ({found} characters)"), help));
     }
-    let number = u128::from_str_radix(text, 16).unwrap_or_default();
-    Ok(number.to_be_bytes())
+    let nibble = |digit: u8| char::from(digit).to_digit(16).unwrap_or_default() as u8;
+    let digits = text.as_bytes();
+    Ok(std::array::from_fn(|i| nibble(digits[2 * i]) << 4 | nibble(digits[2 * i + 1])))
 }
 
 /// An absolute path of at most so many bytes.
@@ -203,9 +215,49 @@ pub(super) fn node_address(value: &DeValue<'_>) -> Parsed<IpAddr> {
             both.ip(),
             both.port()
         ),
-        Err(_) => help.to_owned(),
+        Err(_) => unresolved(text, help),
     };
     Err(Fault::new(format!("\"{text}\" is no IP address"), help))
+}
+
+/// An address of this host, or an interface.
+pub(super) fn source(value: &DeValue<'_>) -> Parsed<Source> {
+    let help = "an address of this host, or the name of an interface as `ip link` shows it";
+    let text = text(value, help)?;
+    match text.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => return station(address).map(|a| Source::Address(a.into())),
+        Ok(IpAddr::V6(address)) if address.is_unspecified() || address.is_multicast() => {
+            return Err(Fault::new(format!("{address} is no host's address"), help));
+        }
+        Ok(address) => return Ok(Source::Address(address)),
+        Err(_) => {}
+    }
+    // The kernel would take such names for an interface, but nobody means one: "10.0.0.256", or
+    // "lb.example.com", where that of a VLAN like "eth0.100" ends in a number.
+    let is_address = text.bytes().all(|c| c.is_ascii_digit() || c == b'.');
+    let is_host = text
+        .rsplit_once('.')
+        .is_some_and(|(_, last)| last.len() >= 2 && last.bytes().all(|c| c.is_ascii_alphabetic()));
+    match interface_name(value) {
+        Ok(name) if !is_address && !is_host => Ok(Source::Interface(name)),
+        _ => {
+            let message = format!("\"{}\" is no IP address and no interface", text.escape_debug());
+            Err(Fault::new(message, unresolved(text, help)))
+        }
+    }
+}
+
+/// The help for an address; where a DNS name was found, how to get one from it.
+fn unresolved(found: &str, help: &str) -> String {
+    let label = |label: &str| {
+        let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        (1..=63).contains(&label.len()) && label.chars().all(good) && !label.starts_with('-')
+    };
+    let is_name = found.strip_suffix('.').unwrap_or(found).split('.').all(label);
+    match is_name && found.contains(|c: char| c.is_ascii_alphabetic()) {
+        true => format!("{help}. Names are not resolved; `getent ahosts {found}` shows addresses"),
+        false => help.to_owned(),
+    }
 }
 
 /// A service's address and port.

@@ -3,22 +3,33 @@
 use std::{path::Path, time::Duration};
 
 use lb_common::{Forward, HashAlgorithm};
-use lb_user::config::{self, *};
+use lb_user::{
+    config::{self, *},
+    decide::Pools,
+};
 
 /// The example files, by name.
-pub(crate) const EXAMPLES: [(&str, &str); 5] = [
+pub(crate) const EXAMPLES: [(&str, &str); 6] = [
     ("minimal", include_str!("../../../examples/minimal.toml")),
     ("none", include_str!("../../../examples/none.toml")),
     ("one-standby", include_str!("../../../examples/one-standby.toml")),
     ("multi-standby", include_str!("../../../examples/multi-standby.toml")),
     ("multi-master", include_str!("../../../examples/multi-master.toml")),
+    ("health", include_str!("../../../examples/health.toml")),
 ];
 
-fn accept(text: &str) -> Checked {
+pub(crate) fn accept(text: &str) -> Checked {
     match config::parse(text, "lb.toml") {
         Ok(checked) => checked,
         Err(errors) => panic!("{}", errors.render(false)),
     }
+}
+
+/// The ports that the first node of a cluster is checked on.
+fn asked(config: &Config, cluster: usize) -> Vec<u16> {
+    let Pools { pools, targets } = Pools::of(config);
+    let pools = pools.iter().filter(|pool| pool.cluster == cluster);
+    pools.map(|pool| targets[pool.targets[0].index()].at.port()).collect()
 }
 
 #[test]
@@ -29,6 +40,7 @@ fn the_examples_are_good() {
         BackupMode::OneStandby,
         BackupMode::MultiStandby,
         BackupMode::MultiMaster,
+        BackupMode::None,
     ];
     for ((name, text), mode) in EXAMPLES.into_iter().zip(modes) {
         let checked = accept(text);
@@ -113,14 +125,14 @@ fn values_as_written() {
     assert_eq!((health.interval.as_millis(), health.timeout.as_millis()), (200, 150));
     assert_eq!(config.interfaces[0].name, "eth0");
     assert_eq!(config.services[0].fallback, Fallback::LastResort);
-    assert_eq!(config.health_port(0, &config.clusters[0].nodes[0]), Some(443));
+    assert_eq!(asked(&config, 0), [443]);
 
     let config = accept(EXAMPLES[4].1).config;
     let [api, web] = &config.services[..] else { panic!("two services") };
     assert_eq!((api.name.as_str(), web.name.as_str()), ("api", "web"));
     assert_eq!(api.masters[1], Member { cluster: 2, weight: 1, priority: 2, port: None });
     assert_eq!(web.masters[1], Member { cluster: 1, weight: 3, priority: 1, port: None });
-    assert_eq!(config.health_port(0, &config.clusters[0].nodes[0]), Some(8080));
+    assert_eq!(asked(&config, 0), [8080]);
 }
 
 #[test]
@@ -231,8 +243,7 @@ fn what_is_legal_and_unwise() {
         ("min_survival_ratio = 0.7", "", "", vec![(4, "one dead node makes")]),
         ("failback_max = \"5m\"", "", "", vec![(4, "failback_max: without effect")]),
         ("", "balance = \"equal\"", "", vec![(21, "balance: \"equal\" without effect")]),
-        ("", "", other, vec![(2, "cluster \"A\" is in services of several ports")]),
-        ("health = { port = 80 }", "", other, vec![]),
+        ("", "", other, vec![]),
         (
             "",
             "",
@@ -303,5 +314,5 @@ fn a_service_gives_a_cluster_a_port() {
     );
     assert_eq!(config.services[0].masters[0].port, Some(443));
     // Its node's own port, 8080, is for others.
-    assert_eq!(config.health_port(0, &config.clusters[0].nodes[0]), Some(443));
+    assert_eq!(asked(&config, 0), [443]);
 }

@@ -3,7 +3,9 @@
 mod expect;
 mod files;
 mod good;
+mod health;
 mod limits;
 mod mutated;
+mod refused;
 mod relations;
 mod values;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use toml::Spanned;
 
-use super::{DEFAULT_INTERVAL, unique, unique_names, value};
+use super::{unique, unique_names, value};
 use crate::config::{
     raw::{self, Raw},
     report::{Report, Span},
@@ -17,7 +17,7 @@ pub(super) fn check(raw: &Raw, report: &mut Report) {
         let names = cluster.nodes().iter().filter_map(|node| node.name.as_ref());
         unique_names(report, &format!("nodes of {}", cluster.called()), names);
         threshold(cluster, report);
-        times(cluster, report);
+        failback(cluster, report);
     }
     let nodes = raw.clusters.iter().flat_map(raw::Cluster::nodes);
     let numbers =
@@ -25,6 +25,7 @@ pub(super) fn check(raw: &Raw, report: &mut Report) {
     let help = "each needs a number of its own, or none: then one is assigned";
     unique(report, numbers, help, |number| format!("two nodes have the number {number}"));
     addresses(raw, report);
+    min_services(raw, report);
 }
 
 fn threshold(cluster: &raw::Cluster, report: &mut Report) {
@@ -77,14 +78,7 @@ fn below(a: Threshold, b: Threshold, total: u32) -> bool {
     }
 }
 
-fn times(cluster: &raw::Cluster, report: &mut Report) {
-    let health = &cluster.health;
-    let interval = value(&health.interval).unwrap_or(DEFAULT_INTERVAL);
-    if let Some(timeout) = health.timeout.as_ref().filter(|timeout| *timeout.get_ref() > interval) {
-        let interval = humantime::format_duration(interval);
-        let message = format!("timeout: longer than the interval, {interval}");
-        report.error(timeout.span(), message).help("at most the interval");
-    }
+fn failback(cluster: &raw::Cluster, report: &mut Report) {
     if let (Some(Failback::After { wait: first, .. }), Some(max)) =
         (value(&cluster.failback), &cluster.failback_max)
         && *max.get_ref() < first
@@ -128,10 +122,24 @@ fn addresses(raw: &Raw, report: &mut Report) {
 
 /// Whether a node of this cluster without a port of its own can get this one, from a service.
 fn has_port(raw: &Raw, cluster: usize, port: u16) -> bool {
-    let Some(name) = &raw.clusters[cluster].name else { return false };
     raw.services.iter().any(|service| {
-        let names = service.members().filter_map(|member| member.cluster.as_ref());
         service.address.as_ref().is_some_and(|vip| vip.get_ref().port() == port)
-            && names.map(Spanned::get_ref).any(|member| member == name.get_ref())
+            && service.has(&raw.clusters[cluster])
     })
+}
+
+fn min_services(raw: &Raw, report: &mut Report) {
+    if raw.services.iter().any(|service| service.masters.is_none()) {
+        return; // what could not be read may name the cluster
+    }
+    for cluster in &raw.clusters {
+        let Some(least) = &cluster.min_services else { continue };
+        let services = raw.services.iter().filter(|service| service.has(cluster)).count();
+        if *least.get_ref() as usize > services {
+            let called = cluster.called();
+            let message =
+                format!("min_services: {least} is more than the services of {called}, {services}");
+            report.error(least.span(), message).help(format!("a number from 0 to {services}"));
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! resolved, defaults filled in, everything sorted and numbered.
 
 mod clusters;
+mod health;
 mod limits;
 mod services;
 mod warnings;
@@ -18,16 +19,14 @@ use super::{
     raw::{self, Field, Raw},
     report::{Report, Span},
     types::{
-        BackupMode, Balance, Cluster, Config, DEFAULT_BPFFS, DEFAULT_SOCKET, Exchange, Failback,
-        Fallback, Health, Lb, Member, Node, Panic, Probe, Protocol, Ratio, Service, Threshold, Via,
+        BackupMode, Balance, Cluster, Config, DEFAULT_BPFFS, DEFAULT_SOCKET, Failback, Fallback,
+        Health, Lb, Member, Node, Panic, Protocol, Ratio, Service, Threshold,
     },
 };
 
 /// Half of the nodes.
 const DEFAULT_THRESHOLD: Threshold = Threshold::Ratio(Ratio { numerator: 5, denominator: 10 });
 const DEFAULT_FREEZE: Duration = Duration::from_secs(10);
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
-const DEFAULT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The checked configuration, or `None` if anything was noted that makes it unusable.
 pub(super) fn check(raw: &Raw, report: &mut Report) -> Option<Config> {
@@ -35,6 +34,7 @@ pub(super) fn check(raw: &Raw, report: &mut Report) -> Option<Config> {
     unique_names(report, "interfaces", interfaces);
     clusters::check(raw, report);
     services::check(raw, report);
+    health::check(raw, report);
     limits::check(raw, report);
     if report.is_refused() {
         return None;
@@ -60,8 +60,8 @@ fn build(raw: &Raw) -> Option<Config> {
         hash: value(&raw.lb.hash).unwrap_or_default(),
         bpffs: value(&raw.lb.bpffs).unwrap_or_else(|| DEFAULT_BPFFS.into()),
         socket: value(&raw.lb.socket).unwrap_or_else(|| DEFAULT_SOCKET.into()),
-        freeze: DEFAULT_FREEZE,
-        survey_key: None,
+        freeze: value(&raw.lb.freeze).unwrap_or(DEFAULT_FREEZE),
+        survey_key: value(&raw.lb.survey_key),
     };
     let interfaces = raw.interfaces.iter().map(|(_, interface)| interface.clone()).collect();
     Some(Config { lb, interfaces, clusters, services })
@@ -81,26 +81,27 @@ fn cluster(raw: &raw::Cluster) -> Option<Cluster> {
         threshold: raw.threshold(),
         recover_at: value(&raw.recover_at),
         failback,
-        min_services: 0,
+        min_services: value(&raw.min_services).unwrap_or(0),
         forward: value(&raw.forward).unwrap_or(Forward::L2),
-        health: health(&raw.health),
+        health: raw.health.as_ref().map_or_else(|| Some(Health::default()), self::health)?,
         nodes,
     })
 }
 
-fn health(raw: &raw::Health) -> Health {
-    let interval = value(&raw.interval).unwrap_or(DEFAULT_INTERVAL);
-    Health {
-        probe: value(&raw.kind).unwrap_or_else(|| Probe::Tcp(Exchange::default())),
+fn health(raw: &raw::Health) -> Option<Health> {
+    let default = Health::default();
+    let interval = value(&raw.interval).unwrap_or(default.interval);
+    Some(Health {
+        probe: raw.probe.clone()?,
         port: value(&raw.port),
         interval,
-        fast_interval: interval,
-        source: None,
-        via: Via::Direct,
-        timeout: value(&raw.timeout).unwrap_or(DEFAULT_TIMEOUT.min(interval)),
-        fall: value(&raw.fall).unwrap_or(3),
-        rise: value(&raw.rise).unwrap_or(2),
-    }
+        fast_interval: value(&raw.fast_interval).unwrap_or(interval),
+        timeout: value(&raw.timeout).unwrap_or(default.timeout.min(interval)),
+        fall: value(&raw.fall).unwrap_or(default.fall),
+        rise: value(&raw.rise).unwrap_or(default.rise),
+        source: value(&raw.source),
+        via: value(&raw.via).unwrap_or(default.via),
+    })
 }
 
 fn node(raw: &raw::Node) -> Option<Node> {
@@ -131,6 +132,10 @@ fn service(raw: &raw::Service, clusters: &[Cluster]) -> Option<Service> {
         let list = list.as_ref().map_or(&[][..], |list| list.get_ref());
         list.iter().map(|raw| member(raw, clusters)).collect()
     };
+    let health = match &raw.health {
+        Some(health) => Some(self::health(health)?),
+        None => None,
+    };
     Some(Service {
         name: value(&raw.name)?,
         address: (*address.ip()).into(),
@@ -142,7 +147,7 @@ fn service(raw: &raw::Service, clusters: &[Cluster]) -> Option<Service> {
         balance: value(&raw.balance).unwrap_or(Balance::Weight),
         fallback: value(&raw.fallback).unwrap_or(Fallback::Masters),
         panic: value(&raw.panic).unwrap_or(Panic::Alive),
-        health: None,
+        health,
     })
 }
 

@@ -43,6 +43,13 @@ impl Service {
         self.masters().iter().chain(self.standbys())
     }
 
+    /// Whether a cluster is one of its masters or standbys.
+    pub(super) fn has(&self, cluster: &raw::Cluster) -> bool {
+        let Some(cluster) = &cluster.name else { return false };
+        let mut names = self.members().filter_map(|member| member.cluster.as_ref());
+        names.any(|name| name.get_ref() == cluster.get_ref())
+    }
+
     /// Its name, for messages.
     pub(super) fn called(&self) -> String {
         called("service", &self.name)

@@ -6,7 +6,9 @@ use super::value;
 use crate::config::{
     raw::{self, Raw},
     report::Report,
-    types::{BackupMode, Balance, Cluster, Config, Failback, Fallback, Member, Service},
+    types::{
+        BackupMode, Balance, Cluster, Config, Failback, Fallback, Health, Member, Probe, Service,
+    },
 };
 
 pub(super) fn check(raw: &Raw, config: &Config, report: &mut Report) {
@@ -15,6 +17,15 @@ pub(super) fn check(raw: &Raw, config: &Config, report: &mut Report) {
         let help = "several that share traffic need the same: [lb] secret = \"…\", 32 hex digits \
                     from `openssl rand -hex 16`";
         report.warning(raw.lb.place.clone(), message).help(help);
+    }
+    let is_survey = |health: &Health| matches!(health.probe, Probe::Survey(_));
+    let own = config.services.iter().filter_map(|service| service.health.as_ref());
+    let mut checks = config.clusters.iter().map(|cluster| &cluster.health).chain(own);
+    if let Some(key) = &raw.lb.survey_key
+        && !checks.any(is_survey)
+    {
+        let message = "survey_key: without effect, since no check is a survey";
+        report.warning(key.span(), message).help("leave it out, or use kind = \"survey\"");
     }
     for raw in &raw.clusters {
         let name = value(&raw.name).unwrap_or_default();
@@ -57,20 +68,10 @@ fn threshold(raw: &raw::Cluster, cluster: &Cluster, report: &mut Report) {
 
 fn usage(raw: &raw::Cluster, config: &Config, index: usize, report: &mut Report) {
     let cluster = &config.clusters[index];
-    let uses = |service: &&Service| service.members().any(|member| member.cluster == index);
-    let mut services = config.services.iter().filter(uses);
-    let Some(first) = services.next() else {
+    let uses = |service: &Service| service.members().any(|member| member.cluster == index);
+    if !config.services.iter().any(uses) {
         let message = format!("no service uses cluster \"{}\"", cluster.name);
         report.warning(raw.place.clone(), message).help("name it in a service, or remove it");
-        return;
-    };
-    let from_service = cluster.nodes.iter().any(|node| node.port.is_none());
-    if cluster.health.port.is_none() && from_service && services.any(|s| s.port != first.port) {
-        let message = format!(
-            "cluster \"{}\" is in services of several ports and is checked on one of them: {}",
-            cluster.name, first.port
-        );
-        report.warning(raw.place.clone(), message).help("say which one: health = { port = … }");
     }
 }
 
