@@ -1,6 +1,6 @@
 //! Watches the nodes: when each is checked, and where outcomes go.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use lb_common::NodeId;
 use tokio::{
@@ -9,7 +9,11 @@ use tokio::{
     time::{self, Instant},
 };
 
-use crate::{config::Config, decide::Event, probe};
+use crate::{
+    config::{Config, Target},
+    decide::Event,
+    probe::Prober,
+};
 
 /// The first checks of all nodes are spread over so much time.
 const FIRST_CHECKS: Duration = Duration::from_millis(100);
@@ -22,13 +26,22 @@ pub(super) fn start_probes(
 ) {
     let clusters = config.clusters.iter().enumerate();
     let nodes = clusters.flat_map(|(i, c)| c.nodes.iter().map(move |node| (i, c, node)));
-    for (index, (position, cluster, node)) in nodes.enumerate() {
-        let Some(id) = NodeId::new(index) else { continue };
+    let targets = nodes.enumerate().filter_map(|(index, (position, cluster, node))| {
         // Without a service to serve nobody needs to know how the cluster's nodes are.
-        let Some(port) = config.health_port(position, node) else { continue };
-        let (health, send) = (cluster.health.clone(), send.clone());
-        let target = (node.address, port).into();
+        let at = (node.address, config.health_port(position, node)?).into();
+        let health = Arc::new(cluster.health.clone());
+        Some((index, NodeId::new(index)?, Target { health, at, server: None, vip: None }))
+    });
+    let targets: Vec<_> = targets.collect();
+    let all: Vec<_> = targets.iter().map(|(_, _, target)| target.clone()).collect();
+    let prober = match Prober::new(&all) {
+        Ok(prober) => Arc::new(prober),
+        Err(error) => return tracing::error!("no node is checked: {error}"),
+    };
+    for (index, id, target) in targets {
+        let (prober, send) = (Arc::clone(&prober), send.clone());
         watchers.spawn(async move {
+            let health = &target.health;
             // A phase of its own spreads the checks over the interval, the first ones over less:
             // the first plan waits for them.
             let spread = |over: Duration| {
@@ -39,9 +52,7 @@ pub(super) fn start_probes(
             let mut next = start + spread(health.interval);
             time::sleep_until(start + spread(FIRST_CHECKS.min(health.interval))).await;
             loop {
-                let outcome = match health.probe {
-                    _ => probe::tcp(target, health.timeout).await,
-                };
+                let outcome = prober.check(&target).await;
                 if !send(Event::Checked { node: id, outcome }) {
                     return;
                 }
