@@ -2,6 +2,7 @@
 //!
 //! Dependencies go one way: config → decide → {probe, dataplane} → explain → daemon → cli.
 
+pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod control;
