@@ -80,24 +80,24 @@ fn all_errors_with_their_places() {
     bad("servers = []", &[(1, 11, "an agent needs at least one server")]);
     let server = |rest: &str| format!("servers = [\n{{ number = 7, port = 443, {rest} }}]");
     bad(&server(""), &[(2, 1, "`check` is missing")]);
-    bad(&server("check = \"http\""), &[(2, 36, "check: this kind has fields")]);
-    bad(&server("check = \"icmp\""), &[(2, 36, "check: unknown value \"icmp\"")]);
-    bad(&server("check = 5"), &[(2, 36, "check: expected a string")]);
-    bad(&server("check = {}"), &[(2, 36, "`kind` is missing")]);
-    bad(&server("check = { kind = \"survey\" }"), &[(2, 45, "check: unknown value \"survey\"")]);
-    bad(&server("check = { kind = \"exec\" }"), &[(2, 36, "`command` is missing")]);
-    bad(&server("check = { kind = \"exec\", command = [] }"), &[(2, 63, "command: there is none")]);
+    bad(&server("check = \"http\""), &[(2, 35, "check: this kind has fields")]);
+    bad(&server("check = \"icmp\""), &[(2, 35, "check: unknown value \"icmp\"")]);
+    bad(&server("check = 5"), &[(2, 35, "check: expected a string")]);
+    bad(&server("check = {}"), &[(2, 35, "`kind` is missing")]);
+    bad(&server("check = { kind = \"survey\" }"), &[(2, 44, "check: unknown value \"survey\"")]);
+    bad(&server("check = { kind = \"exec\" }"), &[(2, 35, "`command` is missing")]);
+    bad(&server("check = { kind = \"exec\", command = [] }"), &[(2, 62, "command: there is none")]);
     bad(
         &server("check = { kind = \"systemd\", unit = \"a b\" }"),
-        &[(2, 63, "unit: \"a b\" is no name of a unit")],
+        &[(2, 62, "unit: \"a b\" is no name of a unit")],
     );
     bad(
         &server("check = { kind = \"http\", fall = 3, address = \"here\" }"),
-        &[(2, 53, "`fall` is for load balancers"), (2, 73, "address: \"here\" is no IP address")],
+        &[(2, 52, "`fall` is for load balancers"), (2, 72, "address: \"here\" is no IP address")],
     );
     bad(
         &server("check = \"tcp\", interval = \"1ms\", colour = 1"),
-        &[(2, 54, "interval: \"1ms\" is out of range"), (2, 61, "unknown field `colour`")],
+        &[(2, 53, "interval: \"1ms\" is out of range"), (2, 60, "unknown field `colour`")],
     );
     bad(
         "servers = [{ number = 0, check = \"tcp\" }]\ngroup = \"10.0.0.1\"",
