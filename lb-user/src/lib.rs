@@ -2,6 +2,7 @@
 //!
 //! Dependencies go one way: config → decide → {probe, dataplane} → explain → daemon → cli.
 
+pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -14,4 +15,5 @@ pub mod object;
 pub mod packet;
 pub mod probe;
 pub mod secret;
+pub mod survey;
 pub mod vippath;

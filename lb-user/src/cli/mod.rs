@@ -3,6 +3,7 @@
 //! Exit: 0 done, 1 refused or failed, 2 usage. With `--format json` standard output is one
 //! document, or one a line, and everything else goes to standard error.
 
+mod agent;
 mod check;
 mod detach;
 mod explain;
@@ -22,7 +23,7 @@ use anyhow::bail;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 use crate::{
-    config::{self, Checked, Config},
+    config::{self, Checked, Config, ConfigErrors, Diagnostic},
     daemon::events,
 };
 
@@ -50,6 +51,8 @@ enum Command {
     Release(order::Release),
     /// Have the running daemon read its configuration again. A bad one changes nothing.
     Reload(order::Daemon),
+    /// Answer the survey on a node, from real checks of its servers. Runs in the foreground.
+    Agent(agent::Args),
     /// Take program, links and tables off this host. The daemon must have ended.
     Detach(detach::Args),
 }
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Release(args) => order::release(args),
         Command::Reload(args) => order::reload(&args),
+        Command::Agent(args) => agent::run(&args),
         Command::Detach(args) => detach::run(args),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
@@ -123,17 +127,27 @@ fn refuse(command: &str, usage: &Usage) -> ! {
 
 /// Reads a configuration; its warnings go to standard error.
 fn load(file: &Path) -> anyhow::Result<Config> {
+    let loaded = config::load(file).map(|Checked { config, warnings }| (config, warnings));
+    told(file, loaded, "; nothing was changed")
+}
+
+/// What was read of a file. Warnings go to standard error, and so do errors, and what follows them.
+fn told<T>(
+    file: &Path,
+    loaded: Result<(T, Vec<Diagnostic>), ConfigErrors>,
+    then: &str,
+) -> anyhow::Result<T> {
     let color = io::stderr().is_terminal();
-    match config::load(file) {
-        Ok(Checked { config, warnings }) => {
+    match loaded {
+        Ok((value, warnings)) => {
             eprint!("{}", config::render(&warnings, color));
-            Ok(config)
+            Ok(value)
         }
         Err(errors) => {
             eprint!("{}", config::render(errors.diagnostics(), color));
             let number = errors.diagnostics().len();
             let s = if number == 1 { "" } else { "s" };
-            bail!("{}: {number} error{s}; nothing was changed", file.display());
+            bail!("{}: {number} error{s}{then}", file.display());
         }
     }
 }

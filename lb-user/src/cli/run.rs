@@ -28,7 +28,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Log lines go to standard error; `UNDERSTUDY_LOG` filters them, `info` by default.
-fn log_to_stderr() {
+pub(super) fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("UNDERSTUDY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()

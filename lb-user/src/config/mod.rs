@@ -1,6 +1,7 @@
 //! The configuration: text of the file → well-formed values with their places ([`raw`]) → checked
 //! values ([`validate`]), with all errors at once.
 
+pub mod agent;
 mod error;
 mod health;
 mod ratio;
@@ -27,12 +28,15 @@ use report::Report;
 /// Everything that is wrong with it, or why it cannot be read.
 pub fn load(path: impl AsRef<Path>) -> Result<Checked, ConfigErrors> {
     let path = path.as_ref();
+    parse_in(&text(path)?, &path.display().to_string(), path.parent())
+}
+
+/// The text of a file.
+fn text(path: &Path) -> Result<String, ConfigErrors> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| ConfigErrors::unreadable(&name, &error))?;
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => parse_in(text, &name, path.parent()),
-        Err(error) => Err(ConfigErrors::not_utf8(&name, &bytes, &error)),
-    }
+    let text = String::from_utf8(bytes);
+    text.map_err(|error| ConfigErrors::not_utf8(&name, error.as_bytes(), &error.utf8_error()))
 }
 
 /// Checks the text of a configuration file; `file_name` is what messages call it, and files that

@@ -3,7 +3,7 @@
 //!
 //! `None` is a field that was left out, or one whose value will not do and has been noted.
 
-mod health;
+pub(super) mod health;
 
 use std::{
     net::{IpAddr, SocketAddrV4},

@@ -191,7 +191,11 @@ impl<'r, 'd> Fields<'r, 'd> {
         self.later = keys;
     }
 
-    fn find(&mut self, key: &'static str) -> Option<(&mut Report, &'r Spanned<DeValue<'d>>)> {
+    /// A value as it stands, and where its errors go.
+    pub(super) fn find(
+        &mut self,
+        key: &'static str,
+    ) -> Option<(&mut Report, &'r Spanned<DeValue<'d>>)> {
         self.known.push(key);
         let value = self.table.get(key)?;
         Some((self.report, value))

@@ -1,7 +1,6 @@
 //! Why each member of a service serves what it serves, as a value; and the one place where what
 //! was decided becomes sentences.
 
-
 use lb_common::{ClusterId, NodeId, ServiceId};
 
 use super::{

@@ -80,7 +80,7 @@ const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=HOUR;
 const ROUNDS: RangeInclusive<u32> = 1..=100;
 
 /// Reads a `health`; files that it names without a leading `/` are in `directory`.
-pub(super) fn read(fields: &mut Fields<'_, '_>, directory: &Path) -> Health {
+pub(in crate::config) fn read(fields: &mut Fields<'_, '_>, directory: &Path) -> Health {
     let has_kind = fields.has("kind");
     let kind = fields.optional("kind", values::choice(&KINDS)).map(Spanned::into_inner);
     let kind = kind.or((!has_kind).then_some(Tcp));
