@@ -13,3 +13,4 @@ pub mod nexthop;
 pub mod object;
 pub mod probe;
 pub mod secret;
+pub mod survey;
