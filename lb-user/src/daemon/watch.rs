@@ -1,6 +1,6 @@
 //! Watches the targets: when each is checked, and where outcomes go.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender},
@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     config::Target,
     decide::{Event, TargetId},
-    probe,
+    probe::Prober,
 };
 
 /// The first checks of all targets are spread over so much time.
@@ -23,20 +23,25 @@ pub(super) fn start_probes(
     watchers: &mut JoinSet<()>,
     send: impl Fn(Event) -> bool + Clone + Send + 'static,
 ) {
+    let prober = match Prober::new(targets) {
+        Ok(prober) => Arc::new(prober),
+        Err(error) => return tracing::error!("nothing is checked: {error}"),
+    };
     for (id, target) in (0..).zip(targets) {
-        let (target, send) = (target.clone(), send.clone());
+        let (prober, target, send) = (Arc::clone(&prober), target.clone(), send.clone());
         watchers.spawn(async move {
+            let health = &target.health;
             // A phase of its own spreads the checks over the interval, the first ones over less:
             // the first plan waits for them.
             let spread = |over: Duration| {
                 let over = over.as_nanos() as u64;
                 Duration::from_nanos(lb_common::hash::mix(u64::from(id) + 1) % over)
             };
-            let (health, start) = (&target.health, Instant::now());
+            let start = Instant::now();
             let mut next = start + spread(health.interval);
             time::sleep_until(start + spread(FIRST_CHECKS.min(health.interval))).await;
             loop {
-                let outcome = probe::tcp(target.at, health.timeout).await;
+                let outcome = prober.check(&target).await;
                 if !send(Event::Checked { target: TargetId(id), outcome }) {
                     return;
                 }

@@ -21,10 +21,16 @@ pub enum Outcome {
 pub enum MissReason {
     /// No answer in time.
     Timeout,
-    /// It refused or closed the connection.
+    /// It refused.
     Refused,
+    /// It closed or reset the connection before its answer was whole.
+    Closed,
     /// The network says that there is no way to it.
     Unreachable,
+    /// TLS failed: the handshake, or who the server says it is.
+    Tls,
+    /// It answered with a status that is not expected: of HTTP, a code of gRPC or of DNS.
+    Status(u16),
     /// It answered wrongly.
     BadAnswer,
     /// The check could not be made on this host.

@@ -1,6 +1,8 @@
 //! Why each member of a service serves what it serves, as a value; and the one place where what
 //! was decided becomes sentences.
 
+use std::borrow::Cow;
+
 use lb_common::{ClusterId, NodeId, ServiceId};
 
 use super::{
@@ -224,14 +226,17 @@ pub fn explain_regime(regime: Regime) -> &'static str {
     }
 }
 
-fn miss(reason: MissReason) -> &'static str {
-    match reason {
+fn miss(reason: MissReason) -> Cow<'static, str> {
+    Cow::Borrowed(match reason {
         MissReason::Timeout => "no answer in time",
         MissReason::Refused => "connection refused",
+        MissReason::Closed => "connection closed before the answer",
         MissReason::Unreachable => "unreachable",
+        MissReason::Tls => "TLS failed",
+        MissReason::Status(status) => return Cow::Owned(format!("status {status}")),
         MissReason::BadAnswer => "wrong answer",
         MissReason::Local => "the check could not be made",
-    }
+    })
 }
 
 /// A violation as a sentence.
