@@ -33,8 +33,11 @@ pub enum MissReason {
     Status(u16),
     /// It answered wrongly.
     BadAnswer,
-    /// The check could not be made on this host.
+    /// The check could not be made on this host. Says nothing of the node.
     Local,
+    /// This process did not run when it should have, or its own link or gateway was down. Says
+    /// nothing of the node.
+    Starved,
 }
 
 /// What is known of a target.
@@ -104,7 +107,7 @@ impl NodeMonitor {
     /// Takes an outcome into account; returns whether the state changed.
     pub fn observe(&mut self, outcome: Outcome, rules: &Health) -> bool {
         // What this host could not do says nothing of the node.
-        if outcome == Outcome::Miss(MissReason::Local) {
+        if let Outcome::Miss(MissReason::Local | MissReason::Starved) = outcome {
             return false;
         }
         (self.hits, self.misses) = match outcome {

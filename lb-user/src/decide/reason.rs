@@ -236,6 +236,7 @@ fn miss(reason: MissReason) -> Cow<'static, str> {
         MissReason::Status(status) => return Cow::Owned(format!("status {status}")),
         MissReason::BadAnswer => "wrong answer",
         MissReason::Local => "the check could not be made",
+        MissReason::Starved => "the check does not count",
     })
 }
 
