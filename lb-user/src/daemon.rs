@@ -1,9 +1,11 @@
 //! One loop over a closed set of inputs → `decide` → effects. Owns the data plane.
 
 pub mod events;
+mod graces;
 mod startup;
 pub mod status;
 mod watch;
+mod ways;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -14,7 +16,6 @@ use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    task::JoinSet,
     time::{self, Instant, MissedTickBehavior},
 };
 use tracing::{error, info, warn};
@@ -22,21 +23,17 @@ use tracing::{error, info, warn};
 use crate::{
     config::{self, Config},
     control::{Asked, ControlError, Request, Socket},
-    dataplane::{self, Dataplane, Opened, grace::Grace, writer::CommitError},
+    dataplane::{self, Dataplane, Opened, writer::CommitError},
     decide::{Effect, Event, Intent, State, reason},
+    engine::{EngineError, worst::Worst},
     explain::{self, FlowError, Source},
-    nexthop::NextHops,
     object::object,
 };
 use events::{Events, Format};
+use watch::{Seen, Watchers};
 
 /// How often the daemon shows in `CONTROL` that it lives.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-
-/// Pause before next hops are followed again after netlink failed.
-const FOLLOW_RETRY: Duration = Duration::from_secs(1);
-/// Pause before a grace period is asked for again that could not be waited for.
-const GRACE_RETRY: Duration = Duration::from_millis(500);
 
 /// Why the daemon did not start.
 #[derive(Debug, Error)]
@@ -50,14 +47,16 @@ pub enum DaemonError {
     Open(#[from] dataplane::OpenError),
     #[error(transparent)]
     Control(#[from] ControlError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     #[error("cannot wait for signals: {0}")]
     Signals(#[source] std::io::Error),
 }
 
 /// Everything that the loop reacts to, besides time and signals.
 enum Input {
-    /// Something that the watchers of a configuration saw; ids are that configuration's.
-    Event(Generation, Event),
+    /// Something that the watchers of a configuration saw.
+    Seen(Generation, Seen),
     /// Programs of earlier epochs have ended.
     Graced(u64),
     Asked(Asked),
@@ -71,8 +70,10 @@ struct Daemon {
     /// Where the configuration comes from.
     source: PathBuf,
     generation: Generation,
-    /// Checks and followers of next hops of the configuration in force.
-    watchers: JoinSet<()>,
+    /// Those of the configuration in force; there from the start of the loop on.
+    watchers: Option<Watchers>,
+    /// How late the loop ran.
+    lag: Worst,
     inputs: UnboundedSender<Input>,
     state: State,
     dataplane: Dataplane,
@@ -116,9 +117,7 @@ pub async fn run(
         Err(error) => {
             let adopted = opened.adopted;
             drop(opened);
-            if !adopted && let Err(left) = dataplane::detach(&config.lb.bpffs) {
-                error!("cannot undo the start: {left}");
-            }
+            startup::undo(&config, adopted);
             return Err(error.into());
         }
     };
@@ -131,7 +130,12 @@ pub async fn run(
     tokio::spawn(socket.serve(asked));
     tokio::spawn(watch::pass_on(requests, send.clone(), Input::Asked));
     let mut daemon = Daemon::new(Arc::new(config), source, opened, send, format);
-    daemon.watch();
+    if let Err(error) = daemon.watch() {
+        let (config, adopted) = (Arc::clone(&daemon.config), daemon.adopted);
+        drop(daemon);
+        startup::undo(&config, adopted);
+        return Err(error.into());
+    }
     let mut heartbeat = time::interval(HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -145,7 +149,7 @@ pub async fn run(
                 // Said in the log by `reload` itself.
                 let _ = daemon.reload();
             }
-            _ = heartbeat.tick() => daemon.dataplane.heartbeat(),
+            due = heartbeat.tick() => daemon.beat(due),
             Some(input) = inputs.recv() => daemon.take(input, &mut inputs),
             Some(()) = OptionFuture::from(deadline.map(time::sleep_until)) => daemon.step(&[]),
         }
@@ -166,13 +170,14 @@ impl Daemon {
         startup::log_of_the_program(ebpf);
         let (epochs, waited_for) = std::sync::mpsc::channel();
         let done = inputs.clone();
-        std::thread::spawn(move || wait_for_grace(grace, &waited_for, &done));
+        std::thread::spawn(move || graces::wait_for(grace, &waited_for, &done));
         Self {
             state: State::new(Arc::clone(&config), Duration::ZERO),
             config,
             source,
             generation: 0,
-            watchers: JoinSet::new(),
+            watchers: None,
+            lag: Worst::new(Duration::ZERO),
             inputs,
             dataplane,
             start: Instant::now(),
@@ -183,28 +188,19 @@ impl Daemon {
         }
     }
 
-    /// Starts checks and followers of next hops for the configuration in force, and ends others.
-    fn watch(&mut self) {
-        self.watchers.abort_all();
-        self.watchers = JoinSet::new();
-        self.generation += 1;
-        let generation = self.generation;
-        let (hops, found) = unbounded_channel();
-        let config = Arc::clone(&self.config);
-        self.watchers.spawn(async move {
-            while let Err(error) = NextHops::follow(&config, &hops).await {
-                error!("next hops are not followed, trying again: {error}");
-                time::sleep(FOLLOW_RETRY).await;
-            }
-        });
-        self.watchers.spawn(watch::pass_on(found, self.inputs.clone(), move |(node, hop)| {
-            Input::Event(generation, Event::Resolved { node, hop })
-        }));
-        let inputs = self.inputs.clone();
-        let targets = &self.state.view().model.pools.targets;
-        watch::start_probes(targets, &mut self.watchers, move |event| {
-            inputs.send(Input::Event(generation, event)).is_ok()
-        });
+    /// Starts the watchers of the state's configuration, and ends others.
+    fn watch(&mut self) -> Result<(), EngineError> {
+        let (generation, inputs) = (self.generation + 1, self.inputs.clone());
+        let send = move |seen| inputs.send(Input::Seen(generation, seen)).is_ok();
+        self.watchers = Some(Watchers::start(&self.state.view(), generation, send)?);
+        self.generation = generation;
+        Ok(())
+    }
+
+    /// Shows that the daemon lives, and how late.
+    fn beat(&mut self, due: Instant) {
+        self.lag.record(self.start.elapsed(), due.elapsed());
+        self.dataplane.heartbeat();
     }
 
     /// Reads the configuration again. What is wrong with it is said, and changes nothing.
@@ -229,10 +225,16 @@ impl Daemon {
         }
         let config = Arc::new(new);
         let now = self.start.elapsed();
-        self.state = self.state.succeed(Arc::clone(&config), now);
+        let next = self.state.succeed(Arc::clone(&config), now);
+        let before = std::mem::replace(&mut self.state, next);
+        if let Err(error) = self.watch() {
+            self.state = before;
+            return Err(error.to_string());
+        }
         self.config = Arc::clone(&config);
-        self.watch();
-        self.watchers.spawn(async move { startup::warn_about_vips(&config).await });
+        if let Some(watchers) = &mut self.watchers {
+            watchers.also(async move { startup::warn_about_vips(&config).await });
+        }
         let done = format!("reloaded {}", self.source.display());
         self.events.tell(self.dataplane.epoch(), "reloaded", "", done.clone());
         self.step(&[]);
@@ -277,10 +279,10 @@ impl Daemon {
         let mut next = Some(first);
         while let Some(input) = next {
             match input {
-                Input::Event(generation, event) if generation == self.generation => {
-                    batch.push(event);
+                Input::Seen(generation, seen) if generation == self.generation => {
+                    self.see(seen, &mut batch);
                 }
-                Input::Event(..) => {}
+                Input::Seen(..) => {}
                 Input::Graced(epoch) => {
                     self.dataplane.graced(epoch);
                     self.commit();
@@ -298,6 +300,30 @@ impl Daemon {
         }
         if !batch.is_empty() {
             self.step(&batch);
+        }
+    }
+
+    /// Turns what watchers saw into events, and says what people want to know of it.
+    fn see(&mut self, seen: Seen, batch: &mut Vec<Event>) {
+        let epoch = self.dataplane.epoch();
+        match seen {
+            Seen::Checked(outcomes) => {
+                let checked = |(target, outcome)| Event::Checked { target, outcome };
+                batch.extend(outcomes.into_iter().map(checked));
+            }
+            Seen::Way(found) => {
+                batch.push(Event::Resolved { node: found.node, hop: found.hop });
+                let (watchers, model) = (self.watchers.as_mut(), self.state.view().model);
+                for change in watchers.map_or(Vec::new(), |w| w.way(model, &found)) {
+                    warn!("{change}");
+                    let subject = ways::name(change.cause);
+                    self.events.add(epoch, change.kind(), &subject, change.to_string());
+                }
+            }
+            Seen::Alarm(alarm) => {
+                warn!("{alarm}");
+                self.events.add(epoch, alarm.kind(), "", alarm.to_string());
+            }
         }
     }
 
@@ -368,33 +394,8 @@ impl Daemon {
 
     fn status(&self) -> String {
         let now = self.start.elapsed();
-        status::render(&self.state, now, &self.dataplane, &self.events, self.adopted)
-    }
-}
-
-/// Waits for a grace period after each epoch, off the loop's way; several epochs need one only.
-fn wait_for_grace(
-    mut grace: Grace,
-    epochs: &std::sync::mpsc::Receiver<u64>,
-    done: &UnboundedSender<Input>,
-) {
-    let mut again = None;
-    while let Some(mut epoch) = again.take().or_else(|| epochs.recv().ok()) {
-        while let Ok(later) = epochs.try_recv() {
-            epoch = later;
-        }
-        match grace.wait() {
-            Ok(()) => {
-                if done.send(Input::Graced(epoch)).is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                error!("cannot wait for a grace period, trying again: {error}");
-                std::thread::sleep(GRACE_RETRY);
-                again = Some(epoch);
-            }
-        }
+        let watched = self.watchers.as_ref().map(|watchers| watchers.watched(self.lag.longest()));
+        status::render(&self.state, now, &self.dataplane, &self.events, watched, self.adopted)
     }
 }
 

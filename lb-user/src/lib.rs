@@ -1,6 +1,7 @@
 //! understudy, the library: configuration, decisions, probes, data plane, daemon.
 //!
-//! Dependencies go one way: config → decide → {probe, dataplane} → explain → daemon → cli.
+//! Dependencies go one way: config → decide → {probe, survey, nexthop, dataplane} → engine → explain
+//! → daemon → cli.
 
 pub mod agent;
 pub mod cli;
@@ -9,6 +10,7 @@ pub mod control;
 pub mod daemon;
 pub mod dataplane;
 pub mod decide;
+pub mod engine;
 pub mod explain;
 pub mod nexthop;
 pub mod object;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::time;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     config::Config,
-    dataplane::{Opened, attach::Attached},
+    dataplane::{self, Opened, attach::Attached},
     nexthop,
 };
 
@@ -21,6 +21,13 @@ pub(super) fn raise_descriptor_limit() {
         .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
     if let Err(error) = raised {
         warn!("cannot raise the limit of open files, checks may fail: {error}");
+    }
+}
+
+/// Takes back what a start did that failed later; an earlier daemon's work stays.
+pub(super) fn undo(config: &Config, adopted: bool) {
+    if !adopted && let Err(left) = dataplane::detach(&config.lb.bpffs) {
+        error!("cannot undo the start: {left}");
     }
 }
 

@@ -6,7 +6,10 @@ use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 use lb_common::{NodeId, Slot};
 use serde::{Deserialize, Serialize};
 
-use super::events::{Event, Events};
+use super::{
+    events::{Event, Events},
+    watch::Watched,
+};
 use crate::{
     config::Protocol,
     dataplane::{Dataplane, monotonic_ns},
@@ -25,6 +28,8 @@ pub struct Status {
     adopted: bool,
     /// There while most nodes of several clusters vanished and that is not believed.
     freeze: Option<Freeze>,
+    /// What the checks did and saw.
+    watched: Option<Watched>,
     services: Vec<Service>,
     /// One for each way of checking a cluster.
     clusters: Vec<Cluster>,
@@ -93,6 +98,7 @@ pub fn render(
     now: Duration,
     dataplane: &Dataplane,
     events: &Events,
+    watched: Option<Watched>,
     adopted: bool,
 ) -> String {
     let view = state.view();
@@ -102,6 +108,7 @@ pub fn render(
         monotonic_ns: monotonic_ns(),
         adopted,
         freeze: view.freezer.until().map(|until| freeze(state, until.saturating_sub(now))),
+        watched,
         services: (0..view.model.config.services.len()).map(|i| service(state, now, i)).collect(),
         clusters: (0..view.model.pools.pools.len()).map(|i| cluster(state, i)).collect(),
         counters: counters.iter().map(|(r, n)| (r.name().to_owned(), n.into())).collect(),
@@ -266,6 +273,9 @@ pub fn text(status: &Status) -> String {
         }
     }
     text.push_str(&format!("\n{table}\n"));
+    if let Some(watched) = &status.watched {
+        text.push_str(&format!("{watched}\n"));
+    }
     for event in status.events.iter().rev().take(10).rev() {
         let ago = status.monotonic_ns.saturating_sub(event.at_ns) as f64 / 1e9;
         text.push_str(&format!("{ago:>8.1} s ago  {}\n", event.text));

@@ -1,61 +1,146 @@
-//! Watches the targets: when each is checked, and where outcomes go.
+//! Watches nodes and targets of one configuration: the engine of the checks, and the follower of
+//! next hops.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender},
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::JoinSet,
-    time::{self, Instant},
+    time,
 };
+use tracing::error;
 
+use super::ways::{self, Change, Ways};
 use crate::{
-    config::Target,
-    decide::{Event, TargetId},
-    probe::Prober,
+    config::Config,
+    decide::{Model, NextHop, Outcome, TargetId, View, intent::node_record},
+    engine::{Alarm, Engine, EngineError, Figures, Report, Settings},
+    nexthop::{Found, NextHops, Way},
 };
 
-/// The first checks of all targets are spread over so much time.
-const FIRST_CHECKS: Duration = Duration::from_millis(100);
+/// Pause before next hops are followed again after netlink failed.
+const FOLLOW_RETRY: Duration = Duration::from_secs(1);
 
-/// Starts the checks of all targets, each with a phase of its own; they end when `send` says so.
-pub(super) fn start_probes(
-    targets: &[Target],
-    watchers: &mut JoinSet<()>,
-    send: impl Fn(Event) -> bool + Clone + Send + 'static,
-) {
-    let prober = match Prober::new(targets) {
-        Ok(prober) => Arc::new(prober),
-        Err(error) => return tracing::error!("no node is checked: {error}"),
-    };
-    for (id, target) in (0..).zip(targets) {
-        let (prober, target, send) = (Arc::clone(&prober), target.clone(), send.clone());
-        watchers.spawn(async move {
-            // A phase of its own spreads the checks over the interval, the first ones over less:
-            // the first plan waits for them.
-            let spread = |over: Duration| {
-                let over = over.as_nanos() as u64;
-                Duration::from_nanos(lb_common::hash::mix(u64::from(id) + 1) % over)
-            };
-            let (health, start) = (&target.health, Instant::now());
-            let mut next = start + spread(health.interval);
-            time::sleep_until(start + spread(FIRST_CHECKS.min(health.interval))).await;
-            loop {
-                let outcome = prober.check(&target).await;
-                if !send(Event::Checked { target: TargetId(id), outcome }) {
-                    return;
-                }
-                next = due(next, Instant::now(), health.interval);
-                time::sleep_until(next).await;
-                next += health.interval;
-            }
-        });
+/// What watchers see; ids are those of their configuration.
+pub(super) enum Seen {
+    /// Outcomes of checks, as they count.
+    Checked(Vec<(TargetId, Outcome)>),
+    /// The way to a node.
+    Way(Found),
+    /// Something that people want to know.
+    Alarm(Alarm),
+}
+
+/// All that watches for one configuration; ends with its value.
+pub(super) struct Watchers {
+    engine: Engine,
+    ways: Ways,
+    /// They end with it.
+    tasks: JoinSet<()>,
+}
+
+impl Watchers {
+    /// Watches for the configuration in `view`. `epoch` names it in surveys; `send` must not wait,
+    /// and says whether anybody listens.
+    pub(super) fn start(
+        view: &View<'_>,
+        epoch: u64,
+        send: impl Fn(Seen) -> bool + Clone + Send + 'static,
+    ) -> Result<Self, EngineError> {
+        let config = &view.model.config;
+        let settings =
+            Settings { freeze: config.lb.freeze, survey_key: config.lb.survey_key.clone(), epoch };
+        let told = send.clone();
+        let engine = Engine::start(view.model.pools.targets.clone(), settings, move |report| {
+            told(match report {
+                Report::Checked(outcomes) => Seen::Checked(outcomes),
+                Report::Alarm(alarm) => Seen::Alarm(alarm),
+            })
+        })?;
+        let mut tasks = JoinSet::new();
+        follow(config, view.hops, &mut tasks, send);
+        Ok(Self { engine, ways: Ways::default(), tasks })
+    }
+
+    /// Something else to do for as long as this lives.
+    pub(super) fn also(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Takes in the way to a node of the configuration; returns what people want to know of it.
+    pub(super) fn way(&mut self, model: &Model, found: &Found) -> Vec<Change> {
+        let id = found.node.index();
+        let address = model.node(id).address;
+        let (news, changes) = self.ways.set(id, found.way);
+        if news {
+            self.engine.path(address, found.way == Way::Up);
+        }
+        let record = found.hop.map(|_| node_record(model, id, true, found.hop));
+        self.engine.hop(address, record);
+        changes
+    }
+
+    /// What was done and seen.
+    pub(super) fn watched(&self, loop_lag: Duration) -> Watched {
+        let down = |(way, nodes)| Down { what: ways::name(way), nodes };
+        Watched {
+            engine: self.engine.figures(),
+            loop_lag_ms: loop_lag.as_secs_f64() * 1000.0,
+            down: self.ways.down().map(down).collect(),
+        }
     }
 }
 
-/// When the next check is due that was planned for a time. Checks that a pause of this host made
-/// miss their time are not made up for in a burst: misses in a row mean misses over time.
-fn due(planned: Instant, now: Instant, interval: Duration) -> Instant {
-    if planned + interval <= now { now + interval } else { planned }
+/// What `status` shows of the watching.
+#[derive(Serialize, Deserialize)]
+pub struct Watched {
+    #[serde(flatten)]
+    engine: Figures,
+    /// How late the daemon's own loop ran at worst lately, in milliseconds.
+    loop_lag_ms: f64,
+    /// Links and gateways of this host that are down.
+    down: Vec<Down>,
+}
+
+/// A link or gateway that is down.
+#[derive(Serialize, Deserialize)]
+struct Down {
+    what: String,
+    /// How many nodes are behind it.
+    nodes: usize,
+}
+
+impl std::fmt::Display for Watched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.engine)?;
+        self.down.iter().try_for_each(|down| {
+            write!(f, "\ndown    {}, with {} nodes behind it", down.what, down.nodes)
+        })
+    }
+}
+
+fn follow(
+    config: &Config,
+    last: &[Option<NextHop>],
+    tasks: &mut JoinSet<()>,
+    send: impl Fn(Seen) -> bool + Send + 'static,
+) {
+    let mut hops = NextHops::new(config, last);
+    let (report, mut found) = unbounded_channel();
+    tasks.spawn(async move {
+        while let Err(error) = hops.follow(&report).await {
+            error!("next hops are not followed, trying again: {error}");
+            time::sleep(FOLLOW_RETRY).await;
+        }
+    });
+    tasks.spawn(async move {
+        while let Some(found) = found.recv().await {
+            if !send(Seen::Way(found)) {
+                return;
+            }
+        }
+    });
 }
 
 /// Passes values on from one channel to another until either is gone.
@@ -68,27 +153,5 @@ pub(super) async fn pass_on<T, U>(
         if to.send(wrap(value)).is_err() {
             return;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pause_is_not_followed_by_a_burst() {
-        let interval = Duration::from_millis(1000);
-        let start = Instant::now();
-        let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        assert_eq!(due(at(1000), at(400), interval), at(1000), "in time");
-        assert_eq!(due(at(1000), at(1002), interval), at(1000), "a little late: at once");
-        // After a pause of more than an interval: one check an interval again, from now on.
-        let (mut planned, mut now, mut checks) = (at(1000), at(9000), 0);
-        while now < at(12_500) {
-            now = now.max(due(planned, now, interval));
-            planned = due(planned, now, interval) + interval;
-            checks += 1;
-        }
-        assert!(checks <= 4, "{checks} checks in 3.5 s");
     }
 }

@@ -109,7 +109,9 @@ fn table_group(model: &Model, id: usize, decision: &Decision) -> Option<Group> {
     decision.groups.get(pool).copied()
 }
 
-fn node_record(model: &Model, node: usize, up: bool, hop: Option<NextHop>) -> NodeRecord {
+/// A node's record: what forwarding to it needs, and whether it may keep old flows. Without a hop
+/// nothing can be sent to it.
+pub fn node_record(model: &Model, node: usize, up: bool, hop: Option<NextHop>) -> NodeRecord {
     let config = model.node(node);
     let record = NodeRecord {
         address: address_bytes(config.address),

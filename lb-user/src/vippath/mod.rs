@@ -60,7 +60,7 @@ pub struct Counts {
     pub sent: u64,
     /// Answers that were given to the check.
     pub answers: u64,
-    /// Lost: to a node whose next hop is not known.
+    /// Lost: to a node whose next hop is no longer known.
     pub no_hop: u64,
     /// Lost: longer than the MTU of the node's interface.
     pub too_long: u64,
@@ -134,7 +134,7 @@ impl VipPath {
     ///
     /// # Errors
     /// Those of the kernel, for example that it knows no way to the node; `AddrNotAvailable` if
-    /// nothing can be sent from the source to this VIP.
+    /// nothing can be sent from the source to this VIP, or the next hop of the node is not known.
     pub async fn socket(
         &self,
         protocol: Protocol,

@@ -57,6 +57,11 @@ impl Outward {
         };
     }
 
+    /// Whether the way to a node is known.
+    pub(super) fn knows(&self, node: IpAddr) -> bool {
+        self.hops.contains_key(&node)
+    }
+
     /// The frame for an IP packet, and where it leaves.
     pub(super) fn frame(&self, packet: &[u8]) -> Result<(Vec<u8>, LinkAddr), Lost> {
         let (protocol, source) = sender(packet).ok_or(Lost::Unregistered)?;

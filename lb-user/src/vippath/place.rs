@@ -173,6 +173,10 @@ impl Carrier {
         source: IpAddr,
         node: IpAddr,
     ) -> io::Result<Socket> {
+        if !self.outward.knows(node) {
+            let why = format!("the next hop of {node} is not known");
+            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, why));
+        }
         if !self.sources.contains(&source) {
             self.add_source(source).await?;
         }

@@ -1,0 +1,366 @@
+//! Decides when each target is checked, and which outcomes count. Pure.
+//!
+//! No clock and no socket: time comes in as a [`Duration`] on any monotonic scale, with every call.
+//! Whoever calls promises to call [`Schedule::poll`] at [`Schedule::wake_at`]; how much later than
+//! that any call comes is the *lag* of this process, and negatives of checks that lived through a
+//! lag say nothing of the nodes. Nor do negatives while this host's own way to a node is down.
+
+mod job;
+mod lag;
+mod streak;
+#[cfg(test)]
+mod tests;
+mod ways;
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    config::{Health, Probe, SurveySend, Target},
+    decide::{MissReason, Outcome, TargetId},
+};
+use job::{Flight, Job, Kind};
+use lag::Lags;
+use streak::Streak;
+use ways::Ways;
+
+/// Position of a unit of asking in a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(u32);
+
+/// A check to be started now; its end is told by [`Schedule::ended`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Whose it is.
+    pub job: JobId,
+    /// What it is.
+    pub ask: Ask,
+}
+
+/// What a check asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// One target, by its probe.
+    Probe(TargetId),
+    /// Agents, one datagram to each address, of these servers.
+    Agents(Vec<TargetId>),
+    /// The group of these servers' survey, by one datagram.
+    Group(Vec<TargetId>),
+}
+
+/// What became of the checks so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// What is checked.
+    pub targets: usize,
+    /// Checks under way.
+    pub in_flight: usize,
+    /// Checks that were started.
+    pub checks: u64,
+    /// Of these, surveys of servers that a round got no answer of.
+    pub confirmations: u64,
+    /// Outcomes by what they said; announcements are among them.
+    pub hits: u64,
+    /// See `hits`.
+    pub not_working: u64,
+    /// Misses that count.
+    pub misses: u64,
+    /// Misses that did not count because this process did not run when it should have.
+    pub starved: u64,
+    /// Misses that did not count because the way to the node was down on this side.
+    pub path_down: u64,
+    /// Checks that this host could not make.
+    pub local: u64,
+    /// Nodes whose way is down on this side.
+    pub ways_down: usize,
+    /// The longest lag of this process in the last 10 to 20 s.
+    pub worst_lag: Duration,
+    /// A thousandth of all lags was as long as this or longer, to a factor of two.
+    pub lag_999: Duration,
+    /// Half of all lags were shorter than this, to a factor of two.
+    pub lag_median: Duration,
+}
+
+/// When each target is checked, and which outcomes count.
+#[derive(Debug)]
+pub struct Schedule {
+    jobs: Vec<Job>,
+    /// Jobs by when they are due; an entry whose time is not its job's any more is void.
+    queue: BinaryHeap<Reverse<(Duration, JobId)>>,
+    /// By target: its address, its job, and its state.
+    targets: Vec<(IpAddr, JobId, Streak)>,
+    /// Targets that announced their end, and when.
+    said_no: HashMap<TargetId, Duration>,
+    ways: Ways,
+    lags: Lags,
+    /// The schedule wants to be called so often, that pauses show.
+    tick: Duration,
+    /// Time of the last call.
+    seen: Duration,
+    /// When the next call was expected, at the latest.
+    expected: Duration,
+    figures: Figures,
+}
+
+impl Schedule {
+    /// All of `targets` are checked from now on; [`TargetId`]s are their positions. A way that is
+    /// down is an excuse without end while nothing else is reachable, and for `patience` otherwise.
+    pub fn new(targets: &[Target], patience: Duration, now: Duration) -> Self {
+        let jobs = jobs(targets, now);
+        let mut places = vec![JobId(0); targets.len()];
+        for (id, job) in (0..).map(JobId).zip(&jobs) {
+            job.members.iter().for_each(|member| places[member.index()] = id);
+        }
+        let of = |(target, job): (&Target, JobId)| (target.at.ip(), job, Streak::default());
+        let limits = jobs.iter().map(Job::lag_limit);
+        let floor = limits.min().unwrap_or(Duration::from_secs(1));
+        let memory = jobs.iter().map(|job| job.health.interval * 4).max().unwrap_or_default();
+        let queue = (0..).map(JobId).zip(&jobs).map(|(id, job)| Reverse((job.due, id)));
+        let mut schedule = Self {
+            queue: queue.collect(),
+            jobs,
+            targets: targets.iter().zip(places).map(of).collect(),
+            said_no: HashMap::new(),
+            ways: Ways::new(patience),
+            lags: Lags::new(floor, memory, now),
+            tick: floor / 2,
+            seen: now,
+            expected: now,
+            figures: Figures { targets: targets.len(), ..Figures::default() },
+        };
+        schedule.leave();
+        schedule
+    }
+
+    /// When to call [`Self::poll`] next, unless another call comes before.
+    pub fn wake_at(&self) -> Duration {
+        let tick = self.seen + self.tick;
+        self.queue.peek().map_or(tick, |Reverse((due, _))| tick.min(*due))
+    }
+
+    /// What is to be started now.
+    pub fn poll(&mut self, now: Duration) -> Vec<Start> {
+        let now = self.arrive(now);
+        let mut starts = Vec::new();
+        while let Some(&Reverse((due, id))) = self.queue.peek()
+            && due <= now
+        {
+            self.queue.pop();
+            let job = &mut self.jobs[id.0 as usize];
+            if job.flight.is_some() || job.due != due {
+                continue;
+            }
+            if !job.urgent && now - due > job.health.interval / 2 {
+                // A pause made it miss its time. What was missed is not made up for in a burst.
+                job.due = job.on_grid(now);
+                self.queue.push(Reverse((job.due, id)));
+                continue;
+            }
+            let whole = job.again.is_empty();
+            let asked = job.start(now);
+            self.figures.checks += 1;
+            self.figures.in_flight += 1;
+            let ask = match job.kind {
+                Kind::Probe => Ask::Probe(asked[0]),
+                Kind::Group if whole => Ask::Group(asked),
+                Kind::Agent | Kind::Group => Ask::Agents(asked),
+            };
+            starts.push(Start { job: id, ask });
+        }
+        self.leave();
+        starts
+    }
+
+    /// A check ended with these outcomes; returns them as they count.
+    pub fn ended(
+        &mut self,
+        id: JobId,
+        now: Duration,
+        outcomes: &[(TargetId, Outcome)],
+    ) -> Vec<(TargetId, Outcome)> {
+        let now = self.arrive(now);
+        let Some(flight) = self.jobs.get_mut(id.0 as usize).and_then(|job| job.flight.take())
+        else {
+            return Vec::new();
+        };
+        self.figures.in_flight -= 1;
+        let starved = self.lags.since(flight.start) > self.jobs[id.0 as usize].lag_limit();
+        let mut counted = Vec::with_capacity(outcomes.len());
+        let (mut lost, mut missing) = (Vec::new(), Vec::new());
+        for &(target, outcome) in outcomes {
+            let Some(outcome) = self.judge(target, outcome, flight, starved, now) else { continue };
+            let before = self.observe(target, outcome);
+            match outcome {
+                Outcome::Hit => self.ways.hit(self.targets[target.index()].0, flight.start),
+                Outcome::NotWorking | Outcome::Miss(MissReason::Local) => {}
+                Outcome::Miss(MissReason::Starved) if starved => {
+                    self.figures.starved += 1;
+                    lost.push(target);
+                }
+                Outcome::Miss(MissReason::Starved) => self.figures.path_down += 1,
+                Outcome::Miss(_) if before.down() => {}
+                Outcome::Miss(_) => missing.push(target),
+            }
+            counted.push((target, outcome));
+        }
+        self.plan(id, flight, now, lost, missing);
+        self.leave();
+        counted
+    }
+
+    /// A target said of itself, unasked, whether it works. Counts at once, as what is returned.
+    pub fn announced(&mut self, target: TargetId, survival: bool, now: Duration) -> Outcome {
+        let now = self.arrive(now);
+        let outcome = if survival { Outcome::Hit } else { Outcome::NotWorking };
+        if survival {
+            self.said_no.remove(&target);
+        } else {
+            self.said_no.insert(target, now);
+        }
+        self.observe(target, outcome);
+        let (_, id, streak) = self.targets[target.index()];
+        let job = &mut self.jobs[id.0 as usize];
+        // The hits that it still lacks are not waited for until its regular time.
+        if streak.unsettled() && job.flight.is_none() && now + job.health.fast_interval < job.due {
+            job.due = now + job.health.fast_interval;
+            job.urgent = true;
+            self.queue.push(Reverse((job.due, id)));
+        }
+        self.leave();
+        outcome
+    }
+
+    /// The own way to an address is up or down from now on.
+    pub fn path(&mut self, address: IpAddr, up: bool, now: Duration) {
+        let now = self.arrive(now);
+        self.ways.set(address, up, now);
+        self.leave();
+    }
+
+    /// What became of the checks so far.
+    pub fn figures(&self) -> Figures {
+        Figures {
+            ways_down: self.ways.down(),
+            worst_lag: self.lags.worst(),
+            lag_999: self.lags.quantile(999),
+            lag_median: self.lags.quantile(500),
+            ..self.figures
+        }
+    }
+
+    /// What an outcome counts as; `None`: it was overtaken by what the target announced.
+    fn judge(
+        &self,
+        target: TargetId,
+        outcome: Outcome,
+        flight: Flight,
+        starved: bool,
+        now: Duration,
+    ) -> Option<Outcome> {
+        let address = self.targets[target.index()].0;
+        match outcome {
+            Outcome::Hit if self.said_no.get(&target).is_some_and(|at| *at > flight.start) => None,
+            Outcome::Miss(MissReason::Local) => Some(outcome),
+            Outcome::Miss(_) if starved || self.ways.excuse(address, flight.start, now) => {
+                Some(Outcome::Miss(MissReason::Starved))
+            }
+            _ => Some(outcome),
+        }
+    }
+
+    /// Takes what counts into account; returns what the target was before.
+    fn observe(&mut self, target: TargetId, outcome: Outcome) -> Streak {
+        let figure = match outcome {
+            Outcome::Hit => Some(&mut self.figures.hits),
+            Outcome::NotWorking => Some(&mut self.figures.not_working),
+            Outcome::Miss(MissReason::Starved) => None,
+            Outcome::Miss(MissReason::Local) => Some(&mut self.figures.local),
+            Outcome::Miss(_) => Some(&mut self.figures.misses),
+        };
+        figure.into_iter().for_each(|figure| *figure += 1);
+        let (_, job, streak) = &mut self.targets[target.index()];
+        let before = *streak;
+        streak.observe(outcome, &self.jobs[job.0 as usize].health);
+        before
+    }
+
+    /// When a job's next check is due after one that ended now, and whom it asks.
+    fn plan(
+        &mut self,
+        id: JobId,
+        flight: Flight,
+        now: Duration,
+        lost: Vec<TargetId>,
+        missing: Vec<TargetId>,
+    ) {
+        let job = &mut self.jobs[id.0 as usize];
+        let survey = job.kind != Kind::Probe;
+        let unsettled = |member: &&TargetId| self.targets[member.index()].2.unsettled();
+        let unsettled: Vec<TargetId> = job.members.iter().filter(unsettled).copied().collect();
+        let regular = job.regular(flight.start, now);
+        let hurried = flight.start + job.health.fast_interval;
+        job.urgent = !lost.is_empty() || !unsettled.is_empty();
+        let again;
+        (job.due, again) = if !lost.is_empty() {
+            (flight.start + job.least_gap(), lost)
+        } else if survey && flight.whole && !missing.is_empty() {
+            self.figures.confirmations += 1;
+            (now, missing)
+        } else if !unsettled.is_empty() && hurried < regular {
+            (hurried, unsettled)
+        } else {
+            (regular, Vec::new())
+        };
+        // One whose time came while the check before it was under way is not late.
+        job.due = job.due.max(now);
+        job.again = if survey { again } else { Vec::new() };
+        self.queue.push(Reverse((job.due, id)));
+    }
+
+    /// Every call begins here: takes the time, and what this process missed.
+    fn arrive(&mut self, now: Duration) -> Duration {
+        let now = now.max(self.seen);
+        self.lags.record(now, now.saturating_sub(self.expected));
+        self.seen = now;
+        now
+    }
+
+    /// Every call ends here.
+    fn leave(&mut self) {
+        self.expected = self.wake_at().max(self.seen);
+    }
+}
+
+/// The units of asking of these targets.
+fn jobs(targets: &[Target], now: Duration) -> Vec<Job> {
+    let mut jobs = Vec::with_capacity(targets.len());
+    let mut agents: BTreeMap<_, Vec<TargetId>> = BTreeMap::new();
+    let mut groups: BTreeMap<&Arc<Health>, Vec<TargetId>> = BTreeMap::new();
+    for (id, target) in (0..).map(TargetId).zip(targets) {
+        let health = &target.health;
+        match &health.probe {
+            Probe::Survey(survey) => match survey.send {
+                SurveySend::Unicast => agents.entry((target.at, health)).or_default().push(id),
+                SurveySend::Broadcast(_) => groups.entry(health).or_default().push(id),
+            },
+            _ => jobs.push(Job::new(Kind::Probe, health, vec![id], target, now)),
+        }
+    }
+    let agents = agents.into_iter();
+    jobs.extend(
+        agents.map(|((at, health), members)| {
+            Job::new(Kind::Agent, health, members, (at, health), now)
+        }),
+    );
+    let groups = groups.into_iter();
+    jobs.extend(groups.map(|(health, members)| {
+        let first = members.first().map(|first| &targets[first.index()]);
+        Job::new(Kind::Group, health, members, (health, first.map(|first| first.at)), now)
+    }));
+    jobs
+}

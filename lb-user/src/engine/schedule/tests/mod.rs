@@ -1,0 +1,4 @@
+mod pauses;
+mod random;
+mod times;
+mod world;
