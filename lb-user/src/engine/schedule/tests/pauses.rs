@@ -9,8 +9,10 @@ use Outcome::Hit;
 
 const T0: TargetId = TargetId(0);
 
+type Look = fn(&mut World);
+
 /// Whether timers or the ends of checks are looked at first after a pause.
-const ORDERS: [(&str, fn(&mut World)); 2] = [("ends", World::io), ("timers", World::timers)];
+const ORDERS: [(&str, Look); 2] = [("ends", World::io), ("timers", World::timers)];
 
 #[test]
 fn a_stopped_process_counts_no_miss() {
