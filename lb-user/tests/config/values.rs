@@ -229,6 +229,12 @@ fn single_values() {
             "service \"web\" is by UDP, and nothing says how the nodes of cluster \"A\" are checked",
             "kind = \"udp\"",
         ),
+        (
+            In::Service,
+            "protocol = \"udp\"\nhealth = ▶{ interval = \"2s\" }",
+            "service \"web\" is by UDP, and its health names no kind",
+            "kind = \"udp\"",
+        ),
         (In::Service, "protocol = ▶\"sctp\"", "unknown value \"sctp\"", "\"tcp\""),
         (In::Service, "backup = ▶\"one-stanby\"", "unknown value", "did you mean \"one-standby\""),
         (In::Service, "balance = ▶\"even\"", "unknown value", "\"weight\", \"equal\""),

@@ -17,6 +17,8 @@ pub(in crate::config) struct Health {
     pub(in crate::config) place: Span,
     /// `None`: its word will not do.
     pub(in crate::config) kind: Option<Kind>,
+    /// Whether the kind is written, be it good or not, and not the default.
+    pub(in crate::config) has_kind: bool,
     /// What the fields of the kind say; `None`: they will not do.
     pub(in crate::config) probe: Option<Probe>,
     pub(in crate::config) port: Field<u16>,
@@ -88,6 +90,7 @@ pub(in crate::config) fn read(fields: &mut Fields<'_, '_>, directory: &Path) -> 
     let mut health = Health {
         place: fields.place(),
         kind,
+        has_kind,
         probe: None,
         interval: fields.optional("interval", values::duration(INTERVAL)),
         fast_interval: fields.optional("fast_interval", values::duration(INTERVAL)),

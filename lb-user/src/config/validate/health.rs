@@ -1,5 +1,7 @@
 //! What the values of a health check must keep to, by themselves and with what it checks.
 
+use toml::Spanned;
+
 use super::value;
 use crate::config::{
     raw::{self, Health, Kind, Raw},
@@ -50,21 +52,27 @@ fn checks(raw: &Raw) -> Vec<Check<'_>> {
     of_clusters.chain(of_services).collect()
 }
 
-/// A TCP connection, which is what is tried where nothing is said, says nothing of a UDP service.
+/// A TCP connection, which is what is tried where no kind is named, says nothing of a UDP service.
 fn explicit(raw: &Raw, service: &raw::Service, report: &mut Report) {
-    let Some(protocol) = &service.protocol else { return };
-    if *protocol.get_ref() != Protocol::Udp || service.health.is_some() {
+    let udp = |protocol: &&Spanned<Protocol>| *protocol.get_ref() == Protocol::Udp;
+    let Some(protocol) = service.protocol.as_ref().filter(udp) else { return };
+    let names_a_kind = |health: &Option<Health>| health.as_ref().is_some_and(|h| h.has_kind);
+    let help = "add health = { kind = \"udp\", … } to the service or to each of its clusters; dns, \
+                icmp, survey and every other kind will do";
+    if let Some(health) = &service.health {
+        if !health.has_kind {
+            let message = format!("{} is by UDP, and its health names no kind", service.called());
+            report.error(health.place.clone(), message).help(help);
+        }
         return;
     }
     let mut clusters = raw.clusters.iter().filter(|cluster| service.has(cluster));
-    if let Some(cluster) = clusters.find(|cluster| cluster.health.is_none()) {
+    if let Some(cluster) = clusters.find(|cluster| !names_a_kind(&cluster.health)) {
         let message = format!(
             "{} is by UDP, and nothing says how the nodes of {} are checked",
             service.called(),
             cluster.called()
         );
-        let help = "add health = { kind = \"udp\", … } to the service or the cluster; dns, icmp, \
-                    survey and every other kind will do";
         report
             .error(protocol.span(), message)
             .help(help)
