@@ -14,12 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{
-    clock::Moment,
-    netns::Netns,
-    owner::Owner,
-    topology::{CLUSTERS, INTERFACE, NodeIndex, PORT, VIP},
-};
+use crate::{clock::Moment, configuration::Configuration, netns::Netns, owner::Owner};
 
 /// How long it may take to end when it is told to.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,10 +31,10 @@ impl Daemon {
     ///
     /// # Errors
     /// If its files cannot be written or it cannot be started.
-    pub fn start(owner: Owner, netns: &Netns) -> Result<Self> {
+    pub fn start(owner: Owner, netns: &Netns, configuration: &Configuration) -> Result<Self> {
         let directory = owner.directory();
         let (config, log) = (directory.join("config.toml"), directory.join("daemon.log"));
-        fs::write(&config, configuration(owner)).context("writing the configuration")?;
+        fs::write(&config, configuration.text(owner)).context("writing the configuration")?;
         let program = beside("understudy")?;
         let to_log = File::options().create(true).append(true).open(&log);
         let to_log = to_log.context("opening the daemon's log")?;
@@ -89,6 +84,15 @@ impl Daemon {
         format!("the end of its log:\n  {}", last.join("\n  "))
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        kill(pid, signal).with_context(|| format!("sending {signal} to the daemon"))
+    }
+
     /// Kills it where it stands.
     ///
     /// # Errors
@@ -106,13 +110,12 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let pid = Pid::from_raw(self.child.id().cast_signed());
         let deadline = Moment::now().after(PATIENCE);
         let ended = |child: &mut Child| !matches!(child.try_wait(), Ok(None));
         if ended(&mut self.child) {
             return;
         }
-        let _ = kill(pid, Signal::SIGTERM);
+        let _ = self.signal(Signal::SIGTERM);
         while !ended(&mut self.child) {
             if deadline < Moment::now() {
                 eprintln!("warning: the daemon does not end on SIGTERM; killing it");
@@ -136,48 +139,4 @@ pub fn beside(name: &str) -> Result<PathBuf> {
         bail!("there is no {}; build everything with cargo xtask build", path.display());
     }
     Ok(path)
-}
-
-/// The configuration of the lab: two masters, a standby, a threshold of two nodes in three.
-fn configuration(owner: Owner) -> String {
-    let (bpffs, socket) = (owner.bpffs(), Daemon::socket(owner));
-    let clusters: String = CLUSTERS.iter().map(|name| cluster(name)).collect();
-    format!(
-        r#"[lb]
-secret = "000102030405060708090a0b0c0d0e0f"
-bpffs = "{bpffs}"
-socket = "{socket}"
-
-[[interface]]
-name = "{INTERFACE}"
-
-{clusters}[[service]]
-name = "web"
-address = "{VIP}:{PORT}"
-protocol = "tcp"
-backup = "one-standby"
-masters = ["A", "B"]
-standbys = ["S"]
-"#,
-        bpffs = bpffs.display(),
-        socket = socket.display(),
-    )
-}
-
-fn cluster(name: &str) -> String {
-    let nodes: String = NodeIndex::of_cluster(name)
-        .map(|index| index.node())
-        .map(|node| format!("  {{ name = \"{}\", address = \"{}\" }},\n", node.name, node.address))
-        .collect();
-    format!(
-        r#"[[cluster]]
-name = "{name}"
-min_survival_ratio = 0.6
-forward = "l2"
-health = {{ kind = "tcp", interval = "200ms", timeout = "150ms", fall = 2, rise = 2 }}
-nodes = [
-{nodes}]
-
-"#
-    )
 }

@@ -2,8 +2,11 @@
 //! daemon on it; the packet's way case by case; and the runner of the suites.
 
 pub mod board;
+pub mod checked;
 pub mod clock;
+pub mod configuration;
 pub mod daemon;
+pub mod detection;
 pub mod lab;
 pub mod load;
 pub mod netns;

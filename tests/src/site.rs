@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 
 use crate::{
     board::{Board, Knowledge},
     clock::Moment,
+    configuration::Configuration,
     daemon::Daemon,
+    load::{Log, Outcome, Sample},
     owner::{Directories, Owner},
     servers::Servers,
     status::{Plan, Status},
     stop::Stop,
-    topology::{CLUSTERS, NodeIndex, Topology},
+    topology::Topology,
 };
 
 /// How long the daemon may take for anything that is waited for.
@@ -24,6 +27,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub struct Site {
     /// What the daemon says.
     pub board: Board,
+    configuration: Configuration,
     daemon: Option<Daemon>,
     _servers: Servers,
     /// The network.
@@ -39,22 +43,31 @@ impl Site {
     /// # Errors
     /// If something cannot be had, or the switch is pulled. Nothing is left of it then.
     pub fn start(stop: &Stop) -> Result<Self> {
+        let mut this = Self::build(stop, Configuration::default())?;
+        this.start_daemon()?;
+        Ok(this)
+    }
+
+    /// Builds it all for a configuration, but starts no daemon yet.
+    ///
+    /// # Errors
+    /// If something cannot be had. Nothing is left of it then.
+    pub fn build(stop: &Stop, configuration: Configuration) -> Result<Self> {
         let object = lb_user::object::object();
         let object = object.context("built without the data path, use cargo xtask build")?;
         let owner = Owner::this();
         let _directories = Directories::create()?;
         let mut topology = Topology::build(owner)?;
         topology.receive_xdp_tx(object)?;
-        let mut this = Self {
+        Ok(Self {
             board: Board::watch(Daemon::socket(owner))?,
+            configuration,
             daemon: None,
             _servers: Servers::start(&topology)?,
             topology,
             _directories,
             stop: stop.clone(),
-        };
-        this.start_daemon()?;
-        Ok(this)
+        })
     }
 
     /// Starts the daemon and waits until everything is up and its plan says so.
@@ -62,13 +75,14 @@ impl Site {
     /// # Errors
     /// If it does not come so far.
     pub fn start_daemon(&mut self) -> Result<()> {
-        self.daemon = Some(Daemon::start(Owner::this(), &self.topology.lb)?);
+        self.daemon = Some(Daemon::start(Owner::this(), &self.topology.lb, &self.configuration)?);
         self.until("every node up and a plan in force", |known| {
             let status = known.status.as_ref()?;
-            let up = NodeIndex::all().all(|node| status.state(node) == "up");
-            let healthy = CLUSTERS.iter().all(|c| status.cluster(c).is_some_and(|c| c.healthy));
+            let mut pools = status.clusters.iter();
+            let well =
+                pools.all(|pool| pool.healthy && pool.nodes.iter().all(|node| node.state == "up"));
             let shared = Plan::of(status).cluster("A") > 0.0;
-            (up && healthy && shared).then_some(())
+            (well && shared).then_some(())
         })
     }
 
@@ -79,6 +93,14 @@ impl Site {
     pub fn kill_daemon(&mut self) -> Result<()> {
         self.daemon.take().context("no daemon runs")?.kill()?;
         self.until("nobody on the control socket", |known| known.status.is_none().then_some(()))
+    }
+
+    /// Sends the daemon a signal.
+    ///
+    /// # Errors
+    /// If there is none, or it has ended.
+    pub fn signal_daemon(&self, signal: Signal) -> Result<()> {
+        self.daemon.as_ref().context("no daemon runs")?.signal(signal)
     }
 
     /// Waits until what the daemon says fits.
@@ -109,6 +131,32 @@ impl Site {
     pub fn wait(&mut self, time: Duration) -> Result<()> {
         self.stop.wait(time)?;
         self.daemon.as_mut().map_or(Ok(()), Daemon::check)
+    }
+
+    /// The first request since a moment that failed, although no commit fell into its time:
+    /// connections in a slot that changes its owner are not kept yet.
+    ///
+    /// # Errors
+    /// As [`Site::until`].
+    pub fn lost(&mut self, log: &Log, since: Moment) -> Result<Option<Sample>> {
+        let failed = |sample: &&Sample| {
+            sample.start >= since && matches!(sample.outcome, Outcome::Failed(_))
+        };
+        let failed: Vec<Sample> = log.samples().iter().filter(failed).copied().collect();
+        if failed.is_empty() {
+            return Ok(None);
+        }
+        // By then the board has the commits of their time.
+        let now = Moment::now();
+        let commits = self.until("the board is up to date", |known| {
+            (known.status.as_ref()?.said_at() > now).then(|| {
+                let commits = known.events.iter().filter(|event| event.kind == "commit");
+                commits.map(|event| event.at()).collect::<Vec<_>>()
+            })
+        })?;
+        let excused =
+            |sample: &Sample| commits.iter().any(|at| (sample.start..=sample.end).contains(at));
+        Ok(failed.into_iter().find(|sample| !excused(sample)))
     }
 
     /// The end of the daemon's log, to be shown when something failed.

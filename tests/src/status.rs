@@ -23,6 +23,10 @@ use crate::{
 pub struct Status {
     /// The epoch in force.
     pub epoch: u64,
+    /// When it was said, by `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+    /// Figures of the checks, as they are.
+    pub watched: serde_json::Value,
     /// Packets by reason, since the maps were made.
     pub counters: BTreeMap<String, u64>,
     /// Services, with the share of each cluster.
@@ -59,6 +63,8 @@ pub struct Share {
 pub struct Cluster {
     /// Its name.
     pub name: String,
+    /// The services that see it so.
+    pub services: Vec<String>,
     /// Whether enough of its nodes live.
     pub healthy: bool,
     /// Nodes that live.
@@ -133,10 +139,25 @@ impl Status {
         Ok(status)
     }
 
-    /// The cluster of this name.
+    /// When it was said.
+    #[must_use]
+    pub const fn said_at(&self) -> Moment {
+        Moment::from_nanos(self.monotonic_ns)
+    }
+
+    /// The cluster of this name, as the first service sees it.
     #[must_use]
     pub fn cluster(&self, name: &str) -> Option<&Cluster> {
-        self.clusters.iter().find(|cluster| cluster.name == name)
+        self.pool(name, &self.services.first()?.name)
+    }
+
+    /// A cluster as a service sees it.
+    #[must_use]
+    pub fn pool(&self, cluster: &str, service: &str) -> Option<&Cluster> {
+        let sees = |pool: &&Cluster| pool.services.iter().any(|name| name == service);
+        // Behind the name stands what is a pool's own, if the cluster has several.
+        let named = |pool: &&Cluster| pool.name.split(':').next() == Some(cluster);
+        self.clusters.iter().filter(sees).find(named)
     }
 
     /// The state of a node: `up`, `down` or `unknown`.

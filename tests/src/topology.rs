@@ -93,6 +93,12 @@ impl NodeIndex {
         &NODES[self.index()]
     }
 
+    /// Its number in a survey.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0 as u32 + 1
+    }
+
     /// As an index.
     #[must_use]
     pub const fn index(self) -> usize {
@@ -144,6 +150,15 @@ impl Topology {
     pub fn set_link(&self, node: NodeIndex, up: bool) -> Result<()> {
         let state = if up { "up" } else { "down" };
         self.switch.ip(&format!("link set {} {state}\n", port(node.node().name)))
+    }
+
+    /// Takes the load balancer's carrier away, or gives it back: its cable is pulled.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn set_carrier(&self, up: bool) -> Result<()> {
+        let state = if up { "up" } else { "down" };
+        self.switch.ip(&format!("link set {} {state}\n", port("lb")))
     }
 
     /// Gives the far end of the load balancer's wire a program that passes everything: without

@@ -4,6 +4,7 @@
 use crate::linker::{self, Linker};
 use crate::paths::{Paths, which};
 use crate::process::{foreign, is_root, output};
+use crate::servers;
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
@@ -31,6 +32,8 @@ pub(crate) struct Host {
     pub(crate) root: bool,
     /// Of the programs that a build does not need, those that are missing.
     pub(crate) missing: Vec<&'static Tool>,
+    /// Packages to unpack for the suites' servers, if any of those is not here.
+    pub(crate) servers: Vec<&'static str>,
 }
 
 /// rustup, and the toolchain in it that is meant for eBPF.
@@ -107,6 +110,7 @@ impl Host {
             debian_12: is_debian_12(&release),
             root: is_root(),
             missing: TOOLS.iter().filter(|tool| which(tool.program).is_none()).collect(),
+            servers: servers::missing(paths),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask`: which command runs, and with which options. One file a command.
 
+mod apt;
 mod build;
 mod ci;
 mod host;
@@ -7,6 +8,7 @@ mod linker;
 mod paths;
 mod process;
 mod run;
+mod servers;
 mod setup;
 mod test;
 mod toolchain;

@@ -40,6 +40,12 @@ impl Paths {
         self.target.join("tools")
     }
 
+    /// Where Debian's programs for the tests are unpacked; the suites look for them beside their
+    /// own directory.
+    pub(crate) fn debian(&self) -> PathBuf {
+        self.tools().join("debian")
+    }
+
     /// The log of one long-running step.
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.target.join("xtask-logs").join(format!("{name}.log"))

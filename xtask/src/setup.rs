@@ -5,6 +5,7 @@ use crate::host::Host;
 use crate::linker;
 use crate::paths::{Paths, which};
 use crate::process::{foreign, step};
+use crate::servers;
 use crate::toolchain::{Action, Decision, Ready, Want, decide};
 use anyhow::{Context, Result, bail};
 use std::env;
@@ -90,6 +91,7 @@ fn consent(actions: &[Action]) -> Result<bool> {
 fn carry_out(paths: &Paths, action: &Action) -> Result<()> {
     match action {
         Action::Packages(names) => packages(paths, names),
+        Action::Servers(names) => servers::fetch(paths, names),
         Action::Toolchain(name) => {
             let arguments = ["toolchain", "install", name, "--component", "rust-src"];
             // The rest of the machine keeps the rustup that it has.

@@ -33,6 +33,8 @@ pub(crate) struct Ready {
 pub(crate) enum Action {
     /// Debian packages.
     Packages(Vec<&'static str>),
+    /// Debian packages with the servers of the suites, to be unpacked and not installed.
+    Servers(Vec<&'static str>),
     /// rustup's toolchain of this name, with the standard library's sources.
     Toolchain(String),
     /// Those sources for a toolchain that is here; the toolchain itself stays as it is.
@@ -45,6 +47,10 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Packages(names) => write!(f, "{APT} {}", names.join(" ")),
+            Self::Servers(names) => {
+                let names = names.join(" ");
+                write!(f, "apt-get download {names}, unpacked into target/tools/debian")
+            }
             Self::Toolchain(name) => {
                 write!(f, "rustup toolchain install {name} --component rust-src")
             }
@@ -84,6 +90,9 @@ pub(crate) fn decide(host: &Host, want: Want, install: bool) -> Decision {
     };
     let tools = host.missing.iter().filter(|tool| Some(tool.need) <= wanted);
     needs.packages.extend(tools.map(|tool| tool.package));
+    if wanted >= Some(Need::Test) {
+        needs.servers.clone_from(&host.servers);
+    }
     if let (Some(rustc), Some(linker), true) = (rustc, linker, needs.is_empty()) {
         return Decision::Ready(Ready { rustc, linker });
     }
@@ -94,6 +103,7 @@ pub(crate) fn decide(host: &Host, want: Want, install: bool) -> Decision {
 #[derive(Default)]
 struct Needs {
     packages: Vec<&'static str>,
+    servers: Vec<&'static str>,
     toolchain: Option<Action>,
     linker: bool,
     problems: Vec<String>,
@@ -102,6 +112,7 @@ struct Needs {
 impl Needs {
     fn is_empty(&self) -> bool {
         self.packages.is_empty()
+            && self.servers.is_empty()
             && self.toolchain.is_none()
             && !self.linker
             && self.problems.is_empty()
@@ -109,6 +120,9 @@ impl Needs {
 
     fn decide(mut self, host: &Host, install: bool) -> Decision {
         let mut actions = Vec::new();
+        if !host.apt {
+            self.packages.append(&mut self.servers);
+        }
         if !self.packages.is_empty() {
             if host.apt && host.root {
                 actions.push(Action::Packages(self.packages));
@@ -120,6 +134,9 @@ impl Needs {
                 let text = format!("what Debian packages as: {names}");
                 self.problems.push(text);
             }
+        }
+        if !self.servers.is_empty() {
+            actions.push(Action::Servers(self.servers));
         }
         actions.extend(self.toolchain);
         if self.linker {

@@ -185,3 +185,41 @@ fn a_compiler_too_old_is_passed_over() {
         Host { system: Some(old), rustup: None, linkers: vec![linker("path", 22, true)], ..user() };
     assert!(refusal(&host, true).contains("is 1.63, older than"));
 }
+
+/// Everything for a build is here, and no server for the suites; not root.
+fn without_servers() -> Host {
+    Host {
+        rustup: rustup(Some(rustc("nightly", 22, true))),
+        linkers: vec![linker("path", 22, true)],
+        apt: true,
+        servers: vec!["nginx", "nftables"],
+        ..user()
+    }
+}
+
+#[test]
+fn servers_are_unpacked_for_tests_alone_and_without_root() {
+    let unpack = ["apt-get download nginx nftables, unpacked into target/tools/debian"];
+    for vm in [false, true] {
+        assert_eq!(actions(&without_servers(), Want::Test { vm }), unpack);
+    }
+    for want in [Want::Build, Want::Lab] {
+        assert!(matches!(decide(&without_servers(), want, false), Decision::Ready(_)));
+    }
+    let here = Host { servers: Vec::new(), ..without_servers() };
+    assert!(matches!(decide(&here, Want::Test { vm: true }, false), Decision::Ready(_)));
+}
+
+#[test]
+fn servers_that_may_not_or_cannot_be_fetched_are_named() {
+    let test = Want::Test { vm: false };
+    let Decision::Refuse(forbidden) = decide(&without_servers(), test, false) else {
+        panic!("not refused");
+    };
+    assert!(forbidden.contains("--no-install") && forbidden.contains("nginx nftables"));
+    let Decision::Refuse(other) = decide(&Host { apt: false, ..without_servers() }, test, true)
+    else {
+        panic!("not refused");
+    };
+    assert!(other.contains("what Debian packages as: nginx, nftables"));
+}

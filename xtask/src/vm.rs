@@ -1,6 +1,7 @@
 //! The kernel suites on Debian 12's kernel 6.1, the oldest that we promise: which kernel,
 //! what goes into its initramfs, how it is run, and how its outcome is read.
 
+use crate::apt;
 use crate::paths::{Paths, which};
 use crate::process::{self, output, step};
 use anyhow::{Context, Result, bail};
@@ -58,43 +59,27 @@ fn kernel(paths: &Paths, dir: &Path) -> Result<Kernel> {
 }
 
 /// Downloads the package through the machine's own sources: with its lists if they know
-/// the kernel, else with new ones in a place of ours, which needs no root.
+/// the kernel, else with new ones.
 fn download(paths: &Paths, dir: &Path) -> Result<PathBuf> {
-    let own = apt_options(dir)?;
-    for options in [&[][..], &own] {
-        if !options.is_empty() {
-            let mut update = Command::new("apt-get");
-            update.args(options).arg("update");
-            step(paths, "reading package lists", "vm-apt-update", &mut update)?;
-        }
+    let downloaded = apt::with_lists(paths, dir, |options| {
         let mut show = Command::new("apt-cache");
         show.args(options).args(["show", METAPACKAGE]);
         let Some(package) = output(&mut show).as_deref().and_then(package_name) else {
-            continue;
+            return Ok(None);
         };
         let mut get = Command::new("apt-get");
         get.args(options).args(["download", &package]);
         let what = format!("downloading {package}");
         // Old lists may name what is no longer there.
-        if step(paths, &what, "vm-download", get.current_dir(dir)).is_ok() {
-            return find(dir, |name| name.starts_with(&package));
-        }
-    }
-    bail!(
-        "this machine's package sources have no kernel 6.1 ({METAPACKAGE} of Debian 12); \
-         --no-vm leaves it out"
-    )
-}
-
-fn apt_options(dir: &Path) -> Result<Vec<String>> {
-    let (lists, cache) = (dir.join("apt/lists"), dir.join("apt/cache"));
-    fs::create_dir_all(lists.join("partial"))?;
-    fs::create_dir_all(cache.join("archives/partial"))?;
-    Ok(vec![
-        format!("-oDir::State::lists={}", lists.display()),
-        format!("-oDir::Cache={}", cache.display()),
-        "-oDebug::NoLocking=1".into(),
-    ])
+        Ok(step(paths, &what, "vm-download", get.current_dir(dir)).ok().map(|()| package))
+    })?;
+    let Some(package) = downloaded else {
+        bail!(
+            "this machine's package sources have no kernel 6.1 ({METAPACKAGE} of Debian 12); \
+             --no-vm leaves it out"
+        );
+    };
+    find(dir, |name| name.starts_with(&package))
 }
 
 /// The kernel's package among what the metapackage's versions depend on.

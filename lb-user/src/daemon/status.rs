@@ -87,6 +87,9 @@ struct Node {
     number: u32,
     address: String,
     state: String,
+    /// Why it is down, in words; absent if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     resolved: bool,
     /// Its part of what its cluster carries.
     share: f64,
@@ -193,6 +196,10 @@ fn cluster(state: &State, pool: usize) -> Cluster {
                 NodeState::Down(_) => "down",
             }
             .to_owned(),
+            reason: match view.state(pool, position) {
+                NodeState::Down(reason) => Some(reason::explain_miss(reason)),
+                _ => None,
+            },
             resolved: view.hops[id].is_some(),
             share: owned as f64 / slots.len().max(1) as f64,
         }
@@ -263,8 +270,13 @@ pub fn text(status: &Status) -> String {
         let counts = format!("{}/{}/{}", cluster.alive, cluster.needed, cluster.total);
         let mut first = [cluster.name.as_str(), &cluster.check, health, &counts];
         for node in &cluster.nodes {
-            let state =
-                if node.resolved { node.state.clone() } else { format!("{}, no MAC", node.state) };
+            let mut state = node.state.clone();
+            if let Some(reason) = &node.reason {
+                state += &format!(": {reason}");
+            }
+            if !node.resolved {
+                state += ", no MAC";
+            }
             let number = node.number.to_string();
             let share = percent(node.share);
             let rest = [node.name.as_str(), &number, &node.address, &state, &share];

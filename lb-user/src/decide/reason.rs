@@ -223,7 +223,7 @@ fn seen(outcome: Outcome, way: Way) -> String {
     let found = match outcome {
         Outcome::Hit => "answers".to_owned(),
         Outcome::NotWorking => "says that it is not working".to_owned(),
-        Outcome::Miss(reason) => format!("does not answer: {}", miss(reason)),
+        Outcome::Miss(reason) => format!("does not answer: {}", explain_miss(reason)),
     };
     match way {
         Way::Step { is, of } => format!("{found}, {is} of {of}"),
@@ -251,7 +251,7 @@ fn node_state(state: NodeState) -> String {
         NodeState::Unknown => "unknown".into(),
         NodeState::Up => "up".into(),
         NodeState::NotWorking => "reachable, but says that it is not working".into(),
-        NodeState::Down(reason) => format!("down: {}", miss(reason)),
+        NodeState::Down(reason) => format!("down: {}", explain_miss(reason)),
     }
 }
 
@@ -276,7 +276,8 @@ pub fn explain_regime(regime: Regime) -> &'static str {
     }
 }
 
-fn miss(reason: MissReason) -> String {
+/// Why a check was a miss, in a few words.
+pub fn explain_miss(reason: MissReason) -> String {
     let text = match reason {
         MissReason::Timeout => "no answer in time",
         MissReason::Refused => "connection refused",

@@ -2,14 +2,21 @@
 
 mod attach;
 mod cleanup;
+mod detection;
+mod fooled;
 mod lab;
 mod lab_child;
 mod operator;
+mod per_service;
+mod probes;
 mod refused;
 mod restart;
 mod small;
+mod story;
+mod survey;
 mod two_labs;
 mod via;
+mod ward;
 
 use crate::{pipeline, runner::Case};
 
@@ -24,6 +31,12 @@ pub fn all() -> Vec<Case> {
         refused::CASES,
         operator::CASES,
         via::CASES,
+        probes::CASES,
+        survey::CASES,
+        fooled::CASES,
+        per_service::CASES,
+        story::CASES,
+        detection::CASES,
     ];
     [pipeline::suites(), attach::CASES.to_vec(), network.concat()].concat()
 }

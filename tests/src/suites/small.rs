@@ -55,27 +55,35 @@ impl Small {
         Ok(Self { daemon: None, client, lb, directories })
     }
 
-    /// A configuration of one master and a standby whose nodes are not there, with changes.
-    pub(super) fn configuration(&self, edits: &[(&str, &str)]) -> Result<PathBuf> {
-        let mut text = format!(
+    /// How every configuration begins, with more lines of `[lb]`.
+    pub(super) fn heading(&self, lb: &str) -> String {
+        format!(
             r#"[lb]
 secret = "000102030405060708090a0b0c0d0e0f"
 bpffs = "{}"
 socket = "{}"
-
+{lb}
 [[interface]]
 name = "{INTERFACE}"
 
-[[cluster]]
+"#,
+            self.pins().display(),
+            self.socket().display()
+        )
+    }
+
+    /// A configuration of one master and a standby whose nodes are not there, with changes.
+    pub(super) fn configuration(&self, edits: &[(&str, &str)]) -> Result<PathBuf> {
+        let clusters = r#"[[cluster]]
 name = "A"
 min_survivors = 1
-health = {{ interval = "100ms", timeout = "50ms", fall = 1, rise = 1 }}
-nodes = [{{ name = "a1", address = "203.0.113.2" }}, {{ name = "a2", address = "203.0.113.9" }}]
+health = { interval = "100ms", timeout = "50ms", fall = 1, rise = 1 }
+nodes = [{ name = "a1", address = "203.0.113.2" }, { name = "a2", address = "203.0.113.9" }]
 
 [[cluster]]
 name = "S"
-health = {{ interval = "100ms", timeout = "50ms", fall = 1, rise = 1 }}
-nodes = [{{ name = "s1", address = "203.0.113.8" }}]
+health = { interval = "100ms", timeout = "50ms", fall = 1, rise = 1 }
+nodes = [{ name = "s1", address = "203.0.113.8" }]
 
 [[service]]
 name = "web"
@@ -84,17 +92,25 @@ protocol = "tcp"
 backup = "one-standby"
 masters = ["A"]
 standbys = ["S"]
-"#,
-            self.pins().display(),
-            self.socket().display()
-        );
+"#;
+        let mut text = self.heading("") + clusters;
         for (from, to) in edits {
             ensure!(text.contains(from), "no {from:?} in the configuration");
             text = text.replace(from, to);
         }
-        let path = self.directories.path().join("small.toml");
+        self.write(&text)
+    }
+
+    /// Writes the configuration's file.
+    pub(super) fn write(&self, text: &str) -> Result<PathBuf> {
+        let path = self.directory().join("small.toml");
         fs::write(&path, text)?;
         Ok(path)
+    }
+
+    /// Where files go.
+    pub(super) fn directory(&self) -> PathBuf {
+        self.directories.path()
     }
 
     pub(super) fn pins(&self) -> PathBuf {

@@ -1,0 +1,94 @@
+//! The text of a configuration over the lab's network: the lab's own, or one with other checks.
+
+use crate::{
+    daemon::Daemon,
+    owner::Owner,
+    topology::{CLUSTERS, INTERFACE, NodeIndex, PORT, VIP},
+};
+
+/// What varies. The default is the lab's: two masters, a standby, a threshold of two nodes in
+/// three.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// More lines of `[lb]`.
+    pub lb: String,
+    /// The checks of every cluster, a table's inside.
+    pub health: String,
+    /// More lines of every cluster.
+    pub cluster: String,
+    /// More services.
+    pub services: String,
+}
+
+impl Default for Configuration {
+    fn default() -> Self {
+        let health = r#"kind = "tcp", interval = "200ms", timeout = "150ms", fall = 2, rise = 2"#;
+        Self {
+            lb: String::new(),
+            health: health.to_owned(),
+            cluster: String::new(),
+            services: String::new(),
+        }
+    }
+}
+
+impl Configuration {
+    /// The lab's with other checks.
+    #[must_use]
+    pub fn checked_by(health: &str) -> Self {
+        Self { health: health.to_owned(), ..Self::default() }
+    }
+
+    /// Its text; paths are the owner's.
+    #[must_use]
+    pub fn text(&self, owner: Owner) -> String {
+        let (bpffs, socket) = (owner.bpffs(), Daemon::socket(owner));
+        let clusters: String = CLUSTERS.iter().map(|name| self.cluster(name)).collect();
+        format!(
+            r#"[lb]
+secret = "000102030405060708090a0b0c0d0e0f"
+bpffs = "{bpffs}"
+socket = "{socket}"
+{lb}
+[[interface]]
+name = "{INTERFACE}"
+
+{clusters}[[service]]
+name = "web"
+address = "{VIP}:{PORT}"
+protocol = "tcp"
+backup = "one-standby"
+masters = ["A", "B"]
+standbys = ["S"]
+
+{services}"#,
+            bpffs = bpffs.display(),
+            socket = socket.display(),
+            lb = self.lb,
+            services = self.services,
+        )
+    }
+
+    fn cluster(&self, name: &str) -> String {
+        let node = |index: NodeIndex| {
+            let node = index.node();
+            let (name, address, number) = (node.name, node.address, index.number());
+            format!("  {{ name = \"{name}\", address = \"{address}\", number = {number} }},\n")
+        };
+        let nodes: String = NodeIndex::of_cluster(name).map(node).collect();
+        format!(
+            r#"[[cluster]]
+name = "{name}"
+min_survival_ratio = 0.6
+forward = "l2"
+health = {{ {health} }}
+{more}
+nodes = [
+{nodes}]
+
+"#,
+            health = self.health,
+            more = self.cluster,
+        )
+    }
+}
