@@ -2,13 +2,11 @@
 //!
 //! That is more often a fault of who looks, or of what lies between, than of all of them. So they
 //! count as they did before for a bounded time (`[lb] freeze`), and the plan stays as it was before
-//! the first of them went. What nodes say of themselves, and what the operator says, counts
+//! the first of them went. When the first one goes down, most others have missed checks as well:
+//! they are on the way, and count as vanishing, so that nothing moves before it is noticed. What nodes say of themselves, and what the operator says, counts
 //! meanwhile as always.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     health::{Admin, NodeMonitor, NodeState},
@@ -34,7 +32,7 @@ pub enum Turn {
     Frozen {
         /// Until this time, if not before.
         until: Duration,
-        /// Positions of the clusters most of whose living nodes vanished.
+        /// Positions of the clusters most of whose living nodes vanished or are about to.
         clusters: Vec<usize>,
     },
     /// Its time is over: what vanished is believed to have.
@@ -131,11 +129,9 @@ impl Freezer {
         self.vanished.retain(|_, at| at.saturating_add(longest) > now);
     }
 
-    /// Clusters more than half of whose living nodes vanished, for whatever service. Nodes count
-    /// that would get flows.
+    /// Clusters more than half of whose living nodes vanished, or missed their last check, for
+    /// whatever service. Nodes count that would get flows.
     fn concerned(&self, Sight { model, targets, admins }: Sight<'_>) -> Vec<usize> {
-        let nodes = self.vanished.keys().flat_map(|target| model.nodes_at(*target));
-        let clusters: BTreeSet<usize> = nodes.map(|&node| model.nodes[node].cluster).collect();
         let most = |cluster: &usize| {
             let (mut vanished, mut alive) = (0u32, 0u32);
             for (index, node) in model.nodes_of(*cluster).enumerate() {
@@ -145,13 +141,16 @@ impl Freezer {
                 let asked = || {
                     model.pools_of(*cluster).filter_map(|pool| model.pool(pool).targets.get(index))
                 };
-                let gone = asked().any(|target| self.vanished.contains_key(target));
+                let goes = |target: &TargetId| {
+                    self.vanished.contains_key(target) || targets[target.index()].is_falling()
+                };
+                let gone = asked().any(goes);
                 let up = asked().any(|target| targets[target.index()].state() == NodeState::Up);
                 vanished += u32::from(gone);
                 alive += u32::from(gone || up);
             }
             2 * vanished > alive
         };
-        clusters.into_iter().filter(most).collect()
+        (0..model.config.clusters.len()).filter(most).collect()
     }
 }

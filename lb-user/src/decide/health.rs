@@ -173,6 +173,8 @@ impl NodeMonitor {
                 NodeState::Down(reason)
             }
             (NodeState::Unknown | NodeState::Up, Outcome::NotWorking) => NodeState::NotWorking,
+            // Why it is down may change.
+            (NodeState::Down(_), Outcome::Miss(reason)) => NodeState::Down(reason),
             // A node that is down and says that it is not working stays down: it has no connections
             // that could finish, and gets none. It ends a row of hits.
             (before, _) => before,
@@ -182,6 +184,11 @@ impl NodeMonitor {
     /// Whether its last outcomes, if more like them follow, change its state.
     pub fn is_undecided(&self) -> bool {
         self.rises || self.falls
+    }
+
+    /// Whether it is up, and missed its last check.
+    pub fn is_falling(&self) -> bool {
+        self.falls && self.state == NodeState::Up
     }
 
     /// What is known of it.

@@ -118,6 +118,38 @@ fn what_freezes_and_what_does_not() {
 }
 
 #[test]
+fn nothing_moves_where_the_others_are_on_their_way_down() {
+    let state = |falling: &[u32]| {
+        let mut config = three(10);
+        config.clusters.iter_mut().for_each(|cluster| cluster.health.fall = 3);
+        let mut state = started(Arc::new(config), at(0));
+        state.step(at(1), &checked(&(0..12).collect::<Vec<_>>(), Hit));
+        for ms in [10_000, 11_000] {
+            state.step(at(ms), &checked(falling, MISS));
+        }
+        state
+    };
+    let steady = plan(&state(&[]));
+
+    // The first of them goes down: the plan is frozen before anything has moved.
+    let mut both = state(&[0, 1, 2, 4, 5, 6]);
+    both.step(at(12_000), &checked(&[0], MISS));
+    assert!(both.view().freezer.until().is_some());
+    both.step(at(12_100), &checked(&[1, 2, 4, 5], MISS));
+    assert_eq!(plan(&both), steady);
+    // One of the second cluster answers: half of it is not most of it.
+    assert_eq!(turns(&both.step(at(12_200), &checked(&[6], Hit))), [Turn::Returned]);
+    assert_ne!(plan(&both), steady);
+
+    for falling in [&[0, 1, 2, 3][..], &[0, 1, 2, 4, 5]] {
+        let mut one = state(falling);
+        one.step(at(12_000), &checked(&[0], MISS));
+        assert!(one.view().freezer.until().is_none(), "{falling:?}");
+        assert_ne!(plan(&one), steady);
+    }
+}
+
+#[test]
 fn the_plan_stays_and_then_follows() {
     let (mut state, mut without) = (running(10), running(0));
     let steady = plan(&state);
