@@ -309,7 +309,8 @@ impl State {
             true => self.undecided.insert(target),
             false => self.undecided.remove(&target),
         };
-        if before == after {
+        // A node that is down for another reason than before is down as before.
+        if before == after || matches!((before, after), (NodeState::Down(_), NodeState::Down(_))) {
             return false;
         }
         notices.extend(notice::verdict(&self.model, target, after));
