@@ -6,7 +6,10 @@
 //! they are on the way, and count as vanishing, so that nothing moves before it is noticed. What nodes say of themselves, and what the operator says, counts
 //! meanwhile as always.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     health::{Admin, NodeMonitor, NodeState},
@@ -23,6 +26,8 @@ pub struct Freezer {
     /// since.
     vanished: BTreeMap<TargetId, Duration>,
     until: Option<Duration>,
+    /// During a freeze, while fewer than two clusters are concerned: when the rest is believed.
+    settles: Option<Duration>,
 }
 
 /// What became of the plan.
@@ -37,7 +42,7 @@ pub enum Turn {
     },
     /// Its time is over: what vanished is believed to have.
     Believed,
-    /// So many came back that the rest is believed.
+    /// All came back; or so many that the rest is believed, after the others had their time.
     Returned,
 }
 
@@ -54,12 +59,17 @@ pub(super) struct Sight<'a> {
 impl Freezer {
     /// Nothing vanished yet.
     pub(super) fn new(limit: Duration) -> Self {
-        Self { limit, vanished: BTreeMap::new(), until: None }
+        Self { limit, vanished: BTreeMap::new(), until: None, settles: None }
     }
 
     /// Until when the plan is frozen, if it is.
     pub fn until(&self) -> Option<Duration> {
-        self.until
+        self.until.map(|until| self.settles.map_or(until, |settles| settles.min(until)))
+    }
+
+    /// Nothing vanished lately.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.vanished.is_empty()
     }
 
     /// Whether a target that is down counts as if it were up.
@@ -104,17 +114,34 @@ impl Freezer {
         };
         let turn = match now >= until {
             true => Turn::Believed,
-            false if self.concerned(sight).len() < 2 => Turn::Returned,
+            false if self.has_settled(sight, now) => Turn::Returned,
             false => return None,
         };
-        self.until = None;
+        (self.until, self.settles) = (None, None);
         self.vanished.clear();
         Some(turn)
     }
 
-    /// What is known under another configuration, whose targets were these.
-    pub(super) fn succeed(&self, was: impl Fn(TargetId) -> Option<TargetId>) -> Self {
-        let vanished = self.vanished.iter().filter_map(|(&target, &at)| Some((was(target)?, at)));
+    /// Whether a freeze is over before its time. Nodes come back one after the other: when fewer
+    /// than two clusters are concerned, the last ones still have as long as it takes to come up.
+    fn has_settled(&mut self, sight: Sight<'_>, now: Duration) -> bool {
+        if self.concerned(sight).len() > 1 {
+            self.settles = None;
+            return false;
+        }
+        let comes_up = |target: &TargetId| {
+            let health = &sight.model.pools.targets[target.index()].health;
+            health.interval.saturating_mul(health.rise) + health.timeout
+        };
+        let longest = self.vanished.keys().map(comes_up).max();
+        longest.is_none_or(|time| now >= *self.settles.get_or_insert(now.saturating_add(time)))
+    }
+
+    /// What is known under another configuration, in which targets are these.
+    pub(super) fn succeed(&self, now_are: impl Fn(TargetId) -> Vec<TargetId>) -> Self {
+        let vanished = self.vanished.iter();
+        let vanished =
+            vanished.flat_map(|(&was, &at)| now_are(was).into_iter().map(move |t| (t, at)));
         Self { vanished: vanished.collect(), ..self.clone() }
     }
 
@@ -130,10 +157,13 @@ impl Freezer {
     }
 
     /// Clusters more than half of whose living nodes vanished, or missed their last check, for
-    /// whatever service. Nodes count that would get flows.
+    /// whatever service. Nodes count that would get flows. None if it is one host that vanished,
+    /// however many clusters it has nodes in.
     fn concerned(&self, Sight { model, targets, admins }: Sight<'_>) -> Vec<usize> {
-        let most = |cluster: &usize| {
-            let (mut vanished, mut alive) = (0u32, 0u32);
+        let mut hosts = BTreeSet::new();
+        let mut most = |cluster: &usize| {
+            let mut gone_here = Vec::new();
+            let mut alive = 0;
             for (index, node) in model.nodes_of(*cluster).enumerate() {
                 if model.node(node).weight == 0 || admins[node] != Admin::InService {
                     continue;
@@ -146,11 +176,16 @@ impl Freezer {
                 };
                 let gone = asked().any(goes);
                 let up = asked().any(|target| targets[target.index()].state() == NodeState::Up);
-                vanished += u32::from(gone);
-                alive += u32::from(gone || up);
+                alive += usize::from(gone || up);
+                if gone {
+                    gone_here.push(model.node(node).address);
+                }
             }
-            2 * vanished > alive
+            let most = 2 * gone_here.len() > alive;
+            hosts.extend(gone_here.into_iter().filter(|_| most));
+            most
         };
-        (0..model.config.clusters.len()).filter(most).collect()
+        let clusters: Vec<usize> = (0..model.config.clusters.len()).filter(&mut most).collect();
+        if hosts.len() > 1 { clusters } else { Vec::new() }
     }
 }

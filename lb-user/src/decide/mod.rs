@@ -27,7 +27,7 @@ use lb_common::{ClusterId, NodeId};
 use crate::config::{Config, Target};
 pub use check::Violation;
 use check::{Checker, Facts};
-use freeze::{Freezer, Sight};
+use freeze::{Freezer, Sight, Turn};
 use group::{Count, GroupMonitor, Hold};
 use health::NodeHealth;
 pub use health::{Admin, MissReason, NodeMonitor, NodeState, Outcome, Way};
@@ -117,6 +117,8 @@ pub struct State {
 #[derive(Debug)]
 struct Running {
     groups: Vec<GroupMonitor>,
+    /// The groups as they were before the first of those vanished that the freezer remembers.
+    calm: Vec<GroupMonitor>,
     decision: Decision,
     /// When the carriers of each service's seats last changed.
     since: Vec<Vec<Duration>>,
@@ -192,11 +194,12 @@ impl State {
     /// Takes a batch of events, and the time, into account.
     pub fn step(&mut self, now: Duration, events: &[Event]) -> Vec<Effect> {
         let mut notices = Vec::new();
-        let mut news = self.deadline().is_some_and(|at| at <= now);
+        let mut news = self.running.is_none() || self.deadline().is_some_and(|at| at <= now);
+        let was_quiet = self.freezer.is_quiet();
         for event in events {
             news |= self.apply(now, event, &mut notices);
         }
-        news |= self.freeze(now, &mut notices);
+        news |= self.freeze(now, was_quiet, &mut notices);
         let mut effects = Vec::new();
         if news && !self.waiting(now) {
             self.decide(now, &mut notices);
@@ -257,10 +260,21 @@ impl State {
         self.running.is_none() && now < self.grace_ends && (0..model.pools.pools.len()).any(unclear)
     }
 
-    /// Begins or ends a freeze; returns whether a plan could come of it.
-    fn freeze(&mut self, now: Duration, notices: &mut Vec<Notice>) -> bool {
+    /// Begins or ends a freeze; returns whether a plan could come of it. `was_quiet`: nothing had
+    /// vanished before this step.
+    fn freeze(&mut self, now: Duration, was_quiet: bool, notices: &mut Vec<Notice>) -> bool {
         let Self { model, targets, admins, .. } = self;
+        if was_quiet
+            && !self.freezer.is_quiet()
+            && let Some(running) = &mut self.running
+        {
+            running.calm.clone_from(&running.groups);
+        }
         let turn = self.freezer.judge(Sight { model, targets, admins }, now);
+        if let (Some(Turn::Frozen { .. }), Some(running)) = (&turn, &mut self.running) {
+            // What happened to them since has not happened: no failure, no recovery, no hold.
+            running.groups.clone_from(&running.calm);
+        }
         let news = turn.is_some();
         notices.extend(turn.map(Notice::Freeze));
         news
@@ -314,8 +328,8 @@ impl State {
             return false;
         }
         notices.extend(notice::verdict(&self.model, target, after));
-        // Before the first plan there is nothing that could stay as it was.
-        if self.running.is_some() || self.freezer.until().is_some() {
+        // Before the very first plan there is nothing that could stay as it was.
+        if self.running.is_some() || self.inherited.iter().any(Option::is_some) {
             self.freezer.see(target, before, after, now);
         }
         true
@@ -350,7 +364,7 @@ impl State {
             notices.extend(notice::first(&model, &decision));
             let since = 0..model.config.services.len();
             let since = since.map(|service| vec![now; model.seats(service).len()]).collect();
-            self.running = Some(Running { groups, decision, since });
+            self.running = Some(Running { calm: groups.clone(), groups, decision, since });
             return;
         };
         let turns = group::update(&model, &mut running.groups, &counts, now);

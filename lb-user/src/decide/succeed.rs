@@ -20,7 +20,7 @@ impl State {
         }
         let ids = || (0..).map(TargetId).zip(&kept);
         next.freezer = self.freezer.succeed(|target| {
-            ids().find(|(_, was)| **was == Some(target.index())).map(|(id, _)| id)
+            ids().filter(|(_, was)| **was == Some(target.index())).map(|(id, _)| id).collect()
         });
         let undecided = |(id, _): &(TargetId, _)| next.targets[id.index()].is_undecided();
         next.undecided = ids().filter(undecided).map(|(id, _)| id).collect();
@@ -37,8 +37,14 @@ impl State {
                 next.hops[id] = self.hops[was].filter(|_| old.node(was).mac == node.mac);
             }
         }
-        let groups =
-            |pool: usize| Some(self.running.as_ref()?.groups[predecessor(old, &new, pool)?]);
+        let groups = |pool: usize| {
+            let was = predecessor(old, &new, pool)?;
+            // Before its first plan it knows what it inherited itself.
+            match &self.running {
+                Some(running) => Some(running.groups[was]),
+                None => self.inherited[was],
+            }
+        };
         next.inherited = (0..new.pools.pools.len()).map(groups).collect();
         next
     }

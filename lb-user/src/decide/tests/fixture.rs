@@ -117,7 +117,7 @@ pub(in crate::decide) fn position(config: &Config, cluster: &str) -> usize {
     config.clusters.iter().position(|c| c.name == cluster).expect("a cluster of this name")
 }
 
-/// Issue 3's clusters: masters A, B, C; standbys X, Y, Z.
+/// Clusters of the method's examples: masters A, B, C; standbys X, Y, Z.
 pub(in crate::decide) fn six_clusters() -> Config {
     let with = |priority: u32, cluster: Cluster| Cluster { priority, ..cluster };
     let one = Threshold::Survivors(1);

@@ -1,15 +1,16 @@
 //! It is not believed for a time that most nodes of several clusters vanished at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use super::{
     fixture::{cluster, config, percent, service, started},
     traces::Dice,
 };
 use crate::{
-    config::{BackupMode, Config},
+    config::{BackupMode, Config, Failback},
     decide::{
-        Admin, Effect, Event, Intent, MissReason, Notice, Outcome, State, TargetId, freeze::Turn,
+        Admin, Effect, Event, Intent, MissReason, NodeState, Notice, Outcome, State, TargetId,
+        freeze::Turn,
     },
 };
 use lb_common::NodeId;
@@ -96,11 +97,15 @@ fn what_freezes_and_what_does_not() {
             ],
         ),
         (
-            "until one of them is back",
+            "until one of them is back, and the others had their time",
             &[
                 (10_000, &[0, 1, 2, 4, 5, 6], MISS, true),
-                (11_000, &[4], Hit, false),
-                (11_001, &[4], MISS, false),
+                (11_000, &[4], Hit, true),
+                (11_001, &[4], MISS, true),
+                (12_600, &[5], Hit, true),
+                (14_099, &[], Hit, true),
+                (14_100, &[], Hit, false),
+                (14_101, &[5], MISS, false),
             ],
         ),
     ];
@@ -137,8 +142,11 @@ fn nothing_moves_where_the_others_are_on_their_way_down() {
     assert!(both.view().freezer.until().is_some());
     both.step(at(12_100), &checked(&[1, 2, 4, 5], MISS));
     assert_eq!(plan(&both), steady);
-    // One of the second cluster answers: half of it is not most of it.
-    assert_eq!(turns(&both.step(at(12_200), &checked(&[6], Hit))), [Turn::Returned]);
+    // One of the second cluster answers: half of it is not most of it. The others have their time.
+    assert_eq!(turns(&both.step(at(12_200), &checked(&[6], Hit))), []);
+    assert_eq!(plan(&both), steady);
+    assert_eq!(both.deadline(), Some(at(13_700)));
+    assert_eq!(turns(&both.step(at(13_700), &[])), [Turn::Returned]);
     assert_ne!(plan(&both), steady);
 
     for falling in [&[0, 1, 2, 3][..], &[0, 1, 2, 4, 5]] {
@@ -190,10 +198,92 @@ fn the_plan_stays_and_then_follows() {
 fn it_ends_early_when_nodes_come_back() {
     let mut state = running(10);
     state.step(at(10_000), &checked(&[0, 1, 2, 4, 5, 6], MISS));
-    assert_eq!(turns(&state.step(at(12_000), &checked(&[4, 5], Hit))), [Turn::Returned]);
+    assert_eq!(turns(&state.step(at(12_000), &checked(&[4, 5], Hit))), []);
+    assert_eq!(turns(&state.step(at(13_500), &[])), [Turn::Returned]);
     let mut without = running(0);
     without.step(at(10_000), &checked(&[0, 1, 2, 6], MISS));
     assert_eq!(plan(&state), plan(&without));
+}
+
+#[test]
+fn nothing_moves_when_all_come_back_one_after_the_other() {
+    let mut config = three(10);
+    config.clusters.iter_mut().for_each(|cluster| cluster.failback = Failback::Manual);
+    let mut state = started(Arc::new(config), at(0));
+    state.step(at(1), &checked(&(0..12).collect::<Vec<_>>(), Hit));
+    let steady = plan(&state);
+    // A is given up before B goes; what that did to its group is undone, its hold too.
+    state.step(at(10_000), &checked(&[0, 1, 2, 3], MISS));
+    assert_ne!(plan(&state), steady);
+    state.step(at(10_500), &checked(&[4, 5, 6, 7], MISS));
+    assert_eq!(plan(&state), steady);
+    for (ms, target) in
+        [(11_000, 0), (11_100, 4), (11_200, 1), (11_300, 5), (11_400, 6), (11_500, 7)]
+    {
+        state.step(at(ms), &checked(&[target], Hit));
+        assert_eq!(plan(&state), steady, "{target} is back");
+    }
+    state.step(at(11_600), &checked(&[2], Hit));
+    assert_eq!(turns(&state.step(at(11_700), &checked(&[3], Hit))), [Turn::Returned]);
+    assert_eq!((plan(&state), state.deadline()), (steady, None));
+}
+
+#[test]
+fn another_reason_to_be_down_changes_nothing() {
+    let mut state = running(10);
+    let steady = plan(&state);
+    state.step(at(10_000), &checked(&[0, 1, 2, 4, 5, 6], MISS));
+    let unreachable = Outcome::Miss(MissReason::Unreachable);
+    let effects = state.step(at(11_000), &checked(&[0, 1, 2, 4, 5, 6], unreachable));
+    assert_eq!((turns(&effects), plan(&state)), (vec![], steady));
+    let down = NodeState::Down(MissReason::Unreachable);
+    assert_eq!(state.view().targets[0].state(), down, "and yet it is known");
+}
+
+#[test]
+fn one_host_in_two_clusters_is_one_host() {
+    let mut config = three(10);
+    for cluster in &mut config.clusters[..2] {
+        cluster.nodes.truncate(1);
+        cluster.nodes[0].address = Ipv4Addr::new(10, 9, 9, 9).into();
+        cluster.health.port = Some(if cluster.name == "A" { 80 } else { 25 });
+    }
+    let mut state = started(Arc::new(config), at(0));
+    state.step(at(1), &checked(&(0..6).collect::<Vec<_>>(), Hit));
+    let ids: Vec<u32> = (0..6)
+        .filter(|&id: &u32| {
+            state.view().model.pools.targets[id as usize].at.ip() == Ipv4Addr::new(10, 9, 9, 9)
+        })
+        .collect();
+    assert_eq!(ids.len(), 2);
+    assert_eq!(turns(&state.step(at(10_000), &checked(&ids, MISS))), []);
+    assert_eq!(plan(&state).cluster_info[0].alive, 0);
+}
+
+#[test]
+fn nodes_that_get_no_flows_anyway_do_not_vanish() {
+    let mut state = running(10);
+    let drained =
+        |n| Event::Administer { node: NodeId::new(n).expect("an id"), admin: Admin::Drained };
+    state.step(at(5_000), &[drained(4), drained(5), drained(6), drained(7)]);
+    assert_eq!(turns(&state.step(at(10_000), &checked(&[0, 1, 2, 4, 5, 6, 7], MISS))), []);
+}
+
+#[test]
+fn after_a_reload_there_is_still_something_to_keep() {
+    let state = running(10);
+    let mut next = state.succeed(Arc::new(three(10)), at(2_000));
+    // A new node is not known yet: no plan is made.
+    let mut more = three(10);
+    let mut new = more.clusters[2].nodes[0].clone();
+    (new.name, new.address, new.number) = ("new".into(), Ipv4Addr::new(10, 9, 9, 9).into(), 99);
+    more.clusters[2].nodes.push(new);
+    let mut waits = state.succeed(Arc::new(more), at(2_000));
+    for state in [&mut next, &mut waits] {
+        let effects = state.step(at(2_001), &checked(&[0, 1, 2, 4, 5, 6], MISS));
+        assert!(matches!(turns(&effects)[..], [Turn::Frozen { .. }]));
+    }
+    assert!(next.view().published.is_some() && waits.view().published.is_none());
 }
 
 #[test]
@@ -214,12 +304,7 @@ fn another_configuration_does_not_end_it() {
     let mut slower = three(10);
     slower.clusters[0].health.interval = Duration::from_secs(2);
     let mut next = state.succeed(Arc::new(slower), at(12_000));
-    // One more outcome, so that there is news: what is known is enough for a plan.
-    next.step(
-        at(12_001),
-        &[Event::Administer { node: NodeId::new(0).expect("an id"), admin: Admin::InService }],
-    );
-    next.step(next.deadline().expect("an end of waiting"), &[]);
+    next.step(at(12_000), &[]);
     assert_eq!(plan(&next).services, steady.services);
     assert_eq!(next.view().freezer.until(), Some(at(20_000)));
     assert_eq!(turns(&next.step(at(20_000), &[])), [Turn::Believed]);

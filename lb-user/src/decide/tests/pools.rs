@@ -6,9 +6,12 @@ use lb_common::ClusterId;
 
 use super::fixture::{checked, cluster, config, percent, position, service, started};
 use crate::{
-    config::{BackupMode, Config, Exchange, Health, Http, Probe},
+    config::{
+        BackupMode, Config, DEFAULT_AGENT_PORT, Exchange, Health, Http, Probe, Source, Survey,
+        SurveySend, Via,
+    },
     decide::{
-        Effect, Event, Intent, MissReason, Model, Notice, Outcome, State, TargetId,
+        Effect, Event, Intent, MissReason, Model, Notice, Outcome, Pools, State, TargetId,
         reason::explain_notice,
     },
 };
@@ -223,7 +226,47 @@ fn another_configuration_keeps_what_asks_the_same() {
     let is = |service, node| next.targets[target(&next.model, service, node).index()].state();
     assert_eq!(is("shop", 1), crate::decide::NodeState::Unknown);
     assert_eq!(is("api", 0), crate::decide::NodeState::Down(MissReason::Refused));
+    for change in [
+        |health: &mut Health| health.source = Some(Source::Interface("eth7".into())),
+        |health: &mut Health| health.via = Via::Vip,
+    ] {
+        let mut elsewhere = shop();
+        change(elsewhere.services[shop_position].health.as_mut().expect("its own"));
+        let next = state.succeed(Arc::new(elsewhere), now);
+        let is = next.targets[target(&next.model, "shop", 1).index()].state();
+        assert_eq!(is, crate::decide::NodeState::Unknown, "another way to ask");
+    }
     // Its group is that of the pool which served the service.
     assert!(next.inherited.iter().all(Option::is_some));
     assert_eq!(position(&other, "B"), 1);
+}
+
+#[test]
+fn what_is_asked_where() {
+    let mut config = config(vec![cluster("A", 1, percent(50), &[1, 1])]);
+    config.services.push(service(&config, "web", BackupMode::None, "A", ""));
+    config.services[0].port = 443;
+    config.clusters[0].health = Health::default();
+    let asked = |config: &Config| -> Vec<_> {
+        let pools = Pools::of(config);
+        let ports = |id: &TargetId| {
+            let target = &pools.targets[id.index()];
+            (target.at.port(), target.server.map(|s| s.port), target.vip.map(|v| v.port()))
+        };
+        pools.pools[0].targets.iter().map(ports).collect()
+    };
+    assert_eq!(asked(&config), [(443, None, None); 2], "the service's");
+    config.clusters[0].nodes[0].port = Some(8001);
+    assert_eq!(asked(&config), [(8001, None, None), (443, None, None)], "the node's before it");
+    config.services[0].masters[0].port = Some(8002);
+    assert_eq!(asked(&config), [(8002, None, None); 2], "the member's before that");
+    config.clusters[0].health.via = Via::Vip;
+    assert_eq!(asked(&config), [(8002, None, Some(443)); 2], "the VIP has the service's");
+    config.clusters[0].health =
+        Health { probe: Probe::Survey(Survey { send: SurveySend::Unicast }), ..Health::default() };
+    assert_eq!(asked(&config), [(DEFAULT_AGENT_PORT, Some(8002), None); 2], "the agent's");
+    config.clusters[0].health.port = Some(9999);
+    assert_eq!(asked(&config), [(9999, Some(8002), None); 2], "the check's own before all");
+    config.clusters[0].health.probe = Probe::Icmp;
+    assert_eq!(asked(&config), [(0, None, None); 2], "ICMP has none");
 }

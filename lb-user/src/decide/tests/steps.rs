@@ -155,6 +155,24 @@ fn another_configuration_keeps_what_is_known() {
 }
 
 #[test]
+fn a_reload_acts_at_once_and_keeps_holds_however_often_it_comes() {
+    let mut config = lab();
+    config.clusters[0].failback = Failback::Manual;
+    config.clusters.iter_mut().for_each(|cluster| cluster.health.interval = at(3_600_000));
+    let mut state = started(Arc::new(config.clone()), at(0));
+    state.step(at(1), &checked(0..9, Outcome::Hit));
+    (0..3).for_each(|_| drop(state.step(at(2), &checked(0..3, MISS))));
+    (0..3).for_each(|_| drop(state.step(at(3), &checked(0..3, Outcome::Hit))));
+    assert!(state.view().groups[0].hold().is_some());
+    let plan = state.view().published.cloned();
+
+    let twice = state.succeed(Arc::new(config.clone()), at(4)).succeed(Arc::new(config), at(5));
+    let mut next = twice;
+    assert_eq!(published(&next.step(at(5), &[])), plan);
+    assert!(next.view().groups[0].hold().is_some());
+}
+
+#[test]
 fn notices_say_what_happened() {
     let mut state = started(Arc::new(lab()), at(0));
     state.step(at(1), &checked(0..9, Outcome::Hit));
