@@ -1,7 +1,8 @@
 //! Which questions are open, and what of that which comes back is believed. No sockets, no clock.
 //!
 //! An *answer* (sequence 0) counts for the round that it names, once for each server, while that
-//! round is open. An *announcement* (sequence 1…) may come at any time under a nonce that is not
+//! round is open. Non-survival that is news is passed on with it: the round may be long, as one dead
+//! node makes it. Survival is not, as it would count twice. An *announcement* (sequence 1…) may come at any time under a nonce that is not
 //! too old; of one server each must be newer, by round and sequence, than the one before. Copies of
 //! it that say the same are believed and not passed on again.
 
@@ -22,7 +23,7 @@ use crate::{
     decide::{MissReason, Outcome},
 };
 
-/// What an agent said unasked.
+/// What an agent said unasked, or said no to before the round that asked it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announcement {
     /// Address that it came from: the node's.
@@ -235,8 +236,9 @@ impl Rounds {
             return match asked {
                 Some(Found::Late) => Err(Refusal::Replay),
                 Some(Found::InTime) => {
-                    known.survival = Some(survival);
-                    Ok(None)
+                    let before = known.survival.replace(survival);
+                    let is_news = !survival && before != Some(false);
+                    Ok(is_news.then_some(Announcement { from, server, survival }))
                 }
                 _ => Ok(None),
             };

@@ -85,7 +85,7 @@ fn a_round_is_done_when_all_have_answered() {
     let mut case = Case::new();
     let all = [(node(1), HTTP), (node(1), HTTPS), (node(2), OTHER)];
     let (round, mut done) = case.ask(&all);
-    assert_eq!(case.say(1, round, 0, &[(HTTPS, true), (HTTP, false)]), []);
+    case.say(1, round, 0, &[(HTTPS, true), (HTTP, false)]);
     assert!(done.try_recv().is_err(), "one is missing");
     assert_eq!(case.say(2, round, 0, &[(OTHER, true)]), []);
     assert!(done.try_recv().is_ok());
@@ -184,6 +184,27 @@ fn an_answer_renews_what_an_announcement_said() {
     case.say(1, round, 0, &[(HTTPS, true)]);
     // Gone again: that it was gone before is no reason to keep still.
     assert_eq!(case.say(1, round, 1, &[(HTTPS, false)]), away);
+}
+
+/// While another node, which is dead, keeps the round open.
+#[test]
+fn non_survival_does_not_wait_for_the_end_of_the_round() {
+    let mut case = Case::new();
+    let all = [(node(1), HTTPS), (node(2), OTHER)];
+    let away = [Announcement { from: node(1), server: HTTPS, survival: false }];
+    let (round, _done) = case.ask(&all);
+    assert_eq!(case.say(1, round, 0, &[(HTTPS, false)]), away);
+    assert_eq!(case.say(1, round, 1, &[(HTTPS, false)]), [], "a copy");
+    assert_eq!(case.end(round), [(all[0], NotWorking), (all[1], MISS)]);
+    // Of no news until it was there again, which itself waits for the round.
+    for (survival, expected) in [(false, &[][..]), (true, &[]), (false, &away)] {
+        let (round, _done) = case.ask(&all);
+        assert_eq!(case.say(1, round, 0, &[(HTTPS, survival)]), expected);
+        case.end(round);
+    }
+    // What was not asked for waits for its own round or announcement.
+    let (round, _done) = case.ask(&all);
+    assert_eq!(case.say(1, round, 0, &[(HTTP, false)]), []);
 }
 
 #[test]
