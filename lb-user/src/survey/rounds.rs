@@ -76,6 +76,8 @@ struct Known {
 
 /// A question that waits for answers.
 struct Round {
+    /// The address that it went to; `None`: to a group.
+    to: Option<IpAddr>,
     outcomes: HashMap<(IpAddr, Server), Option<Outcome>>,
     missing: usize,
     done: Option<oneshot::Sender<()>>,
@@ -107,9 +109,11 @@ impl Rounds {
         }
     }
 
-    /// Opens a round; the receiver hears when nothing is missing any more.
+    /// Opens a round, which goes to one address or to a group; the receiver hears when nothing is
+    /// missing any more.
     pub(super) fn begin(
         &mut self,
+        to: Option<IpAddr>,
         expected: &[(IpAddr, Server)],
         now: Instant,
     ) -> (Nonce, oneshot::Receiver<()>) {
@@ -122,7 +126,7 @@ impl Rounds {
         let (done, receiver) = oneshot::channel();
         let outcomes: HashMap<_, _> = expected.iter().map(|server| (*server, None)).collect();
         let missing = outcomes.len();
-        self.open.insert(round, Round { outcomes, missing, done: Some(done) });
+        self.open.insert(round, Round { to, outcomes, missing, done: Some(done) });
         self.counts.questions += 1;
         (Nonce { instance: self.instance, round }, receiver)
     }
@@ -139,7 +143,8 @@ impl Rounds {
     }
 
     /// The network says that a question did not reach this address. `question` is what it shows of
-    /// it; less than all of it proves nothing.
+    /// it; less than all of it proves nothing, and all of it proves something only if nobody else
+    /// was asked with it: everyone on the link knows what went to a group.
     pub(super) fn undelivered(
         &mut self,
         key: &Key,
@@ -151,7 +156,9 @@ impl Rounds {
         if nonce.instance != self.instance {
             return;
         }
-        if let Some(round) = self.open.get_mut(&nonce.round) {
+        if let Some(round) = self.open.get_mut(&nonce.round)
+            && round.to == Some(to)
+        {
             let there: Vec<_> =
                 round.outcomes.keys().filter(|(at, _)| *at == to).copied().collect();
             for who in there {

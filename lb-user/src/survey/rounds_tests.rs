@@ -29,7 +29,16 @@ impl Case {
     }
 
     fn ask(&mut self, expected: &[(IpAddr, Server)]) -> (u64, oneshot::Receiver<()>) {
-        let (nonce, done) = self.rounds.begin(expected, self.now);
+        self.ask_at(None, expected)
+    }
+
+    /// At one address, or in a group.
+    fn ask_at(
+        &mut self,
+        to: Option<IpAddr>,
+        expected: &[(IpAddr, Server)],
+    ) -> (u64, oneshot::Receiver<()>) {
+        let (nonce, done) = self.rounds.begin(to, expected, self.now);
         assert_eq!(nonce.instance, INSTANCE);
         (nonce.round, done)
     }
@@ -250,7 +259,8 @@ fn many_questions_take_little_memory() {
 #[test]
 fn a_question_that_was_not_delivered_is_missed_for_that_reason() {
     let mut case = Case::new();
-    let (round, mut done) = case.ask(&[(node(1), HTTPS), (node(1), HTTP)]);
+    let both = [(node(1), HTTPS), (node(1), HTTP)];
+    let (round, mut done) = case.ask_at(Some(node(1)), &both);
     let nonce = Nonce { instance: INSTANCE, round };
     let shown = wire::question(&key(), EPOCH, nonce, Duration::ZERO);
     let refused = MissReason::Refused;
@@ -261,4 +271,12 @@ fn a_question_that_was_not_delivered_is_missed_for_that_reason() {
     assert!(done.try_recv().is_ok());
     let missed = Outcome::Miss(refused);
     assert_eq!(case.end(round), [((node(1), HTTP), missed), ((node(1), HTTPS), missed)]);
+
+    // Who heard a question to all can say that of anybody.
+    let (round, _done) = case.ask(&both);
+    let nonce = Nonce { instance: INSTANCE, round };
+    let shown = wire::question(&key(), EPOCH, nonce, Duration::ZERO);
+    case.rounds.undelivered(&key(), node(1), &shown, refused);
+    assert_eq!(case.say(1, round, 0, &[(HTTPS, true), (HTTP, true)]), []);
+    assert_eq!(case.end(round), [((node(1), HTTP), Hit), ((node(1), HTTPS), Hit)]);
 }
