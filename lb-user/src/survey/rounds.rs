@@ -74,11 +74,19 @@ struct Known {
     survival: Option<bool>,
 }
 
+/// What a round knows of a server.
+#[derive(Clone, Copy, Default)]
+struct Heard {
+    outcome: Option<Outcome>,
+    /// Whether its answer came, be it after an announcement that said the same.
+    is_answered: bool,
+}
+
 /// A question that waits for answers.
 struct Round {
     /// The address that it went to; `None`: to a group.
     to: Option<IpAddr>,
-    outcomes: HashMap<(IpAddr, Server), Option<Outcome>>,
+    outcomes: HashMap<(IpAddr, Server), Heard>,
     missing: usize,
     done: Option<oneshot::Sender<()>>,
 }
@@ -124,7 +132,8 @@ impl Rounds {
         }
         self.forget(now);
         let (done, receiver) = oneshot::channel();
-        let outcomes: HashMap<_, _> = expected.iter().map(|server| (*server, None)).collect();
+        let outcomes: HashMap<_, _> =
+            expected.iter().map(|server| (*server, Heard::default())).collect();
         let missing = outcomes.len();
         self.open.insert(round, Round { to, outcomes, missing, done: Some(done) });
         self.counts.questions += 1;
@@ -139,7 +148,8 @@ impl Rounds {
     ) -> Option<HashMap<(IpAddr, Server), Outcome>> {
         let round = self.open.remove(&round)?;
         let outcomes = round.outcomes.into_iter();
-        Some(outcomes.map(|(who, found)| (who, found.unwrap_or(Outcome::Miss(reason)))).collect())
+        let missed = Outcome::Miss(reason);
+        Some(outcomes.map(|(who, heard)| (who, heard.outcome.unwrap_or(missed))).collect())
     }
 
     /// The network says that a question did not reach this address. `question` is what it shows of
@@ -162,7 +172,7 @@ impl Rounds {
             let there: Vec<_> =
                 round.outcomes.keys().filter(|(at, _)| *at == to).copied().collect();
             for who in there {
-                round.found(who, Outcome::Miss(reason));
+                round.found(who, Outcome::Miss(reason), false);
             }
         }
     }
@@ -237,10 +247,10 @@ impl Rounds {
         let known = known.ok_or(Refusal::WrongPort)?;
         let outcome = if survival { Outcome::Hit } else { Outcome::NotWorking };
         let open = self.open.get_mut(&round);
-        let asked = open.map(|open| open.found((from, server), outcome));
+        let found = open.map(|open| open.found((from, server), outcome, sequence == 0));
         if sequence == 0 {
             // An agent tells of all its servers: one that was not asked for says nothing here.
-            return match asked {
+            return match found {
                 Some(Found::Late) => Err(Refusal::Replay),
                 Some(Found::InTime) => {
                     let before = known.survival.replace(survival);
@@ -277,19 +287,22 @@ impl Rounds {
 enum Found {
     /// The first of that server.
     InTime,
-    /// There was one already.
+    /// There was another one, or an answer already.
     Late,
-    /// The round does not ask for that server.
-    NotAsked,
+    /// What was announced already, or of a server that the round does not ask for.
+    Nothing,
 }
 
 impl Round {
-    fn found(&mut self, who: (IpAddr, Server), outcome: Outcome) -> Found {
-        let Some(found) = self.outcomes.get_mut(&who) else { return Found::NotAsked };
-        if found.is_some() {
-            return Found::Late;
+    fn found(&mut self, who: (IpAddr, Server), outcome: Outcome, is_answer: bool) -> Found {
+        let Some(heard) = self.outcomes.get_mut(&who) else { return Found::Nothing };
+        let is_answered = heard.is_answered;
+        heard.is_answered |= is_answer;
+        match heard.outcome.replace(heard.outcome.unwrap_or(outcome)) {
+            None => {}
+            Some(before) if before == outcome && !is_answered => return Found::Nothing,
+            Some(_) => return Found::Late,
         }
-        *found = Some(outcome);
         self.missing -= 1;
         if self.missing == 0
             && let Some(done) = self.done.take()

@@ -225,6 +225,14 @@ fn an_announcement_answers_an_open_round_and_an_older_answer_does_not_count() {
     case.say(1, round, 0, &[(HTTPS, true)]); // overtaken on its way
     case.refused(Refusal::Replay);
     assert_eq!(case.end(round), [((node(1), HTTPS), NotWorking)]);
+    // An answer that came after says the same, and is honest; once.
+    let (round, _done) = case.ask(&[(node(1), HTTPS)]);
+    case.say(1, round, 1, &[(HTTPS, true)]);
+    assert_eq!(case.say(1, round, 0, &[(HTTPS, true)]), []);
+    assert_eq!(case.rounds.counts.refused.total(), 0);
+    case.say(1, round, 0, &[(HTTPS, true)]);
+    case.refused(Refusal::Replay);
+    assert_eq!(case.end(round), [((node(1), HTTPS), Hit)]);
 }
 
 #[test]
