@@ -302,7 +302,7 @@ impl Agent {
     async fn announce(&mut self, servers: Vec<usize>, copies: u32) {
         let now = Instant::now();
         let records: Vec<_> = servers.iter().map(|&s| self.state.record(s, now)).collect();
-        for envelope in self.askers.announce(now) {
+        for envelope in self.askers.announce() {
             self.counts.announcements += self.send(envelope, &records).await;
         }
         if copies > 1 {
