@@ -1,7 +1,8 @@
 //! The load balancers that ask: which of their questions are new, and who hears of changes.
 //!
 //! Whoever holds an old question cannot get an answer with it, nor have a load balancer forgotten:
-//! a question counts once, its sender's address says nothing, and only new questions renew an entry.
+//! a question counts once at each address of this host, its sender's address says nothing, and only
+//! new questions renew an entry.
 //! Entries outlive their load balancer for as long as there is room, so that its questions stay
 //! old ones. A restarted load balancer is another instance, and so another entry.
 
@@ -67,6 +68,12 @@ impl Askers {
         if let Some(asker) = self.0.iter_mut().find(same) {
             asker.question(envelope, now)?;
             return Ok(envelope);
+        }
+        // To another address of this host an old question is no newer.
+        let others = self.0.iter().map(|asker| asker.latest.nonce);
+        let mut others = others.filter(|latest| latest.instance == nonce.instance);
+        if others.any(|latest| latest.round.saturating_sub(nonce.round) >= WINDOW) {
+            return Err(Refusal::Replay);
         }
         if self.0.len() >= ROOM {
             let oldest = self.0.iter().enumerate().min_by_key(|(_, asker)| asker.heard);
@@ -149,6 +156,26 @@ mod tests {
         assert_eq!(ask(&mut askers, 1, 1, u64::MAX, now), Ok(()));
         assert_eq!(ask(&mut askers, 1, 1, 301, now), AGAIN);
         assert_eq!(askers.0.len(), 1);
+    }
+
+    /// A VIP on the loopback interface is an address that no load balancer asks.
+    #[test]
+    fn an_old_question_is_old_at_every_address() {
+        let (mut askers, now) = (Askers::default(), Instant::now());
+        let mut at = |local, round| {
+            let peer = Peer { local: Some(IpAddr::from([10, 0, 0, local])), ..peer(1) };
+            askers.question(peer, 1, Nonce { instance: 1, round }, now).map(|_| ())
+        };
+        for round in 1..=100 {
+            assert_eq!(at(1, round), Ok(()));
+        }
+        assert_eq!(at(2, 1), AGAIN);
+        assert_eq!(at(2, 36), AGAIN);
+        // What may just have been overtaken is answered, and so is what is newer.
+        assert_eq!(at(2, 37), Ok(()));
+        assert_eq!(at(2, 1_000), Ok(()));
+        assert_eq!(at(1, 101), Ok(()), "each address has its own window");
+        assert_eq!(at(3, 102), AGAIN);
     }
 
     #[test]
