@@ -9,7 +9,7 @@ use nix::{
 use tokio::{
     process::Command,
     sync::mpsc::UnboundedSender,
-    time::{self, MissedTickBehavior},
+    time::{self, Instant, MissedTickBehavior},
 };
 use tracing::debug;
 
@@ -20,17 +20,21 @@ use crate::{
     probe::Prober,
 };
 
+/// A server's index, when its check began, and what it found.
+pub(super) type Checked = (usize, Instant, Verdict);
+
 /// Checks a server each interval for as long as anybody wants to know; `server` is its index.
 pub(super) async fn watch(
     server: usize,
     what: LocalServer,
     prober: Arc<Prober>,
-    verdicts: UnboundedSender<(usize, Verdict)>,
+    verdicts: UnboundedSender<Checked>,
 ) {
     let mut ticks = time::interval(what.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        let begin = Instant::now();
         let verdict = match &what.check {
             Check::Probe(target) => match prober.check(target).await {
                 Outcome::Hit => Some(Ok(())),
@@ -45,7 +49,7 @@ pub(super) async fn watch(
             debug!("server {}: the check could not be made", what.server.number);
             continue;
         };
-        if verdicts.send((server, verdict)).is_err() {
+        if verdicts.send((server, begin, verdict)).is_err() {
             return;
         }
     }
