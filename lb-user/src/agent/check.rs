@@ -153,6 +153,36 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_verdict_is_as_old_as_the_beginning_of_its_check() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = |name| directory.path().join(name).to_str().expect("a path").to_owned();
+        let (begun, go) = (file("begun"), file("go"));
+        let script = "touch \"$0\"; until [ -e \"$1\" ]; do :; done";
+        let what = LocalServer {
+            server: crate::config::Server { number: 7, port: 443 },
+            check: Check::Command(words(&["sh", "-c", script, &begun, &go])),
+            interval: LONG,
+            timeout: LONG,
+        };
+        let (sender, mut verdicts) = tokio::sync::mpsc::unbounded_channel();
+        let prober = Arc::new(Prober::new(&[]).expect("a prober"));
+        let watch = tokio::spawn(watch(3, what, prober, sender));
+        let begins = async {
+            while !std::path::Path::new(&begun).exists() {
+                tokio::task::yield_now().await;
+            }
+        };
+        time::timeout(LONG, begins).await.expect("the check begins");
+        let during = Instant::now();
+        std::fs::write(&go, "").expect("a file");
+        let verdict = time::timeout(LONG, verdicts.recv()).await.expect("the check ends");
+        let (server, begin, verdict) = verdict.expect("a verdict");
+        assert_eq!((server, verdict), (3, Ok(())));
+        assert!(begin < during);
+        watch.abort();
+    }
+
     /// Nobody may be there to wait for it.
     fn is_zombie(pid: Pid) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
