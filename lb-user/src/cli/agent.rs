@@ -22,9 +22,10 @@ use crate::{
     config::{self, SurveyKey},
 };
 
-/// SIGUSR1 drains: all servers are non-survival. SIGUSR2 ends that. SIGTERM and SIGINT: says
-/// non-survival to all load balancers, goes on answering for the time of `--linger`, and ends.
 #[derive(clap::Args)]
+#[command(after_help = "\
+SIGUSR1 drains: all servers are non-survival. SIGUSR2 ends that. SIGTERM and SIGINT: says
+non-survival to all load balancers, goes on answering for the time of --linger, and ends.")]
 pub(super) struct Args {
     /// Which servers this host has, and how each is checked.
     #[arg(long, value_name = "FILE", default_value = "/etc/understudy/agent.toml")]
