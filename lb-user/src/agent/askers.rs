@@ -1,14 +1,12 @@
 //! The load balancers that ask: which of their questions are new, and who hears of changes.
 //!
 //! Whoever holds an old question cannot get an answer with it, nor have a load balancer forgotten:
-//! a question counts once, its sender's address says nothing, and only new questions renew an entry.
+//! a question counts once at each address of this host, its sender's address says nothing, and only
+//! new questions renew an entry.
 //! Entries outlive their load balancer for as long as there is room, so that its questions stay
 //! old ones. A restarted load balancer is another instance, and so another entry.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::time::Instant;
 
@@ -16,8 +14,6 @@ use crate::survey::{Refusal, wire::Nonce};
 
 /// At most so many; the one that has not asked for longest goes.
 const ROOM: usize = 64;
-/// A load balancer that has not asked for so long hears nothing unasked.
-const INTERESTED: Duration = Duration::from_secs(60);
 /// Rounds that may overtake each other.
 const WINDOW: u64 = 64;
 
@@ -73,6 +69,12 @@ impl Askers {
             asker.question(envelope, now)?;
             return Ok(envelope);
         }
+        // To another address of this host an old question is no newer.
+        let others = self.0.iter().map(|asker| asker.latest.nonce);
+        let mut others = others.filter(|latest| latest.instance == nonce.instance);
+        if others.any(|latest| latest.round.saturating_sub(nonce.round) >= WINDOW) {
+            return Err(Refusal::Replay);
+        }
         if self.0.len() >= ROOM {
             let oldest = self.0.iter().enumerate().min_by_key(|(_, asker)| asker.heard);
             if let Some((oldest, _)) = oldest {
@@ -83,10 +85,10 @@ impl Askers {
         Ok(envelope)
     }
 
-    /// An envelope for an announcement to everyone who asked lately.
-    pub(super) fn announce(&mut self, now: Instant) -> Vec<Envelope> {
-        let lately = self.0.iter_mut().filter(|asker| now - asker.heard <= INTERESTED);
-        let next = lately.filter_map(|asker| {
+    /// An envelope for an announcement to everyone who asked, however long ago: some ask once an
+    /// hour, and one that is gone costs a few datagrams.
+    pub(super) fn announce(&mut self) -> Vec<Envelope> {
+        let next = self.0.iter_mut().filter_map(|asker| {
             // After 65,535 of them under one nonce a new question must come first.
             asker.latest.sequence = asker.latest.sequence.checked_add(1)?;
             Some(asker.latest)
@@ -116,6 +118,8 @@ impl Asker {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn peer(port: u16) -> Peer {
@@ -154,28 +158,46 @@ mod tests {
         assert_eq!(askers.0.len(), 1);
     }
 
+    /// A VIP on the loopback interface is an address that no load balancer asks.
+    #[test]
+    fn an_old_question_is_old_at_every_address() {
+        let (mut askers, now) = (Askers::default(), Instant::now());
+        let mut at = |local, round| {
+            let peer = Peer { local: Some(IpAddr::from([10, 0, 0, local])), ..peer(1) };
+            askers.question(peer, 1, Nonce { instance: 1, round }, now).map(|_| ())
+        };
+        for round in 1..=100 {
+            assert_eq!(at(1, round), Ok(()));
+        }
+        assert_eq!(at(2, 1), AGAIN);
+        assert_eq!(at(2, 36), AGAIN);
+        // What may just have been overtaken is answered, and so is what is newer.
+        assert_eq!(at(2, 37), Ok(()));
+        assert_eq!(at(2, 1_000), Ok(()));
+        assert_eq!(at(1, 101), Ok(()), "each address has its own window");
+        assert_eq!(at(3, 102), AGAIN);
+    }
+
     #[test]
     fn announcements_follow_the_latest_question() {
         let (mut askers, now) = (Askers::default(), Instant::now());
         assert_eq!(ask(&mut askers, 1, 1, 5, now), Ok(()));
         assert_eq!(ask(&mut askers, 1, 1, 4, now), Ok(()));
-        let announce = |askers: &mut Askers, now| {
-            let envelopes = askers.announce(now).into_iter();
+        let announce = |askers: &mut Askers| {
+            let envelopes = askers.announce().into_iter();
             let parts = envelopes.map(|e| (e.peer.address.port(), e.nonce.round, e.sequence));
             parts.collect::<Vec<_>>()
         };
-        assert_eq!(announce(&mut askers, now), [(1, 5, 1)]);
-        assert_eq!(announce(&mut askers, now), [(1, 5, 2)]);
+        assert_eq!(announce(&mut askers), [(1, 5, 1)]);
+        assert_eq!(announce(&mut askers), [(1, 5, 2)]);
         // A restarted load balancer, and a late question of the former one.
         assert_eq!(ask(&mut askers, 2, 2, 1, now), Ok(()));
         assert_eq!(ask(&mut askers, 2, 1, 5, now), AGAIN);
-        assert_eq!(announce(&mut askers, now), [(1, 5, 3), (2, 1, 1)]);
-        let later = now + INTERESTED;
+        assert_eq!(announce(&mut askers), [(1, 5, 3), (2, 1, 1)]);
+        // The one asks each second, the other once an hour.
+        let later = now + Duration::from_secs(3_599);
         assert_eq!(ask(&mut askers, 2, 2, 2, later), Ok(()));
-        let after = later + Duration::from_millis(1);
-        assert_eq!(announce(&mut askers, after), [(2, 2, 1)]);
-        // Forgotten by announcements, not by the window.
-        assert_eq!(ask(&mut askers, 1, 1, 5, after), AGAIN);
+        assert_eq!(announce(&mut askers), [(1, 5, 4), (2, 2, 1)]);
     }
 
     #[test]
@@ -195,8 +217,8 @@ mod tests {
         let (mut askers, now) = (Askers::default(), Instant::now());
         assert_eq!(ask(&mut askers, 1, 1, 1, now), Ok(()));
         for _ in 0..u16::MAX {
-            assert_eq!(askers.announce(now).len(), 1);
+            assert_eq!(askers.announce().len(), 1);
         }
-        assert_eq!(askers.announce(now), []);
+        assert_eq!(askers.announce(), []);
     }
 }

@@ -9,7 +9,7 @@ use nix::{
 use tokio::{
     process::Command,
     sync::mpsc::UnboundedSender,
-    time::{self, MissedTickBehavior},
+    time::{self, Instant, MissedTickBehavior},
 };
 use tracing::debug;
 
@@ -20,17 +20,21 @@ use crate::{
     probe::Prober,
 };
 
+/// A server's index, when its check began, and what it found.
+pub(super) type Checked = (usize, Instant, Verdict);
+
 /// Checks a server each interval for as long as anybody wants to know; `server` is its index.
 pub(super) async fn watch(
     server: usize,
     what: LocalServer,
     prober: Arc<Prober>,
-    verdicts: UnboundedSender<(usize, Verdict)>,
+    verdicts: UnboundedSender<Checked>,
 ) {
     let mut ticks = time::interval(what.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        let begin = Instant::now();
         let verdict = match &what.check {
             Check::Probe(target) => match prober.check(target).await {
                 Outcome::Hit => Some(Ok(())),
@@ -45,7 +49,7 @@ pub(super) async fn watch(
             debug!("server {}: the check could not be made", what.server.number);
             continue;
         };
-        if verdicts.send((server, verdict)).is_err() {
+        if verdicts.send((server, begin, verdict)).is_err() {
             return;
         }
     }
@@ -147,6 +151,36 @@ mod tests {
             };
             time::timeout(LONG, gone).await.expect("the process ends");
         }
+    }
+
+    #[tokio::test]
+    async fn a_verdict_is_as_old_as_the_beginning_of_its_check() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = |name| directory.path().join(name).to_str().expect("a path").to_owned();
+        let (begun, go) = (file("begun"), file("go"));
+        let script = "touch \"$0\"; until [ -e \"$1\" ]; do :; done";
+        let what = LocalServer {
+            server: crate::config::Server { number: 7, port: 443 },
+            check: Check::Command(words(&["sh", "-c", script, &begun, &go])),
+            interval: LONG,
+            timeout: LONG,
+        };
+        let (sender, mut verdicts) = tokio::sync::mpsc::unbounded_channel();
+        let prober = Arc::new(Prober::new(&[]).expect("a prober"));
+        let watch = tokio::spawn(watch(3, what, prober, sender));
+        let begins = async {
+            while !std::path::Path::new(&begun).exists() {
+                tokio::task::yield_now().await;
+            }
+        };
+        time::timeout(LONG, begins).await.expect("the check begins");
+        let during = Instant::now();
+        std::fs::write(&go, "").expect("a file");
+        let verdict = time::timeout(LONG, verdicts.recv()).await.expect("the check ends");
+        let (server, begin, verdict) = verdict.expect("a verdict");
+        assert_eq!((server, verdict), (3, Ok(())));
+        assert!(begin < during);
+        watch.abort();
     }
 
     /// Nobody may be there to wait for it.

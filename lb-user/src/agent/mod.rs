@@ -154,7 +154,9 @@ impl Agent {
             Check::Command(_) => None,
         });
         let targets: Vec<_> = probes.collect();
-        let fresh = config.servers.iter().map(|s| (s.server, s.interval + s.timeout));
+        // Until the next check has ended, which begins when its time has come and this one is over.
+        let fresh = |s: &LocalServer| (s.server, s.interval.max(s.timeout) + s.timeout);
+        let fresh = config.servers.iter().map(fresh);
         Ok(Self {
             key: Key::from(key),
             links: links.into_iter().map(Arc::new).collect(),
@@ -192,8 +194,8 @@ impl Agent {
             self.announce_changes().await;
             tokio::select! {
                 Some(heard) = heard.recv() => self.hear(heard).await,
-                Some((server, verdict)) = verdicts.recv() => {
-                    self.state.checked(server, Instant::now(), verdict);
+                Some((server, begin, verdict)) = verdicts.recv() => {
+                    self.state.checked(server, begin, verdict);
                 }
                 Some(Ok(job)) = self.later.join_next() => self.work(job).await,
                 order = orders.recv(), if end.is_none() => match order {
@@ -239,7 +241,7 @@ impl Agent {
     }
 
     /// Starts to check all servers.
-    fn check(&self, tasks: &mut JoinSet<()>) -> UnboundedReceiver<(usize, state::Verdict)> {
+    fn check(&self, tasks: &mut JoinSet<()>) -> UnboundedReceiver<check::Checked> {
         let (sender, receiver) = unbounded_channel();
         for (index, server) in self.servers.iter().enumerate() {
             let prober = Arc::clone(&self.prober);
@@ -302,7 +304,7 @@ impl Agent {
     async fn announce(&mut self, servers: Vec<usize>, copies: u32) {
         let now = Instant::now();
         let records: Vec<_> = servers.iter().map(|&s| self.state.record(s, now)).collect();
-        for envelope in self.askers.announce(now) {
+        for envelope in self.askers.announce() {
             self.counts.announcements += self.send(envelope, &records).await;
         }
         if copies > 1 {

@@ -31,7 +31,7 @@ pub(super) struct State {
 
 struct Entry {
     server: Server,
-    /// How long a check's success counts.
+    /// How long a check's success counts, from the check's beginning.
     fresh: Duration,
     latest: Option<(Instant, Verdict)>,
     /// What was told last.
@@ -39,13 +39,13 @@ struct Entry {
 }
 
 impl State {
-    /// Servers, and how long a success of their checks counts.
+    /// Servers, and how long a success of their checks counts from its beginning.
     pub(super) fn new(servers: impl IntoIterator<Item = (Server, Duration)>) -> Self {
         let entry = |(server, fresh)| Entry { server, fresh, latest: None, told: false };
         Self { servers: servers.into_iter().map(entry).collect(), holds: Vec::new() }
     }
 
-    /// Takes in what a check of a server found at a time.
+    /// Takes in what a check of a server found that began at a time.
     pub(super) fn checked(&mut self, server: usize, at: Instant, verdict: Verdict) {
         self.servers[server].latest = Some((at, verdict));
     }
@@ -84,7 +84,7 @@ impl State {
             None => Some("not checked yet".to_owned()),
             Some((_, Err(reason))) => Some(reason.clone()),
             Some((at, Ok(()))) if *at + *fresh < now => {
-                Some(format!("no check has ended for {} ms", (now - *at).as_millis()))
+                Some(format!("its latest check began {} ms ago", (now - *at).as_millis()))
             }
             Some((_, Ok(()))) => None,
         }

@@ -2,7 +2,9 @@
 
 use std::{
     fs,
+    io::{self, Read},
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,7 +14,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc::{Receiver, channel},
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{run::log_to_stderr, told};
 use crate::{
@@ -20,9 +22,10 @@ use crate::{
     config::{self, SurveyKey},
 };
 
-/// SIGUSR1 drains: all servers are non-survival. SIGUSR2 ends that. SIGTERM and SIGINT: says
-/// non-survival to all load balancers, goes on answering for the time of `--linger`, and ends.
 #[derive(clap::Args)]
+#[command(after_help = "\
+SIGUSR1 drains: all servers are non-survival. SIGUSR2 ends that. SIGTERM and SIGINT: says
+non-survival to all load balancers, goes on answering for the time of --linger, and ends.")]
 pub(super) struct Args {
     /// Which servers this host has, and how each is checked.
     #[arg(long, value_name = "FILE", default_value = "/etc/understudy/agent.toml")]
@@ -40,8 +43,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let config = told(&args.config, config::agent::load(&args.config), "")?;
-    let key = key(&args.key_file)?;
     log_to_stderr();
+    let key = key(&args.key_file)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before anything is answered: from here on no signal ends this without a word.
@@ -58,9 +61,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn key(file: &Path) -> anyhow::Result<SurveyKey> {
-    let text = fs::read_to_string(file)
-        .with_context(|| format!("cannot read the key in {}", file.display()))?;
+    let (text, mode) =
+        read(file).with_context(|| format!("cannot read the key in {}", file.display()))?;
+    if mode & 0o004 != 0 {
+        warn!("everybody on this host can read the key: chmod o= {}", file.display());
+    }
     config::agent::key(&text).map_err(|fault| anyhow!("{}: {fault}", file.display()))
+}
+
+/// A file's text and permissions.
+fn read(file: &Path) -> io::Result<(String, u32)> {
+    let mut file = fs::File::open(file)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok((text, file.metadata()?.permissions().mode()))
 }
 
 /// Signals as orders.

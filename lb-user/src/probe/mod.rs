@@ -114,11 +114,15 @@ impl Prober {
             Probe::Grpc(grpc) => {
                 timeout(limit, Box::pin(grpc::check(way, grpc, target, &self.tls))).await
             }
-            Probe::Udp(exchange) => match timeout(limit, Box::pin(udp::check(way, exchange))).await
-            {
-                Err(_) => Ok(udp::silence(exchange)),
-                answer => answer,
-            },
+            Probe::Udp(exchange) => {
+                let mut sent = false;
+                let answer = Box::pin(udp::check(way, exchange, &mut sent));
+                match timeout(limit, answer).await {
+                    // Where nothing was sent yet, silence says nothing.
+                    Err(_) if sent => Ok(udp::silence(exchange)),
+                    answer => answer,
+                }
+            }
             Probe::Dns(dns) => timeout(limit, Box::pin(dns::check(way, dns))).await,
             Probe::Icmp => timeout(limit, Box::pin(icmp::check(way, target.at.ip()))).await,
             Probe::Survey(_) => Ok(Err(MissReason::Local)),

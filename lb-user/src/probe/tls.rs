@@ -54,8 +54,8 @@ impl Clients {
         Ok(clients)
     }
 
-    /// Shakes hands over a connection with the server of that name. Whatever fails is `Tls`, but
-    /// for a connection that ends.
+    /// Shakes hands over a connection with the server of that name. Whatever fails is `Tls`, also
+    /// if the server hangs up before it is done.
     pub(super) async fn shake(
         &self,
         stream: TcpStream,

@@ -14,9 +14,11 @@ use crate::{
 /// The longest datagram, in bytes.
 const LONGEST: usize = 65_535;
 
-/// Sends a datagram, an empty one if there is nothing to send, and judges the first answer.
-pub(super) async fn check(way: Way<'_>, exchange: &Exchange) -> Found {
+/// Sends a datagram, an empty one if there is nothing to send, and judges the first answer. `sent`
+/// is set as soon as it went out.
+pub(super) async fn check(way: Way<'_>, exchange: &Exchange, sent: &mut bool) -> Found {
     let socket = way.datagram(exchange.send.as_deref().unwrap_or_default()).await?;
+    *sent = true;
     let answer = receive(&socket).await.map_err(|error| heard(&error))?;
     match &exchange.expect {
         Some(expect) if !Search::new(expect, LONGEST).feed(&answer)? => Err(MissReason::BadAnswer),

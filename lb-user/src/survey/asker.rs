@@ -139,7 +139,7 @@ impl Asker {
         timeout: Duration,
     ) -> Vec<(Server, Outcome)> {
         let expected: Vec<_> = expected.iter().map(|server| (to.ip(), *server)).collect();
-        let outcomes = self.round(to, &expected, Duration::ZERO, timeout).await;
+        let outcomes = self.round(to, &expected, None, timeout).await;
         outcomes.into_iter().map(|((_, server), outcome)| (server, outcome)).collect()
     }
 
@@ -153,7 +153,7 @@ impl Asker {
     ) -> Vec<((IpAddr, Server), Outcome)> {
         let nodes = u32::try_from(expected.len()).unwrap_or(u32::MAX);
         let spread = SPREAD_PER_NODE.saturating_mul(nodes).min(timeout / 2);
-        self.round(group, expected, spread, timeout).await
+        self.round(group, expected, Some(spread), timeout).await
     }
 
     /// What was done and seen so far.
@@ -161,22 +161,25 @@ impl Asker {
         self.shared.rounds().counts()
     }
 
+    /// One with a spread goes to a group.
     async fn round(
         &self,
         to: SocketAddr,
         expected: &[(IpAddr, Server)],
-        spread: Duration,
+        spread: Option<Duration>,
         timeout: Duration,
     ) -> Vec<((IpAddr, Server), Outcome)> {
         if expected.is_empty() {
             return Vec::new();
         }
         let shared = &self.shared;
-        let (nonce, done) = shared.rounds().begin(expected, Instant::now());
+        let one = spread.is_none().then_some(to.ip());
+        let (nonce, done) = shared.rounds().begin(one, expected, Instant::now());
         let open = Open { shared, round: nonce.round };
         let exchange = async {
             let link = if to.is_ipv4() { shared.v4() } else { shared.v6() };
-            let question = wire::question(&shared.key, shared.epoch, nonce, spread);
+            let question =
+                wire::question(&shared.key, shared.epoch, nonce, spread.unwrap_or_default());
             link.ok_or(MissReason::Local)?.send(&question, to).await?;
             // Its sender is there until the round ends.
             let _ = done.await;

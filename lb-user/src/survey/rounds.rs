@@ -1,7 +1,8 @@
 //! Which questions are open, and what of that which comes back is believed. No sockets, no clock.
 //!
 //! An *answer* (sequence 0) counts for the round that it names, once for each server, while that
-//! round is open. An *announcement* (sequence 1…) may come at any time under a nonce that is not
+//! round is open. Non-survival that is news is passed on with it: the round may be long, as one dead
+//! node makes it. Survival is not, as it would count twice. An *announcement* (sequence 1…) may come at any time under a nonce that is not
 //! too old; of one server each must be newer, by round and sequence, than the one before. Copies of
 //! it that say the same are believed and not passed on again.
 
@@ -22,7 +23,7 @@ use crate::{
     decide::{MissReason, Outcome},
 };
 
-/// What an agent said unasked.
+/// What an agent said unasked, or said no to before the round that asked it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announcement {
     /// Address that it came from: the node's.
@@ -73,9 +74,19 @@ struct Known {
     survival: Option<bool>,
 }
 
+/// What a round knows of a server.
+#[derive(Clone, Copy, Default)]
+struct Heard {
+    outcome: Option<Outcome>,
+    /// Whether its answer came, be it after an announcement that said the same.
+    is_answered: bool,
+}
+
 /// A question that waits for answers.
 struct Round {
-    outcomes: HashMap<(IpAddr, Server), Option<Outcome>>,
+    /// The address that it went to; `None`: to a group.
+    to: Option<IpAddr>,
+    outcomes: HashMap<(IpAddr, Server), Heard>,
     missing: usize,
     done: Option<oneshot::Sender<()>>,
 }
@@ -106,9 +117,11 @@ impl Rounds {
         }
     }
 
-    /// Opens a round; the receiver hears when nothing is missing any more.
+    /// Opens a round, which goes to one address or to a group; the receiver hears when nothing is
+    /// missing any more.
     pub(super) fn begin(
         &mut self,
+        to: Option<IpAddr>,
         expected: &[(IpAddr, Server)],
         now: Instant,
     ) -> (Nonce, oneshot::Receiver<()>) {
@@ -119,9 +132,10 @@ impl Rounds {
         }
         self.forget(now);
         let (done, receiver) = oneshot::channel();
-        let outcomes: HashMap<_, _> = expected.iter().map(|server| (*server, None)).collect();
+        let outcomes: HashMap<_, _> =
+            expected.iter().map(|server| (*server, Heard::default())).collect();
         let missing = outcomes.len();
-        self.open.insert(round, Round { outcomes, missing, done: Some(done) });
+        self.open.insert(round, Round { to, outcomes, missing, done: Some(done) });
         self.counts.questions += 1;
         (Nonce { instance: self.instance, round }, receiver)
     }
@@ -134,11 +148,13 @@ impl Rounds {
     ) -> Option<HashMap<(IpAddr, Server), Outcome>> {
         let round = self.open.remove(&round)?;
         let outcomes = round.outcomes.into_iter();
-        Some(outcomes.map(|(who, found)| (who, found.unwrap_or(Outcome::Miss(reason)))).collect())
+        let missed = Outcome::Miss(reason);
+        Some(outcomes.map(|(who, heard)| (who, heard.outcome.unwrap_or(missed))).collect())
     }
 
     /// The network says that a question did not reach this address. `question` is what it shows of
-    /// it; less than all of it proves nothing.
+    /// it; less than all of it proves nothing, and all of it proves something only if nobody else
+    /// was asked with it: everyone on the link knows what went to a group.
     pub(super) fn undelivered(
         &mut self,
         key: &Key,
@@ -150,11 +166,13 @@ impl Rounds {
         if nonce.instance != self.instance {
             return;
         }
-        if let Some(round) = self.open.get_mut(&nonce.round) {
+        if let Some(round) = self.open.get_mut(&nonce.round)
+            && round.to == Some(to)
+        {
             let there: Vec<_> =
                 round.outcomes.keys().filter(|(at, _)| *at == to).copied().collect();
             for who in there {
-                round.found(who, Outcome::Miss(reason));
+                round.found(who, Outcome::Miss(reason), false);
             }
         }
     }
@@ -229,14 +247,15 @@ impl Rounds {
         let known = known.ok_or(Refusal::WrongPort)?;
         let outcome = if survival { Outcome::Hit } else { Outcome::NotWorking };
         let open = self.open.get_mut(&round);
-        let asked = open.map(|open| open.found((from, server), outcome));
+        let found = open.map(|open| open.found((from, server), outcome, sequence == 0));
         if sequence == 0 {
             // An agent tells of all its servers: one that was not asked for says nothing here.
-            return match asked {
+            return match found {
                 Some(Found::Late) => Err(Refusal::Replay),
                 Some(Found::InTime) => {
-                    known.survival = Some(survival);
-                    Ok(None)
+                    let before = known.survival.replace(survival);
+                    let is_news = !survival && before != Some(false);
+                    Ok(is_news.then_some(Announcement { from, server, survival }))
                 }
                 _ => Ok(None),
             };
@@ -268,19 +287,22 @@ impl Rounds {
 enum Found {
     /// The first of that server.
     InTime,
-    /// There was one already.
+    /// There was another one, or an answer already.
     Late,
-    /// The round does not ask for that server.
-    NotAsked,
+    /// What was announced already, or of a server that the round does not ask for.
+    Nothing,
 }
 
 impl Round {
-    fn found(&mut self, who: (IpAddr, Server), outcome: Outcome) -> Found {
-        let Some(found) = self.outcomes.get_mut(&who) else { return Found::NotAsked };
-        if found.is_some() {
-            return Found::Late;
+    fn found(&mut self, who: (IpAddr, Server), outcome: Outcome, is_answer: bool) -> Found {
+        let Some(heard) = self.outcomes.get_mut(&who) else { return Found::Nothing };
+        let is_answered = heard.is_answered;
+        heard.is_answered |= is_answer;
+        match heard.outcome.replace(heard.outcome.unwrap_or(outcome)) {
+            None => {}
+            Some(before) if before == outcome && !is_answered => return Found::Nothing,
+            Some(_) => return Found::Late,
         }
-        *found = Some(outcome);
         self.missing -= 1;
         if self.missing == 0
             && let Some(done) = self.done.take()

@@ -29,7 +29,16 @@ impl Case {
     }
 
     fn ask(&mut self, expected: &[(IpAddr, Server)]) -> (u64, oneshot::Receiver<()>) {
-        let (nonce, done) = self.rounds.begin(expected, self.now);
+        self.ask_at(None, expected)
+    }
+
+    /// At one address, or in a group.
+    fn ask_at(
+        &mut self,
+        to: Option<IpAddr>,
+        expected: &[(IpAddr, Server)],
+    ) -> (u64, oneshot::Receiver<()>) {
+        let (nonce, done) = self.rounds.begin(to, expected, self.now);
         assert_eq!(nonce.instance, INSTANCE);
         (nonce.round, done)
     }
@@ -85,7 +94,7 @@ fn a_round_is_done_when_all_have_answered() {
     let mut case = Case::new();
     let all = [(node(1), HTTP), (node(1), HTTPS), (node(2), OTHER)];
     let (round, mut done) = case.ask(&all);
-    assert_eq!(case.say(1, round, 0, &[(HTTPS, true), (HTTP, false)]), []);
+    case.say(1, round, 0, &[(HTTPS, true), (HTTP, false)]);
     assert!(done.try_recv().is_err(), "one is missing");
     assert_eq!(case.say(2, round, 0, &[(OTHER, true)]), []);
     assert!(done.try_recv().is_ok());
@@ -186,6 +195,27 @@ fn an_answer_renews_what_an_announcement_said() {
     assert_eq!(case.say(1, round, 1, &[(HTTPS, false)]), away);
 }
 
+/// While another node, which is dead, keeps the round open.
+#[test]
+fn non_survival_does_not_wait_for_the_end_of_the_round() {
+    let mut case = Case::new();
+    let all = [(node(1), HTTPS), (node(2), OTHER)];
+    let away = [Announcement { from: node(1), server: HTTPS, survival: false }];
+    let (round, _done) = case.ask(&all);
+    assert_eq!(case.say(1, round, 0, &[(HTTPS, false)]), away);
+    assert_eq!(case.say(1, round, 1, &[(HTTPS, false)]), [], "a copy");
+    assert_eq!(case.end(round), [(all[0], NotWorking), (all[1], MISS)]);
+    // Of no news until it was there again, which itself waits for the round.
+    for (survival, expected) in [(false, &[][..]), (true, &[]), (false, &away)] {
+        let (round, _done) = case.ask(&all);
+        assert_eq!(case.say(1, round, 0, &[(HTTPS, survival)]), expected);
+        case.end(round);
+    }
+    // What was not asked for waits for its own round or announcement.
+    let (round, _done) = case.ask(&all);
+    assert_eq!(case.say(1, round, 0, &[(HTTP, false)]), []);
+}
+
 #[test]
 fn an_announcement_answers_an_open_round_and_an_older_answer_does_not_count() {
     let mut case = Case::new();
@@ -195,6 +225,14 @@ fn an_announcement_answers_an_open_round_and_an_older_answer_does_not_count() {
     case.say(1, round, 0, &[(HTTPS, true)]); // overtaken on its way
     case.refused(Refusal::Replay);
     assert_eq!(case.end(round), [((node(1), HTTPS), NotWorking)]);
+    // An answer that came after says the same, and is honest; once.
+    let (round, _done) = case.ask(&[(node(1), HTTPS)]);
+    case.say(1, round, 1, &[(HTTPS, true)]);
+    assert_eq!(case.say(1, round, 0, &[(HTTPS, true)]), []);
+    assert_eq!(case.rounds.counts.refused.total(), 0);
+    case.say(1, round, 0, &[(HTTPS, true)]);
+    case.refused(Refusal::Replay);
+    assert_eq!(case.end(round), [((node(1), HTTPS), Hit)]);
 }
 
 #[test]
@@ -229,7 +267,8 @@ fn many_questions_take_little_memory() {
 #[test]
 fn a_question_that_was_not_delivered_is_missed_for_that_reason() {
     let mut case = Case::new();
-    let (round, mut done) = case.ask(&[(node(1), HTTPS), (node(1), HTTP)]);
+    let both = [(node(1), HTTPS), (node(1), HTTP)];
+    let (round, mut done) = case.ask_at(Some(node(1)), &both);
     let nonce = Nonce { instance: INSTANCE, round };
     let shown = wire::question(&key(), EPOCH, nonce, Duration::ZERO);
     let refused = MissReason::Refused;
@@ -240,4 +279,12 @@ fn a_question_that_was_not_delivered_is_missed_for_that_reason() {
     assert!(done.try_recv().is_ok());
     let missed = Outcome::Miss(refused);
     assert_eq!(case.end(round), [((node(1), HTTP), missed), ((node(1), HTTPS), missed)]);
+
+    // Who heard a question to all can say that of anybody.
+    let (round, _done) = case.ask(&both);
+    let nonce = Nonce { instance: INSTANCE, round };
+    let shown = wire::question(&key(), EPOCH, nonce, Duration::ZERO);
+    case.rounds.undelivered(&key(), node(1), &shown, refused);
+    assert_eq!(case.say(1, round, 0, &[(HTTPS, true), (HTTP, true)]), []);
+    assert_eq!(case.end(round), [((node(1), HTTP), Hit), ((node(1), HTTPS), Hit)]);
 }

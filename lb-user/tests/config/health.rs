@@ -164,6 +164,21 @@ fn a_survey_needs_a_key_that_nobody_sees() {
 }
 
 #[test]
+fn a_udp_check_that_takes_silence_for_life_is_warned_of() {
+    let silent = "health = { kind = \"udp\", port = 53, send = \"?\" }";
+    let text = file("kind = \"udp\", expect = \"x\"");
+    let warnings = |text: &str| -> Vec<_> {
+        let found = accept(text).warnings;
+        let found = found.iter().filter(|warning| warning.message().starts_with("silence"));
+        found.map(|warning| (warning.line(), warning.help().is_some())).collect()
+    };
+    assert_eq!(warnings(&text), []);
+    assert_eq!(warnings(&file("")), []);
+    assert_eq!(warnings(&file("kind = \"udp\"")), [(5, true)]);
+    assert_eq!(warnings(&format!("{text}{silent}\n")), [(15, true)]);
+}
+
+#[test]
 fn certificates_of_authorities() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("lb.toml");

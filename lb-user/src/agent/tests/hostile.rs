@@ -12,7 +12,7 @@ use crate::{
     config::SurveyKey,
     decide::{MissReason, Outcome},
     survey::{
-        Asker, Options,
+        Announcement, Asker, Options,
         wire::{Nonce, Record},
     },
 };
@@ -102,6 +102,8 @@ async fn an_asker_refuses_and_counts() {
     }
     assert_eq!(counts.refused.total(), 11, "{}", counts.refused);
     assert_eq!(counts.records, 2);
+    let no = Announcement { from: lo(1), server: other, survival: false };
+    assert_eq!(announcements.try_recv(), Ok(no));
     assert!(announcements.try_recv().is_err());
 }
 

@@ -27,6 +27,9 @@ pub(super) fn check(raw: &Raw, config: &Config, report: &mut Report) {
         let message = "survey_key: without effect, since no check is a survey";
         report.warning(key.span(), message).help("leave it out, or use kind = \"survey\"");
     }
+    let healths = raw.clusters.iter().map(|cluster| &cluster.health);
+    let healths = healths.chain(raw.services.iter().map(|service| &service.health));
+    healths.flatten().for_each(|health| silence(health, report));
     for raw in &raw.clusters {
         let name = value(&raw.name).unwrap_or_default();
         if let Some(index) = config.clusters.iter().position(|cluster| cluster.name == name) {
@@ -40,6 +43,18 @@ pub(super) fn check(raw: &Raw, config: &Config, report: &mut Report) {
             standbys(raw, config, service, report);
             no_effect(raw, service, report);
         }
+    }
+}
+
+/// A host that is dead is as silent as a server with nothing to say.
+fn silence(health: &raw::Health, report: &mut Report) {
+    if let Some(Probe::Udp(exchange)) = &health.probe
+        && exchange.expect.is_none()
+    {
+        let message = "silence counts as a hit: only a port that refuses is found, no dead host";
+        let help =
+            "add expect = \"…\", what the answer contains, and send = \"…\", what asks for it";
+        report.warning(health.place.clone(), message).help(help);
     }
 }
 

@@ -59,6 +59,20 @@ async fn silence_is_a_hit_unless_an_answer_is_expected() {
 }
 
 #[tokio::test]
+async fn silence_counts_only_after_a_datagram() {
+    let silent = datagrams("127.0.0.1:0", |_| vec![]).await;
+    let direct = udp(None, None, silent);
+    let nowhere = Target { vip: Some(silent), ..direct.clone() };
+    for (target, was_sent) in [(direct, true), (nowhere, false)] {
+        let mut sent = false;
+        let (way, what) = (Way::of(&target, None), exchange(None, None));
+        let check = super::super::udp::check(way, &what, &mut sent);
+        assert_eq!(timeout(SHORT, check).await.is_err(), was_sent);
+        assert_eq!(sent, was_sent);
+    }
+}
+
+#[tokio::test]
 async fn a_closed_port_is_refused() {
     for bind in ["127.0.0.1:0", "[::1]:0"] {
         let address = closed(bind).await;
