@@ -197,6 +197,8 @@ fn a_check_of_the_vip_asks_the_port_of_the_service() {
         let text = text.replace('▶', "") + "health = { via = \"vip\", port = 8443 }\n";
         assert!(config::parse(&text, "lb.toml").is_ok(), "{kind}");
     }
+    let text = file("via = \"vip\", source = ▶\"192.0.2.10\"");
+    expect(&text, &[("192.0.2.10 is a VIP", "no service's")]);
     for kind in ["icmp", "survey"] {
         let text = file(&format!("via = ▶\"vip\", kind = \"{kind}\""));
         expect(&text, &[(&format!("does not go with kind = \"{kind}\""), "leave it out")]);

@@ -20,7 +20,7 @@ pub(super) fn check(raw: &Raw, report: &mut Report) {
     let checks = checks(raw);
     for check in &checks {
         times(check.health, report);
-        vip(check, report);
+        vip(raw, check, report);
         addresses(check, report);
     }
     raw.services.iter().for_each(|service| explicit(raw, service, report));
@@ -92,7 +92,7 @@ fn times(health: &Health, report: &mut Report) {
 }
 
 /// A check on the way of users' packets is one of them: for the service's address and port.
-fn vip(check: &Check<'_>, report: &mut Report) {
+fn vip(raw: &Raw, check: &Check<'_>, report: &mut Report) {
     let health = check.health;
     let Some(via) = health.via.as_ref().filter(|via| *via.get_ref() == Via::Vip) else { return };
     if let Some(kind @ (Kind::Icmp | Kind::Survey)) = health.kind {
@@ -100,6 +100,16 @@ fn vip(check: &Check<'_>, report: &mut Report) {
         let help = "leave it out; tcp, http, https, grpc, udp and dns can be sent to the VIP";
         report.error(via.span(), message).help(help);
         return;
+    }
+    let vips = raw.services.iter().filter_map(|service| service.address.as_ref());
+    if let Some(source) = &health.source
+        && let Source::Address(address) = source.get_ref()
+        && let Some(vip) = vips.map(|vip| (vip.get_ref().ip(), vip.span())).find(|v| v.0 == address)
+    {
+        let message =
+            format!("source: {address} is a VIP: with via = \"vip\" no answer would come back");
+        let help = "an address of this host that is no service's";
+        report.error(source.span(), message).help(help).also(vip.1, "the service");
     }
     let Some(port) = &health.port else { return };
     let others = check.services.iter().filter_map(|service| {
