@@ -128,7 +128,10 @@ pub async fn run(
     let (send, mut inputs) = unbounded_channel();
     let (asked, requests) = unbounded_channel();
     tokio::spawn(socket.serve(asked));
-    tokio::spawn(watch::pass_on(requests, send.clone(), Input::Asked));
+    let inputs_of = send.clone();
+    tokio::spawn(watch::pass_on(requests, move |asked| {
+        inputs_of.send(Input::Asked(asked)).is_ok()
+    }));
     let mut daemon = Daemon::new(Arc::new(config), source, opened, send, format);
     if let Err(error) = daemon.watch() {
         let (config, adopted) = (Arc::clone(&daemon.config), daemon.adopted);
@@ -319,6 +322,10 @@ impl Daemon {
                     let subject = ways::name(change.cause);
                     self.events.add(epoch, change.kind(), &subject, change.to_string());
                 }
+            }
+            Seen::GatewayAnswers(gateway) => {
+                let watchers = self.watchers.as_ref();
+                watchers.into_iter().for_each(|watchers| watchers.gateway_answers(gateway));
             }
             Seen::Alarm(alarm) => {
                 warn!("{alarm}");

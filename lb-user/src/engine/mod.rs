@@ -74,12 +74,17 @@ pub enum Report {
     Checked(Vec<(TargetId, Outcome)>),
     /// Something that people want to know.
     Alarm(Alarm),
+    /// Misses wait for a word whether this gateway lives: [`Engine::gateway_answers`], or
+    /// [`Engine::path`] for what is behind it. After 4 s they count without it.
+    Doubt(IpAddr),
 }
 
 /// What an engine is told while it runs.
 #[derive(Debug)]
 enum Told {
     Path { address: IpAddr, up: bool },
+    Gateway { address: IpAddr, gateway: Option<IpAddr> },
+    Answers { gateway: IpAddr },
     Hop { node: IpAddr, record: Option<NodeRecord> },
 }
 
@@ -149,6 +154,16 @@ impl Engine {
         self.tell(Told::Path { address, up });
     }
 
+    /// An address is behind a gateway from now on; `None`: it is on link.
+    pub fn gateway(&self, address: IpAddr, gateway: Option<IpAddr>) {
+        self.tell(Told::Gateway { address, gateway });
+    }
+
+    /// A gateway answered after it was doubted ([`Report::Doubt`]).
+    pub fn gateway_answers(&self, gateway: IpAddr) {
+        self.tell(Told::Answers { gateway });
+    }
+
     /// Packets for the node with this address are sent so from now on; `None`: nobody knows how.
     /// Only checks through a VIP want to know.
     pub fn hop(&self, node: IpAddr, record: Option<NodeRecord>) {
@@ -211,10 +226,7 @@ impl Turns<'_> {
             wake.as_mut().reset((self.begin + self.schedule.wake_at()).into());
             tokio::select! {
                 told = news.recv() => match told {
-                    Some(Told::Path { address, up }) => {
-                        self.schedule.path(address, up, self.begin.elapsed());
-                    }
-                    Some(Told::Hop { node, record }) => asking.set_hop(node, record),
+                    Some(told) => self.take(told),
                     None => return,
                 },
                 Some(heard) = announcements.recv() => self.hear(&heard, &mut counted),
@@ -234,18 +246,34 @@ impl Turns<'_> {
                 flights.push(asking.make(start));
             }
             let alarm = self.show();
+            counted.extend(self.schedule.released());
             let checked =
                 (!counted.is_empty()).then(|| Report::Checked(std::mem::take(&mut counted)));
-            if !checked.into_iter().chain(alarm.map(Report::Alarm)).all(&send) {
+            let doubts = self.schedule.doubted().into_iter().map(Report::Doubt);
+            if !checked.into_iter().chain(alarm.map(Report::Alarm)).chain(doubts).all(&send) {
                 return;
             }
+        }
+    }
+
+    fn take(&mut self, told: Told) {
+        match told {
+            Told::Path { address, up } => self.schedule.path(address, up, self.begin.elapsed()),
+            Told::Gateway { address, gateway } => self.schedule.gateway(address, gateway),
+            Told::Answers { gateway } => {
+                self.schedule.gateway_answers(gateway, self.begin.elapsed());
+            }
+            Told::Hop { node, record } => self.asking.set_hop(node, record),
         }
     }
 
     fn hear(&mut self, heard: &Heard, counted: &mut Vec<(TargetId, Outcome)>) {
         let now = self.begin.elapsed();
         for &target in self.asking.about(heard) {
-            counted.push((target, self.schedule.announced(target, heard.survival, now)));
+            let outcome = self.schedule.announced(target, heard.survival, now);
+            // They are older.
+            counted.extend(self.schedule.released());
+            counted.push((target, outcome));
         }
     }
 

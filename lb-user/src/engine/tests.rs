@@ -47,7 +47,7 @@ fn until(reports: &Receiver<Report>, target: u32, wanted: Outcome) {
         let left = deadline.saturating_duration_since(Instant::now());
         match reports.recv_timeout(left).expect("an outcome in time") {
             Report::Checked(outcomes) if outcomes.contains(&(TargetId(target), wanted)) => return,
-            Report::Checked(_) | Report::Alarm(_) => {}
+            Report::Checked(_) | Report::Alarm(_) | Report::Doubt(_) => {}
         }
     }
 }

@@ -5,6 +5,7 @@
 //! that any call comes is the *lag* of this process, and negatives of checks that lived through a
 //! lag say nothing of the nodes. Nor do negatives while this host's own way to a node is down.
 
+mod doubt;
 mod job;
 mod lag;
 mod streak;
@@ -24,6 +25,7 @@ use crate::{
     config::{Health, Probe, SurveySend, Target},
     decide::{MissReason, Outcome, TargetId},
 };
+use doubt::{Doubts, Freed};
 use job::{Flight, Job, Kind};
 use lag::Lags;
 use streak::Streak;
@@ -94,9 +96,12 @@ pub struct Schedule {
     queue: BinaryHeap<Reverse<(Duration, JobId)>>,
     /// By target: its address, its job, and its state.
     targets: Vec<(IpAddr, JobId, Streak)>,
-    /// Targets that announced their end, and when.
-    said_no: HashMap<TargetId, Duration>,
+    /// Whether a target announced last that it works, and when.
+    said: HashMap<TargetId, (bool, Duration)>,
     ways: Ways,
+    doubts: Doubts,
+    /// What waited for a gateway's word and counts now.
+    released: Vec<(TargetId, Outcome)>,
     lags: Lags,
     /// The schedule wants to be called so often, that pauses show.
     tick: Duration,
@@ -125,8 +130,10 @@ impl Schedule {
             queue: queue.collect(),
             jobs,
             targets: targets.iter().zip(places).map(of).collect(),
-            said_no: HashMap::new(),
+            said: HashMap::new(),
             ways: Ways::new(patience),
+            doubts: Doubts::default(),
+            released: Vec::new(),
             lags: Lags::new(floor, memory, now),
             tick: floor / 2,
             seen: now,
@@ -146,6 +153,8 @@ impl Schedule {
     /// What is to be started now.
     pub fn poll(&mut self, now: Duration) -> Vec<Start> {
         let now = self.arrive(now);
+        let over = self.doubts.over(now);
+        self.release(over);
         let mut starts = Vec::new();
         while let Some(&Reverse((due, id))) = self.queue.peek()
             && due <= now
@@ -194,6 +203,12 @@ impl Schedule {
         let (mut lost, mut missing) = (Vec::new(), Vec::new());
         for &(target, outcome) in outcomes {
             let Some(outcome) = self.judge(target, outcome, flight, starved, now) else { continue };
+            if self.doubt(target, outcome, now) {
+                lost.push(target);
+                continue;
+            }
+            // They are older.
+            counted.append(&mut self.released);
             let before = self.observe(target, outcome);
             match outcome {
                 Outcome::Hit => self.ways.hit(self.targets[target.index()].0, flight.start),
@@ -217,11 +232,9 @@ impl Schedule {
     pub fn announced(&mut self, target: TargetId, survival: bool, now: Duration) -> Outcome {
         let now = self.arrive(now);
         let outcome = if survival { Outcome::Hit } else { Outcome::NotWorking };
-        if survival {
-            self.said_no.remove(&target);
-        } else {
-            self.said_no.insert(target, now);
-        }
+        let freed = self.doubts.heard(self.targets[target.index()].0, now);
+        self.release(freed);
+        self.said.insert(target, (survival, now));
         self.observe(target, outcome);
         let (_, id, streak) = self.targets[target.index()];
         let job = &mut self.jobs[id.0 as usize];
@@ -239,7 +252,32 @@ impl Schedule {
     pub fn path(&mut self, address: IpAddr, up: bool, now: Duration) {
         let now = self.arrive(now);
         self.ways.set(address, up, now);
+        if !up {
+            let freed = self.doubts.down(address);
+            self.release(freed);
+        }
         self.leave();
+    }
+
+    /// An address is behind a gateway from now on; `None`: it is on link.
+    pub fn gateway(&mut self, address: IpAddr, gateway: Option<IpAddr>) {
+        self.doubts.set(address, gateway);
+    }
+
+    /// A gateway of [`Self::doubted`] answered.
+    pub fn gateway_answers(&mut self, gateway: IpAddr, now: Duration) {
+        let freed = self.doubts.answers(gateway, now);
+        self.release(freed);
+    }
+
+    /// Gateways to be asked whether they live: misses wait for that, for some seconds at most.
+    pub fn doubted(&mut self) -> Vec<IpAddr> {
+        self.doubts.asked()
+    }
+
+    /// Misses that waited for a gateway's word and count now, oldest first.
+    pub fn released(&mut self) -> Vec<(TargetId, Outcome)> {
+        std::mem::take(&mut self.released)
     }
 
     /// What became of the checks so far.
@@ -263,13 +301,48 @@ impl Schedule {
         now: Duration,
     ) -> Option<Outcome> {
         let address = self.targets[target.index()].0;
+        let said = self.said.get(&target);
         match outcome {
-            Outcome::Hit if self.said_no.get(&target).is_some_and(|at| *at > flight.start) => None,
+            Outcome::Hit | Outcome::NotWorking
+                if said.is_some_and(|(yes, at)| {
+                    *at > flight.start && *yes != (outcome == Outcome::Hit)
+                }) =>
+            {
+                None
+            }
             Outcome::Miss(MissReason::Local) => Some(outcome),
             Outcome::Miss(_) if starved || self.ways.excuse(address, flight.start, now) => {
                 Some(Outcome::Miss(MissReason::Starved))
             }
             _ => Some(outcome),
+        }
+    }
+
+    /// Whether an outcome waits for a word of the gateway. Ends the wait of others, if it is one.
+    fn doubt(&mut self, target: TargetId, outcome: Outcome, now: Duration) -> bool {
+        let (address, _, streak) = self.targets[target.index()];
+        match outcome {
+            Outcome::Miss(MissReason::Local | MissReason::Starved) => false,
+            // Nothing changes by another miss of one that is down, nor is a gateway asked for it
+            // that is known to be down.
+            Outcome::Miss(MissReason::Timeout | MissReason::Unreachable) => {
+                !streak.down()
+                    && self.ways.is_up(address)
+                    && self.doubts.hold((target, address), outcome, now)
+            }
+            _ => {
+                let freed = self.doubts.heard(address, now);
+                self.release(freed);
+                false
+            }
+        }
+    }
+
+    fn release(&mut self, freed: Freed) {
+        self.figures.path_down += freed.void as u64;
+        for (target, outcome) in freed.counts {
+            self.observe(target, outcome);
+            self.released.push((target, outcome));
         }
     }
 

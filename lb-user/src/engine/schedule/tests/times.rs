@@ -153,6 +153,20 @@ fn announcements_count_at_once_and_overtake_answers() {
 }
 
 #[test]
+fn a_refusal_that_is_older_than_an_announcement_is_overtaken_too() {
+    let targets = surveyed(1, SurveySend::Unicast, [1000, 200, 100]);
+    let mut world = World::steady(&targets, ms(50), Outcome::NotWorking);
+    while world.schedule.figures().in_flight == 0 {
+        world.run(ms(10));
+    }
+    assert_eq!(world.schedule.announced(T0, true, world.now + ms(1)), Hit);
+    world.run(ms(50));
+    assert_eq!(world.counted(T0), [], "it is older");
+    world.run(ms(2000));
+    assert!(world.counted(T0).contains(&Outcome::NotWorking), "a later one is not");
+}
+
+#[test]
 fn a_clock_that_goes_back_is_not_followed() {
     let mut world = World::steady(&tcp(3, [1000, 1000, 500]), ms(1), Hit);
     world.run(ms(5000));

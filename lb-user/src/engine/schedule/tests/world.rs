@@ -168,6 +168,8 @@ impl World {
             self.lives.entry(start.job).or_default().push(life);
             self.seen.push((self.now, Seen::Started(start.ask)));
         }
+        let released = self.schedule.released().into_iter();
+        self.seen.extend(released.map(|(t, o)| (self.now, Seen::Counted(t, o))));
     }
 
     /// Times of the starts, by job.
