@@ -14,7 +14,7 @@ use tracing::error;
 use super::ways::{self, Change, Ways};
 use crate::{
     decide::{Model, Outcome, TargetId, View, intent::node_record},
-    engine::{Alarm, Engine, EngineError, Figures, Report, Settings},
+    engine::{Alarm, Engine, EngineError, Figures, Report, Settings, pass_on},
     nexthop::{Found, News, NextHops, Way},
 };
 
@@ -29,6 +29,8 @@ pub(super) enum Seen {
     Way(Found),
     /// A gateway on it answered after it was doubted.
     GatewayAnswers(IpAddr),
+    /// There are no more checks.
+    Ended,
     /// Something that people want to know.
     Alarm(Alarm),
 }
@@ -50,14 +52,19 @@ impl Watchers {
         send: impl Fn(Seen) -> bool + Clone + Send + 'static,
     ) -> Result<Self, EngineError> {
         let config = &view.model.config;
-        let settings =
-            Settings { freeze: config.lb.freeze, survey_key: config.lb.survey_key.clone(), epoch };
+        let settings = Settings {
+            freeze: config.lb.freeze,
+            survey_key: config.lb.survey_key.clone(),
+            epoch,
+            known: view.targets.to_vec(),
+        };
         let told = send.clone();
         let (doubt, doubted) = unbounded_channel();
         let engine = Engine::start(view.model.pools.targets.clone(), settings, move |report| {
             told(match report {
                 Report::Checked(outcomes) => Seen::Checked(outcomes),
                 Report::Alarm(alarm) => Seen::Alarm(alarm),
+                Report::Ended => Seen::Ended,
                 Report::Doubt(gateway) => return doubt.send(gateway).is_ok(),
             })
         })?;
@@ -148,13 +155,4 @@ fn follow(
             News::Answers(gateway) => Seen::GatewayAnswers(gateway),
         })
     }));
-}
-
-/// Passes values on until either side is gone; `to` says whether its side is there.
-pub(super) async fn pass_on<T>(mut from: UnboundedReceiver<T>, to: impl Fn(T) -> bool) {
-    while let Some(value) = from.recv().await {
-        if !to(value) {
-            return;
-        }
-    }
 }

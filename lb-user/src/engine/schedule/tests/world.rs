@@ -104,7 +104,7 @@ impl World {
     ) -> Self {
         // A clock that began somewhere.
         let now = ms(77_777);
-        let schedule = Schedule::new(targets, PATIENCE, now);
+        let schedule = Schedule::new(targets, &[], PATIENCE, now);
         let fate = Box::new(fate);
         let (ends, lives) = (BTreeMap::new(), BTreeMap::new());
         Self { schedule, now, seen: Vec::new(), lives, fate, ends, started: 0 }
