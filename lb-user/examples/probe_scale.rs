@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let before = resident()?;
     let engine = Engine::start(
         targets,
-        Settings { freeze: Duration::ZERO, survey_key: None, epoch: 1 },
+        Settings { freeze: Duration::ZERO, survey_key: None, epoch: 1, known: Vec::new() },
         |report| {
             if let Report::Alarm(alarm) = report {
                 println!("{alarm}");

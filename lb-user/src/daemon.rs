@@ -25,7 +25,7 @@ use crate::{
     control::{Asked, ControlError, Request, Socket},
     dataplane::{self, Dataplane, Opened, writer::CommitError},
     decide::{Effect, Event, Intent, State, reason},
-    engine::{EngineError, worst::Worst},
+    engine::{EngineError, pass_on, worst::Worst},
     explain::{self, FlowError, Source},
     object::object,
 };
@@ -51,6 +51,8 @@ pub enum DaemonError {
     Engine(#[from] EngineError),
     #[error("cannot wait for signals: {0}")]
     Signals(#[source] std::io::Error),
+    #[error("the thread of the checks ended; packets go on by the tables in force")]
+    NoChecks,
 }
 
 /// Everything that the loop reacts to, besides time and signals.
@@ -84,6 +86,8 @@ struct Daemon {
     grace: std::sync::mpsc::Sender<u64>,
     events: Events,
     adopted: bool,
+    /// The engine of the configuration in force has ended.
+    blind: bool,
 }
 
 /// Runs until SIGTERM or SIGINT. Program, links and tables stay in force then. `source` is the
@@ -128,7 +132,8 @@ pub async fn run(
     let (send, mut inputs) = unbounded_channel();
     let (asked, requests) = unbounded_channel();
     tokio::spawn(socket.serve(asked));
-    tokio::spawn(watch::pass_on(requests, send.clone(), Input::Asked));
+    let inputs_of = send.clone();
+    tokio::spawn(pass_on(requests, move |asked| inputs_of.send(Input::Asked(asked)).is_ok()));
     let mut daemon = Daemon::new(Arc::new(config), source, opened, send, format);
     if let Err(error) = daemon.watch() {
         let (config, adopted) = (Arc::clone(&daemon.config), daemon.adopted);
@@ -152,6 +157,10 @@ pub async fn run(
             due = heartbeat.tick() => daemon.beat(due),
             Some(input) = inputs.recv() => daemon.take(input, &mut inputs),
             Some(()) = OptionFuture::from(deadline.map(time::sleep_until)) => daemon.step(&[]),
+        }
+        // Nothing would be noticed any more; whoever supervises starts another one.
+        if daemon.blind {
+            return Err(DaemonError::NoChecks);
         }
     }
     info!("stopping; program, links and tables stay in force (`understudy detach` removes them)");
@@ -185,6 +194,7 @@ impl Daemon {
             grace: epochs,
             events: Events::written(format),
             adopted,
+            blind: false,
         }
     }
 
@@ -319,6 +329,14 @@ impl Daemon {
                     let subject = ways::name(change.cause);
                     self.events.add(epoch, change.kind(), &subject, change.to_string());
                 }
+            }
+            Seen::Ended => {
+                self.blind = true;
+                self.events.add(epoch, "no_checks", "", DaemonError::NoChecks.to_string());
+            }
+            Seen::GatewayAnswers(gateway) => {
+                let watchers = self.watchers.as_ref();
+                watchers.into_iter().for_each(|watchers| watchers.gateway_answers(gateway));
             }
             Seen::Alarm(alarm) => {
                 warn!("{alarm}");

@@ -1,11 +1,11 @@
 //! Watches nodes and targets of one configuration: the engine of the checks, and the follower of
 //! next hops.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
     task::JoinSet,
     time,
 };
@@ -13,10 +13,9 @@ use tracing::error;
 
 use super::ways::{self, Change, Ways};
 use crate::{
-    config::Config,
-    decide::{Model, NextHop, Outcome, TargetId, View, intent::node_record},
-    engine::{Alarm, Engine, EngineError, Figures, Report, Settings},
-    nexthop::{Found, NextHops, Way},
+    decide::{Model, Outcome, TargetId, View, intent::node_record},
+    engine::{Alarm, Engine, EngineError, Figures, Report, Settings, pass_on},
+    nexthop::{Found, News, NextHops, Way},
 };
 
 /// Pause before next hops are followed again after netlink failed.
@@ -28,6 +27,10 @@ pub(super) enum Seen {
     Checked(Vec<(TargetId, Outcome)>),
     /// The way to a node.
     Way(Found),
+    /// A gateway on it answered after it was doubted.
+    GatewayAnswers(IpAddr),
+    /// There are no more checks.
+    Ended,
     /// Something that people want to know.
     Alarm(Alarm),
 }
@@ -49,17 +52,24 @@ impl Watchers {
         send: impl Fn(Seen) -> bool + Clone + Send + 'static,
     ) -> Result<Self, EngineError> {
         let config = &view.model.config;
-        let settings =
-            Settings { freeze: config.lb.freeze, survey_key: config.lb.survey_key.clone(), epoch };
+        let settings = Settings {
+            freeze: config.lb.freeze,
+            survey_key: config.lb.survey_key.clone(),
+            epoch,
+            known: view.targets.to_vec(),
+        };
         let told = send.clone();
+        let (doubt, doubted) = unbounded_channel();
         let engine = Engine::start(view.model.pools.targets.clone(), settings, move |report| {
             told(match report {
                 Report::Checked(outcomes) => Seen::Checked(outcomes),
                 Report::Alarm(alarm) => Seen::Alarm(alarm),
+                Report::Ended => Seen::Ended,
+                Report::Doubt(gateway) => return doubt.send(gateway).is_ok(),
             })
         })?;
         let mut tasks = JoinSet::new();
-        follow(config, view.hops, &mut tasks, send);
+        follow(NextHops::new(config, view.hops), doubted, &mut tasks, send);
         Ok(Self { engine, ways: Ways::default(), tasks })
     }
 
@@ -78,7 +88,13 @@ impl Watchers {
         }
         let record = found.hop.map(|_| node_record(model, id, true, found.hop));
         self.engine.hop(address, record);
+        self.engine.gateway(address, found.gateway);
         changes
+    }
+
+    /// A gateway that was doubted answered.
+    pub(super) fn gateway_answers(&self, gateway: IpAddr) {
+        self.engine.gateway_answers(gateway);
     }
 
     /// What was done and seen.
@@ -121,37 +137,22 @@ impl std::fmt::Display for Watched {
 }
 
 fn follow(
-    config: &Config,
-    last: &[Option<NextHop>],
+    mut hops: NextHops,
+    mut doubted: UnboundedReceiver<IpAddr>,
     tasks: &mut JoinSet<()>,
     send: impl Fn(Seen) -> bool + Send + 'static,
 ) {
-    let mut hops = NextHops::new(config, last);
-    let (report, mut found) = unbounded_channel();
+    let (report, news) = unbounded_channel();
     tasks.spawn(async move {
-        while let Err(error) = hops.follow(&report).await {
+        while let Err(error) = hops.follow(&report, &mut doubted).await {
             error!("next hops are not followed, trying again: {error}");
             time::sleep(FOLLOW_RETRY).await;
         }
     });
-    tasks.spawn(async move {
-        while let Some(found) = found.recv().await {
-            if !send(Seen::Way(found)) {
-                return;
-            }
-        }
-    });
-}
-
-/// Passes values on from one channel to another until either is gone.
-pub(super) async fn pass_on<T, U>(
-    mut from: UnboundedReceiver<T>,
-    to: UnboundedSender<U>,
-    wrap: impl Fn(T) -> U,
-) {
-    while let Some(value) = from.recv().await {
-        if to.send(wrap(value)).is_err() {
-            return;
-        }
-    }
+    tasks.spawn(pass_on(news, move |news| {
+        send(match news {
+            News::Way(found) => Seen::Way(found),
+            News::Answers(gateway) => Seen::GatewayAnswers(gateway),
+        })
+    }));
 }

@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    Settings,
+    Settings, pass_on,
     schedule::{Ask, JobId, Start},
 };
 use crate::{
@@ -43,8 +43,11 @@ pub enum AskError {
     NoKey,
 }
 
-/// What an agent said unasked.
-pub(super) type Heard = Announcement;
+/// What an agent said unasked, and to whom of those who ask: it tells each of them.
+pub(super) struct Heard {
+    pub(super) source: Option<Source>,
+    pub(super) said: Announcement,
+}
 
 /// A check under way.
 pub(super) type Check<'a> = LocalBoxFuture<'a, (JobId, Outcomes)>;
@@ -83,22 +86,18 @@ impl<'a> Asking<'a> {
         for (source, targets) in sources {
             let of = |target: &&Target| Some((target.at.ip(), target.server?));
             let interval = targets.iter().map(|target| target.health.interval).max();
-            let (asker, mut announcements) = Asker::open(Options {
+            let (asker, announcements) = Asker::open(Options {
                 key: settings.survey_key.as_ref().ok_or(AskError::NoKey)?,
                 epoch: settings.epoch,
                 source: source.clone(),
                 servers: &targets.iter().filter_map(of).collect::<Vec<_>>(),
                 remember: interval.unwrap_or_default() * REMEMBER,
             })?;
-            askers.insert(source, asker);
+            askers.insert(source.clone(), asker);
             let heard = heard.clone();
-            tokio::spawn(async move {
-                while let Some(announcement) = announcements.recv().await {
-                    if heard.send(announcement).is_err() {
-                        return;
-                    }
-                }
-            });
+            tokio::spawn(pass_on(announcements, move |said| {
+                heard.send(Heard { source: source.clone(), said }).is_ok()
+            }));
         }
         let mut prober = Prober::new(targets)?;
         let vips: BTreeSet<IpAddr> = targets.iter().filter_map(|t| Some(t.vip?.ip())).collect();
@@ -138,9 +137,11 @@ impl<'a> Asking<'a> {
         .boxed_local()
     }
 
-    /// The targets that an announcement is about.
-    pub(super) fn about(&self, heard: &Heard) -> &[TargetId] {
-        self.servers.get(&(heard.from, heard.server)).map_or(&[], Vec::as_slice)
+    /// The targets that an announcement is about, of those that are asked from where it came to.
+    pub(super) fn about(&self, heard: &Heard) -> impl Iterator<Item = TargetId> {
+        let targets = self.servers.get(&(heard.said.from, heard.said.server));
+        let from_there = |id: &TargetId| self.targets[id.index()].health.source == heard.source;
+        targets.into_iter().flatten().copied().filter(from_there)
     }
 
     /// What was done and seen in surveys.

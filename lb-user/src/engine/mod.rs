@@ -30,7 +30,7 @@ use tokio::{
 
 use crate::{
     config::{SurveyKey, Target},
-    decide::{Outcome, TargetId},
+    decide::{NodeMonitor, Outcome, TargetId},
 };
 pub use alarm::Alarm;
 use ask::{Asking, Check, Heard};
@@ -65,6 +65,8 @@ pub struct Settings {
     pub survey_key: Option<SurveyKey>,
     /// Names the configuration in surveys.
     pub epoch: u64,
+    /// What is known of targets already, by position; empty: nothing.
+    pub known: Vec<NodeMonitor>,
 }
 
 /// What an engine tells.
@@ -74,12 +76,19 @@ pub enum Report {
     Checked(Vec<(TargetId, Outcome)>),
     /// Something that people want to know.
     Alarm(Alarm),
+    /// Misses wait for a word whether this gateway lives: [`Engine::gateway_answers`], or
+    /// [`Engine::path`] for what is behind it. After 4 s they count without it.
+    Doubt(IpAddr),
+    /// There are no more checks: the engine was dropped, or failed. The last one.
+    Ended,
 }
 
 /// What an engine is told while it runs.
 #[derive(Debug)]
 enum Told {
     Path { address: IpAddr, up: bool },
+    Gateway { address: IpAddr, gateway: Option<IpAddr> },
+    Answers { gateway: IpAddr },
     Hop { node: IpAddr, record: Option<NodeRecord> },
 }
 
@@ -124,15 +133,17 @@ impl Engine {
                     Duration::ZERO => PATIENCE,
                     freeze => freeze,
                 };
+                let longest = targets.iter().map(|target| target.health.interval).max();
+                let last_word = LastWord(send);
                 let mut turns = Turns {
                     begin: Instant::now(),
-                    schedule: Schedule::new(&targets, patience, Duration::ZERO),
+                    schedule: Schedule::new(&targets, &settings.known, patience, Duration::ZERO),
                     asking: &asking,
                     shown: &shown,
-                    alarms: alarm::Watch::default(),
+                    alarms: alarm::Watch::new(longest.unwrap_or_default()),
                     figures_at: Duration::ZERO,
                 };
-                turns.run(news, announcements, send).await;
+                turns.run(news, announcements, &last_word.0).await;
             });
         };
         let thread = thread::Builder::new().name("checks".to_owned()).spawn(body);
@@ -147,6 +158,16 @@ impl Engine {
     /// The own way to an address is up or down from now on.
     pub fn path(&self, address: IpAddr, up: bool) {
         self.tell(Told::Path { address, up });
+    }
+
+    /// An address is behind a gateway from now on; `None`: it is on link.
+    pub fn gateway(&self, address: IpAddr, gateway: Option<IpAddr>) {
+        self.tell(Told::Gateway { address, gateway });
+    }
+
+    /// A gateway answered after it was doubted ([`Report::Doubt`]).
+    pub fn gateway_answers(&self, gateway: IpAddr) {
+        self.tell(Told::Answers { gateway });
     }
 
     /// Packets for the node with this address are sent so from now on; `None`: nobody knows how.
@@ -182,6 +203,25 @@ fn lock(figures: &Mutex<Figures>) -> MutexGuard<'_, Figures> {
     figures.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Says at the end of the engine's thread, also by a panic, that it has ended.
+struct LastWord<F: Fn(Report) -> bool>(F);
+
+impl<F: Fn(Report) -> bool> Drop for LastWord<F> {
+    fn drop(&mut self) {
+        // Nobody listens any more if it was dropped.
+        let _ = (self.0)(Report::Ended);
+    }
+}
+
+/// Passes values on until either side is gone; `to` says whether its side is there.
+pub(crate) async fn pass_on<T>(mut from: UnboundedReceiver<T>, to: impl Fn(T) -> bool) {
+    while let Some(value) = from.recv().await {
+        if !to(value) {
+            return;
+        }
+    }
+}
+
 /// The engine's loop.
 struct Turns<'a> {
     begin: Instant,
@@ -198,7 +238,7 @@ impl Turns<'_> {
         &mut self,
         mut news: UnboundedReceiver<Told>,
         mut announcements: UnboundedReceiver<Heard>,
-        send: impl Fn(Report) -> bool,
+        send: &impl Fn(Report) -> bool,
     ) {
         let asking = self.asking;
         let mut flights: FuturesUnordered<Check<'_>> = FuturesUnordered::new();
@@ -211,10 +251,7 @@ impl Turns<'_> {
             wake.as_mut().reset((self.begin + self.schedule.wake_at()).into());
             tokio::select! {
                 told = news.recv() => match told {
-                    Some(Told::Path { address, up }) => {
-                        self.schedule.path(address, up, self.begin.elapsed());
-                    }
-                    Some(Told::Hop { node, record }) => asking.set_hop(node, record),
+                    Some(told) => self.take(told),
                     None => return,
                 },
                 Some(heard) = announcements.recv() => self.hear(&heard, &mut counted),
@@ -233,32 +270,54 @@ impl Turns<'_> {
             for start in self.schedule.poll(self.begin.elapsed()) {
                 flights.push(asking.make(start));
             }
-            let alarm = self.show();
+            let alarms = self.show();
+            counted.extend(self.schedule.released());
             let checked =
                 (!counted.is_empty()).then(|| Report::Checked(std::mem::take(&mut counted)));
-            if !checked.into_iter().chain(alarm.map(Report::Alarm)).all(&send) {
+            let doubts = self.schedule.doubted().into_iter().map(Report::Doubt);
+            let alarms = alarms.into_iter().map(Report::Alarm);
+            if !checked.into_iter().chain(alarms).chain(doubts).all(send) {
                 return;
+            }
+        }
+    }
+
+    fn take(&mut self, told: Told) {
+        match told {
+            Told::Path { address, up } => self.schedule.path(address, up, self.begin.elapsed()),
+            Told::Gateway { address, gateway } => self.schedule.gateway(address, gateway),
+            Told::Answers { gateway } => {
+                self.schedule.gateway_answers(gateway, self.begin.elapsed());
+            }
+            Told::Hop { node, record } => {
+                self.asking.set_hop(node, record);
+                if record.is_some() {
+                    self.schedule.can_be_made(node, self.begin.elapsed());
+                }
             }
         }
     }
 
     fn hear(&mut self, heard: &Heard, counted: &mut Vec<(TargetId, Outcome)>) {
         let now = self.begin.elapsed();
-        for &target in self.asking.about(heard) {
-            counted.push((target, self.schedule.announced(target, heard.survival, now)));
+        for target in self.asking.about(heard) {
+            let outcome = self.schedule.announced(target, heard.said.survival, now);
+            // They are older.
+            counted.extend(self.schedule.released());
+            counted.push((target, outcome));
         }
     }
 
     /// Shows figures, if it is time; returns what is worth a word.
-    fn show(&mut self) -> Option<Alarm> {
+    fn show(&mut self) -> Vec<Alarm> {
         let now = self.begin.elapsed();
         if now < self.figures_at {
-            return None;
+            return Vec::new();
         }
         self.figures_at = now + FIGURES;
         let figures = self.schedule.figures();
-        let alarm = self.alarms.look(figures.starved, figures.worst_lag, now);
+        let alarms = self.alarms.look(&figures, now).collect();
         *lock(self.shown) = Figures::new(&figures, self.asking.surveyed(), self.asking.vip_path());
-        alarm
+        alarms
     }
 }

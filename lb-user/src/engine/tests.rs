@@ -10,10 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Engine, Report, Settings};
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::{
+    Engine, Report, Settings,
+    ask::{Asking, Heard},
+};
 use crate::{
-    config::{Exchange, Health, Probe, Target, Via},
+    config::{Exchange, Health, Probe, Server, Source, Survey, SurveyKey, SurveySend, Target, Via},
     decide::{MissReason, Outcome, TargetId},
+    survey::Announcement,
 };
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -33,10 +39,13 @@ fn target(at: SocketAddr) -> Target {
     Target { health, at, server: None, vip: None }
 }
 
+fn settings() -> Settings {
+    Settings { freeze: Duration::ZERO, survey_key: None, epoch: 1, known: vec![] }
+}
+
 fn start(targets: Vec<Target>) -> (Engine, Receiver<Report>) {
     let (send, reports) = channel();
-    let settings = Settings { freeze: Duration::ZERO, survey_key: None, epoch: 1 };
-    let engine = Engine::start(targets, settings, move |report| send.send(report).is_ok());
+    let engine = Engine::start(targets, settings(), move |report| send.send(report).is_ok());
     (engine.expect("a thread"), reports)
 }
 
@@ -47,7 +56,8 @@ fn until(reports: &Receiver<Report>, target: u32, wanted: Outcome) {
         let left = deadline.saturating_duration_since(Instant::now());
         match reports.recv_timeout(left).expect("an outcome in time") {
             Report::Checked(outcomes) if outcomes.contains(&(TargetId(target), wanted)) => return,
-            Report::Checked(_) | Report::Alarm(_) => {}
+            Report::Checked(_) | Report::Alarm(_) | Report::Doubt(_) => {}
+            Report::Ended => panic!("it ended"),
         }
     }
 }
@@ -105,4 +115,39 @@ fn its_end_is_the_end_of_all_checks() {
         }
     }
     panic!("it goes on");
+}
+
+#[tokio::test]
+async fn an_announcement_is_an_outcome_for_those_who_ask_from_where_it_came_to() {
+    let server = Server { number: 1, port: 80 };
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 7411));
+    let from = |source: Option<Source>| {
+        let Target { health, .. } = target(at);
+        let probe = Probe::Survey(Survey { send: SurveySend::Unicast });
+        let health = Arc::new(Health { probe, source, ..Health::clone(&health) });
+        Target { health, at, server: Some(server), vip: None }
+    };
+    let loopback = Some(Source::Address(Ipv4Addr::LOCALHOST.into()));
+    let targets = [from(None), from(loopback.clone())];
+    let mut settings = settings();
+    settings.survey_key = Some(SurveyKey([1; 32]));
+    let (heard, _announcements) = unbounded_channel();
+    let asking = Asking::new(&targets, &settings, heard).await.expect("two sockets");
+    let said = Announcement { from: at.ip(), server, survival: true };
+    for (source, of) in [(None, 0), (loopback, 1)] {
+        let about: Vec<_> = asking.about(&Heard { source, said }).collect();
+        assert_eq!(about, [TargetId(of)]);
+    }
+}
+
+#[test]
+fn a_thread_that_fails_says_so() {
+    let (_living, at) = listener();
+    let (send, reports) = channel();
+    let engine = Engine::start(vec![target(at)], settings(), move |report| {
+        assert_eq!(report, Report::Ended, "made to fail");
+        send.send(report).is_ok()
+    });
+    assert_eq!(reports.recv_timeout(DEADLINE), Ok(Report::Ended));
+    drop(engine.expect("a thread"));
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use futures_util::TryStreamExt;
 use rtnetlink::{
-    Handle, RouteMessageBuilder,
+    Handle, NeighbourAddRequest, RouteMessageBuilder,
     packet_core::{NetlinkMessage, NetlinkPayload},
     packet_route::{
         RouteNetlinkMessage,
@@ -76,19 +76,17 @@ pub(super) async fn links(handle: &Handle) -> Result<HashMap<u32, Link>, NextHop
     Ok(found)
 }
 
-/// Neighbours that answer or failed, by interface and address; those being asked are left out.
+/// What the kernel has of a neighbour: its state, and its MAC if it is known.
+pub(super) type Entry = (NeighbourState, Option<[u8; 6]>);
+
+/// All neighbours, by interface and address.
 pub(super) async fn neighbours(
     handle: &Handle,
-) -> Result<HashMap<(u32, IpAddr), Neighbour>, NextHopError> {
+) -> Result<HashMap<(u32, IpAddr), Entry>, NextHopError> {
     let read = |source| NextHopError::Read { what: "neighbours", source };
     let mut found = HashMap::new();
     let mut neighbours = Box::pin(handle.neighbours().get().execute());
     while let Some(neighbour) = neighbours.try_next().await.map_err(read)? {
-        let failed = match neighbour.header.state {
-            NeighbourState::Incomplete | NeighbourState::None => continue,
-            NeighbourState::Failed => true,
-            _ => false,
-        };
         let (mut address, mut mac) = (None, None);
         for attribute in neighbour.attributes {
             match attribute {
@@ -102,15 +100,51 @@ pub(super) async fn neighbours(
                 _ => {}
             }
         }
-        let what = match mac {
-            _ if failed => Some(Neighbour::Failed),
-            mac => mac.map(Neighbour::Answers),
-        };
-        if let (Some(address), Some(what)) = (address, what) {
-            found.insert((neighbour.header.ifindex, address), what);
+        if let Some(address) = address {
+            let key = (neighbour.header.ifindex, address);
+            found.insert(key, (neighbour.header.state, mac));
         }
     }
     Ok(found)
+}
+
+impl Neighbour {
+    /// What an entry says; `None`: it is being asked.
+    pub(super) fn of((state, mac): Entry) -> Option<Self> {
+        match state {
+            NeighbourState::Incomplete | NeighbourState::None => None,
+            NeighbourState::Failed => Some(Self::Failed),
+            _ => mac.map(Self::Answers),
+        }
+    }
+}
+
+/// What an entry says of whether a neighbour that was [`probe`]d lives; `None`: it has not answered.
+pub(super) fn lives((state, _): Entry) -> Option<bool> {
+    match state {
+        // The latter two are never asked.
+        NeighbourState::Reachable | NeighbourState::Permanent | NeighbourState::Noarp => Some(true),
+        NeighbourState::Failed => Some(false),
+        _ => None,
+    }
+}
+
+/// Has the kernel ask a neighbour at once whether it lives, however sure it is.
+pub(super) async fn probe(
+    handle: &Handle,
+    (ifindex, address): (u32, IpAddr),
+    entry: Option<Entry>,
+) -> Result<(), NextHopError> {
+    use NeighbourState::{Delay, Probe, Reachable, Stale};
+    let request = handle.neighbours().add(ifindex, address).replace();
+    let request = match entry {
+        Some((Reachable | Stale | Delay | Probe, Some(mac))) => {
+            request.state(Probe).link_layer_address(&mac)
+        }
+        // It is being asked, or will be now; a static one stays as it is.
+        _ => request.state(NeighbourState::None).flags(NeighbourFlags::Use),
+    };
+    executed(request).await
 }
 
 /// Has the kernel find out who the neighbour on the way to an address is, or ask whether that is
@@ -122,7 +156,10 @@ pub(super) async fn resolve(
 ) -> Result<(), NextHopError> {
     let neighbour = route.gateway.unwrap_or(address);
     let request = handle.neighbours().add(route.ifindex, neighbour).replace();
-    let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use);
+    executed(request.state(NeighbourState::None).flags(NeighbourFlags::Use)).await
+}
+
+async fn executed(request: NeighbourAddRequest) -> Result<(), NextHopError> {
     match request.execute().await {
         // Refused for an interface without neighbours.
         Ok(()) | Err(rtnetlink::Error::NetlinkError(_)) => Ok(()),

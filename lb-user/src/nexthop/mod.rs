@@ -8,19 +8,26 @@
 mod kernel;
 mod way;
 
-use std::{collections::HashSet, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use futures_util::StreamExt;
 use lb_common::NodeId;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 use thiserror::Error;
-use tokio::{sync::mpsc::UnboundedSender, time};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender},
+    time,
+};
 
 use crate::{
     config::{Config, Interface},
     decide::{NextHop, Pools},
 };
-use kernel::{is_about_link, links, neighbours, resolve, route};
+use kernel::{Neighbour, is_about_link, links, lives, neighbours, probe, resolve, route};
 pub use way::Way;
 use way::{Kernel, Known, Target};
 
@@ -50,6 +57,17 @@ pub struct Found {
     pub hop: Option<NextHop>,
     /// Whether the way there is up on this side.
     pub way: Way,
+    /// The gateway that packets go through.
+    pub gateway: Option<IpAddr>,
+}
+
+/// What is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The way to a node.
+    Way(Found),
+    /// A gateway that was asked for answered.
+    Answers(IpAddr),
 }
 
 /// Follows the next hops of all nodes of a configuration and tells of every change.
@@ -59,7 +77,9 @@ pub struct NextHops {
     /// By node; `None`: not looked for yet.
     known: Vec<Option<Known>>,
     /// What was told last.
-    told: Vec<Option<(Option<NextHop>, Way)>>,
+    told: Vec<Option<Found>>,
+    /// Gateways that somebody doubts, and that have not answered yet.
+    doubted: BTreeSet<IpAddr>,
 }
 
 impl NextHops {
@@ -79,15 +99,21 @@ impl NextHops {
             known: last.take(targets.len()).collect(),
             told: vec![None; targets.len()],
             targets,
+            doubted: BTreeSet::new(),
             interfaces: config.interfaces.clone(),
         }
     }
 
-    /// Follows them until the receiver is gone.
+    /// Follows them until the receiver is gone. Gateways that come from `doubted` are asked whether
+    /// they live; one that does not answer is told as the way to what is behind it.
     ///
     /// # Errors
     /// No netlink socket, or it was closed, or the first look failed.
-    pub async fn follow(&mut self, report: &UnboundedSender<Found>) -> Result<(), NextHopError> {
+    pub async fn follow(
+        &mut self,
+        report: &UnboundedSender<News>,
+        doubted: &mut UnboundedReceiver<IpAddr>,
+    ) -> Result<(), NextHopError> {
         let (connection, handle, mut changes) = new_multicast_connection(&[
             MulticastGroup::Link,
             MulticastGroup::Neigh,
@@ -97,18 +123,42 @@ impl NextHops {
         tokio::spawn(connection);
         self.look(&handle, report).await?;
         while !report.is_closed() {
-            let looked = match time::timeout(AGAIN, changes.next()).await {
-                Ok(None) => return Err(NextHopError::Closed),
-                Ok(Some((message, _))) if is_about_link(&message) => {
-                    self.look_at_links(&handle, report).await
-                }
-                Ok(Some(_)) | Err(_) => Ok(()),
+            let looked = tokio::select! {
+                change = changes.next() => match change {
+                    None => return Err(NextHopError::Closed),
+                    Some((message, _)) if is_about_link(&message) => {
+                        self.look_at_links(&handle, report).await
+                    }
+                    Some(_) => Ok(()),
+                },
+                Some(gateway) = doubted.recv() => self.ask(&handle, gateway).await,
+                () = time::sleep(AGAIN) => Ok(()),
             };
             time::sleep(SETTLE).await;
-            while let Ok(Some(_)) = time::timeout(Duration::ZERO, changes.next()).await {}
-            if let Err(error) = looked.and(self.look(&handle, report).await) {
+            let mut about_links = false;
+            while let Ok(Some((message, _))) = time::timeout(Duration::ZERO, changes.next()).await {
+                about_links |= is_about_link(&message);
+            }
+            let links = match about_links {
+                true => self.look_at_links(&handle, report).await,
+                false => Ok(()),
+            };
+            if let Err(error) = looked.and(links).and(self.look(&handle, report).await) {
                 tracing::warn!("{error}");
             }
+        }
+        Ok(())
+    }
+
+    /// Has the kernel ask a gateway whether it lives; [`Self::look`] sees what it said.
+    async fn ask(&mut self, handle: &Handle, gateway: IpAddr) -> Result<(), NextHopError> {
+        let routes = self.known.iter().flatten().filter_map(|known| known.route);
+        let through = routes.filter(|route| route.gateway == Some(gateway));
+        let links: BTreeSet<u32> = through.map(|route| route.ifindex).collect();
+        let entries = neighbours(handle).await?;
+        self.doubted.insert(gateway);
+        for key in links.into_iter().map(|link| (link, gateway)) {
+            probe(handle, key, entries.get(&key).copied()).await?;
         }
         Ok(())
     }
@@ -117,7 +167,7 @@ impl NextHops {
     async fn look_at_links(
         &mut self,
         handle: &Handle,
-        report: &UnboundedSender<Found>,
+        report: &UnboundedSender<News>,
     ) -> Result<(), NextHopError> {
         let links = links(handle).await?;
         for index in 0..self.targets.len() {
@@ -131,9 +181,20 @@ impl NextHops {
     async fn look(
         &mut self,
         handle: &Handle,
-        report: &UnboundedSender<Found>,
+        report: &UnboundedSender<News>,
     ) -> Result<(), NextHopError> {
-        let (links, neighbours) = (links(handle).await?, neighbours(handle).await?);
+        let (links, entries) = (links(handle).await?, neighbours(handle).await?);
+        self.doubted.retain(|gateway| {
+            let said = entries.iter().filter(|((_, address), _)| address == gateway);
+            let said: Vec<bool> = said.filter_map(|(_, entry)| lives(*entry)).collect();
+            if said.contains(&true) {
+                // The receiver being gone ends the loop in `follow`.
+                let _ = report.send(News::Answers(*gateway));
+            }
+            said.is_empty()
+        });
+        let of = |(key, entry)| Some((key, Neighbour::of(entry)?));
+        let neighbours: HashMap<_, _> = entries.into_iter().filter_map(of).collect();
         for index in 0..self.targets.len() {
             let target = self.targets[index];
             let route = route(handle, target.address).await?;
@@ -149,13 +210,14 @@ impl NextHops {
         Ok(())
     }
 
-    fn learn(&mut self, index: usize, found: Known, report: &UnboundedSender<Found>) {
+    fn learn(&mut self, index: usize, found: Known, report: &UnboundedSender<News>) {
         self.known[index] = Some(found);
         let Some(node) = NodeId::new(index) else { return };
-        let news = Some((found.hop, found.way));
-        if std::mem::replace(&mut self.told[index], news) != news {
-            // The receiver being gone ends the loop in `follow`.
-            let _ = report.send(Found { node, hop: found.hop, way: found.way });
+        let gateway = found.route.and_then(|route| route.gateway);
+        let news = Found { node, hop: found.hop, way: found.way, gateway };
+        if self.told[index].replace(news) != Some(news) {
+            // See above.
+            let _ = report.send(News::Way(news));
         }
     }
 }

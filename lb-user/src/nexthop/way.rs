@@ -37,20 +37,28 @@ pub(super) struct Target {
 pub(super) struct Known {
     pub hop: Option<NextHop>,
     pub way: Way,
-    /// The way that `hop` takes.
+    /// The way that `hop` takes; `None`: there is none, or only its interface is known.
     pub route: Option<Route>,
 }
 
 impl Known {
     /// A next hop from before this process looked.
     pub(super) fn before(hop: NextHop) -> Self {
-        let route = Route { ifindex: hop.ifindex, gateway: None, local: false };
-        Self { hop: Some(hop), way: Way::Up, route: Some(route) }
+        Self { hop: Some(hop), way: Way::Up, route: None }
+    }
+
+    /// Whether packets took a route, as far as it is known which they took.
+    fn took(&self, route: &Route) -> bool {
+        match self.route {
+            Some(known) => known == *route,
+            None => self.hop.is_some_and(|hop| hop.ifindex == route.ifindex),
+        }
     }
 
     /// The link of the way is down: what is known stays, but for that. `None`: it is not.
     pub(super) fn behind_dead_link(&self, links: &HashMap<u32, Link>) -> Option<Self> {
-        let ifindex = self.route?.ifindex;
+        let by_hop = || self.hop.map(|hop| hop.ifindex);
+        let ifindex = self.route.map(|route| route.ifindex).or_else(by_hop)?;
         let dead = links.get(&ifindex).is_none_or(|link| !link.up);
         dead.then_some(Self { way: Way::LinkDown { ifindex }, ..*self })
     }
@@ -78,7 +86,7 @@ impl Kernel<'_> {
             return dead;
         }
         let Some(route) = route else { return Known { hop: None, way: Way::Up, route: None } };
-        let before = before.filter(|known| known.route == Some(route));
+        let before = before.filter(|known| known.took(&route));
         Known {
             hop: self.hop(target, &route, before.and_then(|known| known.hop)),
             way: self.way(&route, before.map(|known| known.way)),
@@ -90,7 +98,7 @@ impl Kernel<'_> {
     /// seems to be behind whatever gateway is the default: frames for it are not for that one.
     fn stands_in(&self, route: &Route, dead: &Known) -> bool {
         let up = self.links.get(&route.ifindex).is_some_and(|link| link.up);
-        let was_on_link = dead.route.is_some_and(|route| route.gateway.is_none());
+        let was_on_link = dead.route.is_none_or(|route| route.gateway.is_none());
         up && !(was_on_link && route.gateway.is_some())
     }
 
@@ -211,6 +219,22 @@ mod tests {
         assert_eq!(asked.find(&TARGET, Some(BY_GATEWAY), Some(&was)), was, "being asked");
         let answers = kernel([true, true], &[(2, GATEWAY, ANSWERS)]);
         assert_eq!(answers.find(&TARGET, Some(BY_GATEWAY), Some(&down)), was);
+    }
+
+    #[test]
+    fn a_next_hop_from_before_is_kept_whatever_its_route_while_a_neighbour_is_asked() {
+        let NextHop { ifindex, .. } = known(BY_GATEWAY, 9, Way::Up).hop.expect("it has one");
+        let before = Known::before(known(BY_GATEWAY, 9, Way::Up).hop.expect("it has one"));
+        let asked = kernel([true, true], &[]);
+        for route in [BY_GATEWAY, ON_LINK] {
+            let found = asked.find(&TARGET, Some(route), Some(&before));
+            assert_eq!(found, known(route, 9, Way::Up));
+        }
+        let elsewhere = asked.find(&TARGET, Some(ELSEWHERE), Some(&before));
+        assert_eq!(elsewhere.hop, None, "another interface");
+        let dead = kernel([false, true], &[(3, GATEWAY, ANSWERS)]);
+        let kept = dead.find(&TARGET, Some(ELSEWHERE), Some(&before));
+        assert_eq!((kept.hop, kept.way), (before.hop, Way::LinkDown { ifindex }));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! its own value, plus a little jitter. So checks stay spread over the interval, whatever was late.
 
 use std::{
+    collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::Duration,
@@ -11,7 +12,10 @@ use std::{
 
 use lb_common::hash::mix;
 
-use crate::{config::Health, decide::TargetId};
+use crate::{
+    config::{Health, Probe, SurveySend, Target},
+    decide::TargetId,
+};
 
 /// The first checks of all jobs are spread over so much time, or an interval if that is less.
 pub(super) const FIRST_CHECKS: Duration = Duration::from_millis(100);
@@ -124,6 +128,35 @@ impl Job {
         };
         point + jitter
     }
+}
+
+/// The units of asking of these targets.
+pub(super) fn jobs(targets: &[Target], now: Duration) -> Vec<Job> {
+    let mut jobs = Vec::with_capacity(targets.len());
+    let mut agents: BTreeMap<_, Vec<TargetId>> = BTreeMap::new();
+    let mut groups: BTreeMap<&Arc<Health>, Vec<TargetId>> = BTreeMap::new();
+    for (id, target) in (0..).map(TargetId).zip(targets) {
+        let health = &target.health;
+        match &health.probe {
+            Probe::Survey(survey) => match survey.send {
+                SurveySend::Unicast => agents.entry((target.at, health)).or_default().push(id),
+                SurveySend::Broadcast(_) => groups.entry(health).or_default().push(id),
+            },
+            _ => jobs.push(Job::new(Kind::Probe, health, vec![id], target, now)),
+        }
+    }
+    let agents = agents.into_iter();
+    jobs.extend(
+        agents.map(|((at, health), members)| {
+            Job::new(Kind::Agent, health, members, (at, health), now)
+        }),
+    );
+    let groups = groups.into_iter();
+    jobs.extend(groups.map(|(health, members)| {
+        let first = members.first().map(|first| &targets[first.index()]);
+        Job::new(Kind::Group, health, members, (health, first.map(|first| first.at)), now)
+    }));
+    jobs
 }
 
 /// A part of a time that follows from a hash.

@@ -5,28 +5,29 @@
 //! that any call comes is the *lag* of this process, and negatives of checks that lived through a
 //! lag say nothing of the nodes. Nor do negatives while this host's own way to a node is down.
 
+mod doubt;
+mod figures;
 mod job;
 mod lag;
-mod streak;
 #[cfg(test)]
 mod tests;
 mod ways;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, HashMap},
+    collections::{BTreeSet, BinaryHeap, HashMap},
     net::IpAddr,
-    sync::Arc,
     time::Duration,
 };
 
 use crate::{
-    config::{Health, Probe, SurveySend, Target},
-    decide::{MissReason, Outcome, TargetId},
+    config::Target,
+    decide::{MissReason, NodeMonitor, NodeState, Outcome, TargetId},
 };
-use job::{Flight, Job, Kind};
+use doubt::{Doubts, Freed};
+pub use figures::Figures;
+use job::{Flight, Job, Kind, jobs};
 use lag::Lags;
-use streak::Streak;
 use ways::Ways;
 
 /// Position of a unit of asking in a schedule.
@@ -53,39 +54,6 @@ pub enum Ask {
     Group(Vec<TargetId>),
 }
 
-/// What became of the checks so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// What is checked.
-    pub targets: usize,
-    /// Checks under way.
-    pub in_flight: usize,
-    /// Checks that were started.
-    pub checks: u64,
-    /// Of these, surveys of servers that a round got no answer of.
-    pub confirmations: u64,
-    /// Outcomes by what they said; announcements are among them.
-    pub hits: u64,
-    /// See `hits`.
-    pub not_working: u64,
-    /// Misses that count.
-    pub misses: u64,
-    /// Misses that did not count because this process did not run when it should have.
-    pub starved: u64,
-    /// Misses that did not count because the way to the node was down on this side.
-    pub path_down: u64,
-    /// Checks that this host could not make.
-    pub local: u64,
-    /// Nodes whose way is down on this side.
-    pub ways_down: usize,
-    /// The longest lag of this process in the last 10 to 20 s.
-    pub worst_lag: Duration,
-    /// A thousandth of all lags was as long as this or longer, to a factor of two.
-    pub lag_999: Duration,
-    /// Half of all lags were shorter than this, to a factor of two.
-    pub lag_median: Duration,
-}
-
 /// When each target is checked, and which outcomes count.
 #[derive(Debug)]
 pub struct Schedule {
@@ -93,10 +61,15 @@ pub struct Schedule {
     /// Jobs by when they are due; an entry whose time is not its job's any more is void.
     queue: BinaryHeap<Reverse<(Duration, JobId)>>,
     /// By target: its address, its job, and its state.
-    targets: Vec<(IpAddr, JobId, Streak)>,
-    /// Targets that announced their end, and when.
-    said_no: HashMap<TargetId, Duration>,
+    targets: Vec<(IpAddr, JobId, NodeMonitor)>,
+    /// Jobs whose last check this host could not make.
+    unmade: BTreeSet<JobId>,
+    /// Whether a target announced last that it works, and when.
+    said: HashMap<TargetId, (bool, Duration)>,
     ways: Ways,
+    doubts: Doubts,
+    /// What waited for a gateway's word and counts now.
+    released: Vec<(TargetId, Outcome)>,
     lags: Lags,
     /// The schedule wants to be called so often, that pauses show.
     tick: Duration,
@@ -108,15 +81,22 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// All of `targets` are checked from now on; [`TargetId`]s are their positions. A way that is
+    /// All of `targets` are checked from now on; [`TargetId`]s are their positions. Of the first of
+    /// them this is `known` already; it paces checks as long as `decide` knows the same. A way that is
     /// down is an excuse without end while nothing else is reachable, and for `patience` otherwise.
-    pub fn new(targets: &[Target], patience: Duration, now: Duration) -> Self {
+    pub fn new(
+        targets: &[Target],
+        known: &[NodeMonitor],
+        patience: Duration,
+        now: Duration,
+    ) -> Self {
         let jobs = jobs(targets, now);
         let mut places = vec![JobId(0); targets.len()];
         for (id, job) in (0..).map(JobId).zip(&jobs) {
             job.members.iter().for_each(|member| places[member.index()] = id);
         }
-        let of = |(target, job): (&Target, JobId)| (target.at.ip(), job, Streak::default());
+        let known = known.iter().copied().chain(std::iter::repeat(NodeMonitor::new()));
+        let of = |((target, job), known): ((&Target, JobId), _)| (target.at.ip(), job, known);
         let limits = jobs.iter().map(Job::lag_limit);
         let floor = limits.min().unwrap_or(Duration::from_secs(1));
         let memory = jobs.iter().map(|job| job.health.interval * 4).max().unwrap_or_default();
@@ -124,9 +104,12 @@ impl Schedule {
         let mut schedule = Self {
             queue: queue.collect(),
             jobs,
-            targets: targets.iter().zip(places).map(of).collect(),
-            said_no: HashMap::new(),
+            targets: targets.iter().zip(places).zip(known).map(of).collect(),
+            unmade: BTreeSet::new(),
+            said: HashMap::new(),
             ways: Ways::new(patience),
+            doubts: Doubts::default(),
+            released: Vec::new(),
             lags: Lags::new(floor, memory, now),
             tick: floor / 2,
             seen: now,
@@ -145,7 +128,12 @@ impl Schedule {
 
     /// What is to be started now.
     pub fn poll(&mut self, now: Duration) -> Vec<Start> {
+        // A call for another reason that comes before is not one in time.
+        let lag = now.checked_sub(self.expected);
+        lag.into_iter().for_each(|lag| self.lags.count(lag));
         let now = self.arrive(now);
+        let over = self.doubts.over(now);
+        self.release(over);
         let mut starts = Vec::new();
         while let Some(&Reverse((due, id))) = self.queue.peek()
             && due <= now
@@ -190,10 +178,21 @@ impl Schedule {
         };
         self.figures.in_flight -= 1;
         let starved = self.lags.since(flight.start) > self.jobs[id.0 as usize].lag_limit();
+        if outcomes.iter().any(|(_, outcome)| *outcome == Outcome::Miss(MissReason::Local)) {
+            self.unmade.insert(id);
+        } else {
+            self.unmade.remove(&id);
+        }
         let mut counted = Vec::with_capacity(outcomes.len());
         let (mut lost, mut missing) = (Vec::new(), Vec::new());
         for &(target, outcome) in outcomes {
             let Some(outcome) = self.judge(target, outcome, flight, starved, now) else { continue };
+            if self.doubt(target, outcome, now) {
+                lost.push(target);
+                continue;
+            }
+            // They are older.
+            counted.append(&mut self.released);
             let before = self.observe(target, outcome);
             match outcome {
                 Outcome::Hit => self.ways.hit(self.targets[target.index()].0, flight.start),
@@ -203,7 +202,7 @@ impl Schedule {
                     lost.push(target);
                 }
                 Outcome::Miss(MissReason::Starved) => self.figures.path_down += 1,
-                Outcome::Miss(_) if before.down() => {}
+                Outcome::Miss(_) if is_down(&before) => {}
                 Outcome::Miss(_) => missing.push(target),
             }
             counted.push((target, outcome));
@@ -217,16 +216,15 @@ impl Schedule {
     pub fn announced(&mut self, target: TargetId, survival: bool, now: Duration) -> Outcome {
         let now = self.arrive(now);
         let outcome = if survival { Outcome::Hit } else { Outcome::NotWorking };
-        if survival {
-            self.said_no.remove(&target);
-        } else {
-            self.said_no.insert(target, now);
-        }
+        let freed = self.doubts.heard(self.targets[target.index()].0, now);
+        self.release(freed);
+        self.said.insert(target, (survival, now));
         self.observe(target, outcome);
-        let (_, id, streak) = self.targets[target.index()];
+        let (_, id, known) = self.targets[target.index()];
         let job = &mut self.jobs[id.0 as usize];
         // The hits that it still lacks are not waited for until its regular time.
-        if streak.unsettled() && job.flight.is_none() && now + job.health.fast_interval < job.due {
+        if known.is_undecided() && job.flight.is_none() && now + job.health.fast_interval < job.due
+        {
             job.due = now + job.health.fast_interval;
             job.urgent = true;
             self.queue.push(Reverse((job.due, id)));
@@ -239,6 +237,50 @@ impl Schedule {
     pub fn path(&mut self, address: IpAddr, up: bool, now: Duration) {
         let now = self.arrive(now);
         self.ways.set(address, up, now);
+        if !up {
+            let freed = self.doubts.down(address);
+            self.release(freed);
+        }
+        self.leave();
+    }
+
+    /// An address is behind a gateway from now on; `None`: it is on link.
+    pub fn gateway(&mut self, address: IpAddr, gateway: Option<IpAddr>) {
+        self.doubts.set(address, gateway);
+    }
+
+    /// A gateway of [`Self::doubted`] answered.
+    pub fn gateway_answers(&mut self, gateway: IpAddr, now: Duration) {
+        let freed = self.doubts.answers(gateway, now);
+        self.release(freed);
+    }
+
+    /// Gateways to be asked whether they live: misses wait for that, for some seconds at most.
+    pub fn doubted(&mut self) -> Vec<IpAddr> {
+        self.doubts.asked()
+    }
+
+    /// Misses that waited for a gateway's word and count now, oldest first.
+    pub fn released(&mut self) -> Vec<(TargetId, Outcome)> {
+        std::mem::take(&mut self.released)
+    }
+
+    /// Checks of an address that this host could not make can be made from now on: they are due.
+    pub fn can_be_made(&mut self, address: IpAddr, now: Duration) {
+        let now = self.arrive(now);
+        let behind = |id: &JobId| {
+            let mut members = self.jobs[id.0 as usize].members.iter();
+            members.any(|member| self.targets[member.index()].0 == address)
+        };
+        let ready: Vec<JobId> = self.unmade.iter().filter(|id| behind(id)).copied().collect();
+        for id in ready {
+            self.unmade.remove(&id);
+            let job = &mut self.jobs[id.0 as usize];
+            if job.flight.is_none() {
+                (job.due, job.urgent) = (now, true);
+                self.queue.push(Reverse((now, id)));
+            }
+        }
         self.leave();
     }
 
@@ -263,8 +305,15 @@ impl Schedule {
         now: Duration,
     ) -> Option<Outcome> {
         let address = self.targets[target.index()].0;
+        let said = self.said.get(&target);
         match outcome {
-            Outcome::Hit if self.said_no.get(&target).is_some_and(|at| *at > flight.start) => None,
+            Outcome::Hit | Outcome::NotWorking
+                if said.is_some_and(|(yes, at)| {
+                    *at > flight.start && *yes != (outcome == Outcome::Hit)
+                }) =>
+            {
+                None
+            }
             Outcome::Miss(MissReason::Local) => Some(outcome),
             Outcome::Miss(_) if starved || self.ways.excuse(address, flight.start, now) => {
                 Some(Outcome::Miss(MissReason::Starved))
@@ -273,8 +322,36 @@ impl Schedule {
         }
     }
 
+    /// Whether an outcome waits for a word of the gateway. Ends the wait of others, if it is one.
+    fn doubt(&mut self, target: TargetId, outcome: Outcome, now: Duration) -> bool {
+        let (address, _, known) = self.targets[target.index()];
+        match outcome {
+            Outcome::Miss(MissReason::Local | MissReason::Starved) => false,
+            // Nothing changes by another miss of one that is down, nor is a gateway asked for it
+            // that is known to be down.
+            Outcome::Miss(MissReason::Timeout | MissReason::Unreachable) => {
+                !is_down(&known)
+                    && self.ways.is_up(address)
+                    && self.doubts.hold((target, address), outcome, now)
+            }
+            _ => {
+                let freed = self.doubts.heard(address, now);
+                self.release(freed);
+                false
+            }
+        }
+    }
+
+    fn release(&mut self, freed: Freed) {
+        self.figures.path_down += freed.void as u64;
+        for (target, outcome) in freed.counts {
+            self.observe(target, outcome);
+            self.released.push((target, outcome));
+        }
+    }
+
     /// Takes what counts into account; returns what the target was before.
-    fn observe(&mut self, target: TargetId, outcome: Outcome) -> Streak {
+    fn observe(&mut self, target: TargetId, outcome: Outcome) -> NodeMonitor {
         let figure = match outcome {
             Outcome::Hit => Some(&mut self.figures.hits),
             Outcome::NotWorking => Some(&mut self.figures.not_working),
@@ -283,9 +360,9 @@ impl Schedule {
             Outcome::Miss(_) => Some(&mut self.figures.misses),
         };
         figure.into_iter().for_each(|figure| *figure += 1);
-        let (_, job, streak) = &mut self.targets[target.index()];
-        let before = *streak;
-        streak.observe(outcome, &self.jobs[job.0 as usize].health);
+        let (_, job, known) = &mut self.targets[target.index()];
+        let before = *known;
+        known.observe(outcome, &self.jobs[job.0 as usize].health);
         before
     }
 
@@ -300,7 +377,7 @@ impl Schedule {
     ) {
         let job = &mut self.jobs[id.0 as usize];
         let survey = job.kind != Kind::Probe;
-        let unsettled = |member: &&TargetId| self.targets[member.index()].2.unsettled();
+        let unsettled = |member: &&TargetId| self.targets[member.index()].2.is_undecided();
         let unsettled: Vec<TargetId> = job.members.iter().filter(unsettled).copied().collect();
         let regular = job.regular(flight.start, now);
         let hurried = flight.start + job.health.fast_interval;
@@ -336,31 +413,6 @@ impl Schedule {
     }
 }
 
-/// The units of asking of these targets.
-fn jobs(targets: &[Target], now: Duration) -> Vec<Job> {
-    let mut jobs = Vec::with_capacity(targets.len());
-    let mut agents: BTreeMap<_, Vec<TargetId>> = BTreeMap::new();
-    let mut groups: BTreeMap<&Arc<Health>, Vec<TargetId>> = BTreeMap::new();
-    for (id, target) in (0..).map(TargetId).zip(targets) {
-        let health = &target.health;
-        match &health.probe {
-            Probe::Survey(survey) => match survey.send {
-                SurveySend::Unicast => agents.entry((target.at, health)).or_default().push(id),
-                SurveySend::Broadcast(_) => groups.entry(health).or_default().push(id),
-            },
-            _ => jobs.push(Job::new(Kind::Probe, health, vec![id], target, now)),
-        }
-    }
-    let agents = agents.into_iter();
-    jobs.extend(
-        agents.map(|((at, health), members)| {
-            Job::new(Kind::Agent, health, members, (at, health), now)
-        }),
-    );
-    let groups = groups.into_iter();
-    jobs.extend(groups.map(|(health, members)| {
-        let first = members.first().map(|first| &targets[first.index()]);
-        Job::new(Kind::Group, health, members, (health, first.map(|first| first.at)), now)
-    }));
-    jobs
+fn is_down(known: &NodeMonitor) -> bool {
+    matches!(known.state(), NodeState::Down(_))
 }

@@ -36,9 +36,14 @@ impl Ways {
         }
     }
 
+    /// Whether nothing is known against the way to an address.
+    pub fn is_up(&self, address: IpAddr) -> bool {
+        self.known.get(&address).is_none_or(|way| way.up)
+    }
+
     /// A check that began at a time was a hit.
     pub fn hit(&mut self, address: IpAddr, start: Duration) {
-        if self.known.get(&address).is_none_or(|way| way.up) {
+        if self.is_up(address) {
             self.elsewhere = self.elsewhere.max(Some(start));
         }
     }

@@ -184,3 +184,69 @@ fn what_this_host_could_not_do_is_not_excused_twice() {
     assert_eq!((figures.path_down, figures.starved, figures.misses), (0, 0, 0));
     assert!(figures.local >= 5);
 }
+
+/// Two nodes behind a gateway that are silent from 20 s on, or only the first of them.
+fn silent(both: bool) -> World {
+    let mut world = dying(false, both);
+    let gateway = Some(address(99));
+    world.schedule.gateway(address(0), gateway);
+    world.schedule.gateway(address(1), gateway);
+    world
+}
+
+#[test]
+fn a_gateway_is_known_to_be_dead_before_the_nodes_behind_it_fall() {
+    let mut world = silent(true);
+    world.run(ms(3500));
+    assert_eq!(world.schedule.doubted(), [address(99)], "the kernel is asked");
+    assert_eq!(world.schedule.figures().misses, 0, "until it knows");
+    world.schedule.path(address(0), false, world.now);
+    world.schedule.path(address(1), false, world.now);
+    world.run(ms(60_000));
+    let figures = world.schedule.figures();
+    assert_eq!(figures.misses, 0);
+    assert!(figures.path_down > 120, "and those that waited are among them: {figures:?}");
+}
+
+#[test]
+fn behind_a_gateway_that_answers_the_misses_that_waited_count() {
+    let mut world = silent(true);
+    for _ in 0..60 {
+        world.run(ms(50));
+        if world.schedule.doubted() == [address(99)] {
+            world.schedule.gateway_answers(address(99), world.now);
+        }
+    }
+    world.timers();
+    for target in [T0, TargetId(1)] {
+        let counted = world.counted(target);
+        assert!(counted.ends_with(&[MISS, MISS, MISS]), "asked fast meanwhile: {counted:?}");
+    }
+}
+
+#[test]
+fn nobody_waits_for_ever_for_a_gateway_of_which_the_kernel_says_nothing() {
+    let mut world = silent(true);
+    world.run(ms(3500));
+    assert_eq!(world.schedule.figures().misses, 0);
+    world.run(ms(4000));
+    assert!(world.schedule.figures().misses >= 6);
+}
+
+#[test]
+fn a_node_that_falls_alone_falls_by_what_comes_from_others_behind_its_gateway() {
+    let mut world = silent(false);
+    world.run(ms(10_000));
+    assert!(world.counted(T0).ends_with(&[MISS, MISS, MISS]), "{:?}", world.counted(T0));
+}
+
+#[test]
+fn a_gateway_that_was_away_for_seconds_takes_no_node_with_it() {
+    let mut world = silent(true);
+    world.run(ms(3000));
+    world.schedule.gateway_answers(address(99), world.now);
+    world.timers();
+    let figures = world.schedule.figures();
+    assert_eq!(figures.misses, 0);
+    assert!(figures.path_down >= 6, "{figures:?}");
+}

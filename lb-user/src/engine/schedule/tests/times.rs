@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::world::{MISS, World, asked, gaps, ms, surveyed, tcp};
+use super::world::{MISS, PATIENCE, World, address, asked, gaps, ms, surveyed, tcp};
 use crate::{
     config::SurveySend,
-    decide::{MissReason, Outcome, TargetId},
+    decide::{MissReason, NodeMonitor, Outcome, TargetId},
     engine::schedule::{Ask, Schedule},
 };
 use Outcome::Hit;
@@ -79,6 +79,10 @@ fn outcomes_that_are_about_to_change_the_state_are_followed_fast() {
         (Hit, 1063),
         (Outcome::NotWorking, 1063),
         (Hit, 200),
+        (MISS, 200), // it keeps its connections still
+        (Outcome::Miss(MissReason::Local), 200),
+        (MISS, 200),
+        (MISS, 1063), // down
         (MISS, 1063),
         (Outcome::Miss(MissReason::Local), 1063),
     ];
@@ -153,6 +157,20 @@ fn announcements_count_at_once_and_overtake_answers() {
 }
 
 #[test]
+fn a_refusal_that_is_older_than_an_announcement_is_overtaken_too() {
+    let targets = surveyed(1, SurveySend::Unicast, [1000, 200, 100]);
+    let mut world = World::steady(&targets, ms(50), Outcome::NotWorking);
+    while world.schedule.figures().in_flight == 0 {
+        world.run(ms(10));
+    }
+    assert_eq!(world.schedule.announced(T0, true, world.now + ms(1)), Hit);
+    world.run(ms(50));
+    assert_eq!(world.counted(T0), [], "it is older");
+    world.run(ms(2000));
+    assert!(world.counted(T0).contains(&Outcome::NotWorking), "a later one is not");
+}
+
+#[test]
 fn a_clock_that_goes_back_is_not_followed() {
     let mut world = World::steady(&tcp(3, [1000, 1000, 500]), ms(1), Hit);
     world.run(ms(5000));
@@ -167,7 +185,7 @@ fn a_clock_that_goes_back_is_not_followed() {
 fn ten_thousand_targets_cost_little() {
     let targets = tcp(10_000, [1000, 1000, 500]);
     let begin = Instant::now();
-    let mut schedule = Schedule::new(&targets, ms(10_000), ms(0));
+    let mut schedule = Schedule::new(&targets, &[], ms(10_000), ms(0));
     let made = begin.elapsed();
     let (mut now, mut polls, mut checks) = (ms(0), 0, 0);
     let begin = Instant::now();
@@ -193,4 +211,41 @@ impl MapHit for Vec<TargetId> {
     fn map_hit(&self) -> Vec<(TargetId, Outcome)> {
         self.iter().map(|&target| (target, Hit)).collect()
     }
+}
+
+#[test]
+fn what_was_known_before_paces_the_first_checks() {
+    let targets = tcp(2, [60_000, 200, 100]);
+    let mut up = NodeMonitor::new();
+    up.observe(Hit, &targets[0].health);
+    let mut world = World::steady(&targets, ms(2), MISS);
+    world.schedule = Schedule::new(&targets, &[up], PATIENCE, world.now);
+    world.run(ms(700));
+    assert_eq!(world.counted(T0), [MISS, MISS, MISS], "it was up: fast until it is down");
+    assert_eq!(world.counted(TargetId(1)).len(), 1, "it is down at once");
+}
+
+#[test]
+fn a_check_that_could_not_be_made_is_due_once_it_can() {
+    let local = Outcome::Miss(MissReason::Local);
+    let mut world = World::steady(&tcp(2, [60_000, 200, 100]), ms(1), local);
+    world.run(ms(110));
+    assert_eq!(world.schedule.figures().local, 2);
+    let now = world.now;
+    world.schedule.can_be_made(address(1), now);
+    world.run(ms(10));
+    let later: Vec<_> = world.asks().into_iter().filter(|(at, _)| *at >= now).collect();
+    assert_eq!(later, [(now, Ask::Probe(TargetId(1)))]);
+}
+
+#[test]
+fn a_call_before_its_time_is_not_one_in_time() {
+    let mut world = World::steady(&tcp(1, [1000, 1000, 500]), ms(1), Hit);
+    for _ in 0..100 {
+        let due = world.schedule.wake_at();
+        (0..50).for_each(|_| assert_eq!(world.schedule.poll(world.now), []));
+        world.now = due + ms(3);
+        world.schedule.poll(world.now);
+    }
+    assert!(world.schedule.figures().lag_median >= ms(3));
 }

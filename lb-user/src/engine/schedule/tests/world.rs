@@ -104,7 +104,7 @@ impl World {
     ) -> Self {
         // A clock that began somewhere.
         let now = ms(77_777);
-        let schedule = Schedule::new(targets, PATIENCE, now);
+        let schedule = Schedule::new(targets, &[], PATIENCE, now);
         let fate = Box::new(fate);
         let (ends, lives) = (BTreeMap::new(), BTreeMap::new());
         Self { schedule, now, seen: Vec::new(), lives, fate, ends, started: 0 }
@@ -168,6 +168,8 @@ impl World {
             self.lives.entry(start.job).or_default().push(life);
             self.seen.push((self.now, Seen::Started(start.ask)));
         }
+        let released = self.schedule.released().into_iter();
+        self.seen.extend(released.map(|(t, o)| (self.now, Seen::Counted(t, o))));
     }
 
     /// Times of the starts, by job.
