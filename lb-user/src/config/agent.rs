@@ -8,8 +8,9 @@
 //! `http`, `https`, `grpc`, `udp` and `dns` have the fields that they have in the `health` of a
 //! cluster, and `address`, by default 127.0.0.1; `exec` has `command`, `systemd` has `unit`.
 //!
-//! A process that hangs still has its connections accepted by the kernel: `tcp` sees that only with
-//! something to `expect`. The other kinds see it.
+//! A process that hangs, or is stopped, still has its connections accepted by the kernel, and its
+//! unit is still active: `tcp` sees that only with something to `expect`, `systemd` not at all. The
+//! other kinds see it, as they wait for an answer; so `udp` must have something to `expect` here.
 
 use std::{
     collections::HashSet,
@@ -228,6 +229,10 @@ fn probe(fields: &mut Fields<'_, '_>, here: &Here<'_>) -> Option<Check> {
         refuse(fields, field, "is for load balancers: an agent says what each check says");
     }
     let health = raw::health::read(fields, here.directory);
+    if let Some(Probe::Udp(_)) = &health.probe {
+        let why = "what the answer contains; of a server that hangs there is only silence";
+        fields.expect("expect", &format!("expect = \"…\", {why}"));
+    }
     let port = health.port.map(Spanned::into_inner);
     Some(here.target(health.probe?, address, port))
 }

@@ -59,6 +59,10 @@ fn kinds_with_fields() {
     let Probe::Tcp(exchange) = &target(&config).health.probe else { panic!("{config:?}") };
     assert_eq!(exchange.expect.as_deref(), Some(&b"220 "[..]));
 
+    let config = check("{ kind = \"udp\", send = \"?\", expect = [33] }");
+    let Probe::Udp(exchange) = &target(&config).health.probe else { panic!("{config:?}") };
+    assert_eq!(exchange.expect.as_deref(), Some(&b"!"[..]));
+
     let words = |config: AgentConfig| match &config.servers[0].check {
         Check::Command(words) => words.join(" "),
         Check::Probe(target) => panic!("{target:?}"),
@@ -85,6 +89,8 @@ fn all_errors_with_their_places() {
     bad(&server("check = 5"), &[(2, 35, "check: expected a string")]);
     bad(&server("check = {}"), &[(2, 35, "`kind` is missing")]);
     bad(&server("check = { kind = \"survey\" }"), &[(2, 44, "check: unknown value \"survey\"")]);
+    bad(&server("check = { kind = \"udp\" }"), &[(2, 35, "`expect` is missing")]);
+    bad(&server("check = { kind = \"udp\", expect = \"\" }"), &[(2, 60, "expect: empty")]);
     bad(&server("check = { kind = \"exec\" }"), &[(2, 35, "`command` is missing")]);
     bad(&server("check = { kind = \"exec\", command = [] }"), &[(2, 62, "command: there is none")]);
     bad(
