@@ -90,7 +90,7 @@ fn all_errors_with_their_places() {
     bad(&server("check = {}"), &[(2, 35, "`kind` is missing")]);
     bad(&server("check = { kind = \"survey\" }"), &[(2, 44, "check: unknown value \"survey\"")]);
     bad(&server("check = { kind = \"udp\" }"), &[(2, 35, "`expect` is missing")]);
-    bad(&server("check = { kind = \"udp\", expect = \"\" }"), &[(2, 59, "expect: empty")]);
+    bad(&server("check = { kind = \"udp\", expect = \"\" }"), &[(2, 60, "expect: empty")]);
     bad(&server("check = { kind = \"exec\" }"), &[(2, 35, "`command` is missing")]);
     bad(&server("check = { kind = \"exec\", command = [] }"), &[(2, 62, "command: there is none")]);
     bad(
