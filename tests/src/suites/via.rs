@@ -16,7 +16,7 @@ use lb_user::{
         MissReason,
         Outcome::{self, Hit},
     },
-    nexthop::NextHops,
+    nexthop::{News, NextHops},
     probe::Prober,
     vippath::VipPath,
 };
@@ -215,11 +215,14 @@ async fn hops(path: &VipPath, config: Config) -> Result<()> {
     let addresses: Vec<IpAddr> =
         config.clusters.iter().flat_map(|cluster| &cluster.nodes).map(|n| n.address).collect();
     let (report, mut found): (_, UnboundedReceiver<_>) = unbounded_channel();
-    let follower = tokio::spawn(async move { NextHops::new(&config, &[]).follow(&report).await });
+    let follower = tokio::spawn(async move {
+        let (_doubts, mut doubted) = unbounded_channel();
+        NextHops::new(&config, &[]).follow(&report, &mut doubted).await
+    });
     let mut known = Vec::new();
     while !(known.contains(&FIRST) && known.contains(&SECOND)) {
         let next = timeout(PATIENCE, found.recv()).await.context("no next hops")?;
-        let next = next.context("the follower ended")?;
+        let News::Way(next) = next.context("the follower ended")? else { continue };
         let Some(hop) = next.hop else { continue };
         let record = NodeRecord {
             dst_mac: hop.dst_mac,
