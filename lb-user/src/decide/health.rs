@@ -173,8 +173,6 @@ impl NodeMonitor {
                 NodeState::Down(reason)
             }
             (NodeState::Unknown | NodeState::Up, Outcome::NotWorking) => NodeState::NotWorking,
-            // Why it is down may change.
-            (NodeState::Down(_), Outcome::Miss(reason)) => NodeState::Down(reason),
             // A node that is down and says that it is not working stays down: it has no connections
             // that could finish, and gets none. It ends a row of hits.
             (before, _) => before,

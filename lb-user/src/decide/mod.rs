@@ -323,8 +323,7 @@ impl State {
             true => self.undecided.insert(target),
             false => self.undecided.remove(&target),
         };
-        // A node that is down for another reason than before is down as before.
-        if before == after || matches!((before, after), (NodeState::Down(_), NodeState::Down(_))) {
+        if before == after {
             return false;
         }
         notices.extend(notice::verdict(&self.model, target, after));

@@ -159,14 +159,14 @@ mod tests {
         "services": [{"name": "web", "clusters": [
             {"name": "A", "share": 0.0}, {"name": "B", "share": 0.5}, {"name": "S", "share": 0.5}]}],
         "clusters": [
-            {"name": "A", "healthy": false, "alive": 1, "needed": 2, "total": 3, "nodes": [
+            {"name": "A", "services": ["web"], "healthy": false, "alive": 1, "needed": 2, "total": 3, "nodes": [
                 {"name": "a1", "state": "down", "share": 0.0},
                 {"name": "a2", "state": "down", "share": 0.0},
                 {"name": "a3", "state": "up", "share": 1.0}]},
-            {"name": "B", "healthy": true, "alive": 3, "needed": 2, "total": 3, "nodes": [
+            {"name": "B", "services": ["web"], "healthy": true, "alive": 3, "needed": 2, "total": 3, "nodes": [
                 {"name": "b1", "state": "up", "share": 0.4},
                 {"name": "b2", "state": "up", "share": 0.6}]},
-            {"name": "S", "healthy": true, "alive": 1, "needed": 1, "total": 1, "nodes": [
+            {"name": "S", "services": ["web"], "healthy": true, "alive": 1, "needed": 1, "total": 1, "nodes": [
                 {"name": "s1", "state": "up", "share": 1.0}]}]}"#;
 
     fn lines() -> Vec<String> {

@@ -236,8 +236,8 @@ fn another_reason_to_be_down_changes_nothing() {
     let unreachable = Outcome::Miss(MissReason::Unreachable);
     let effects = state.step(at(11_000), &checked(&[0, 1, 2, 4, 5, 6], unreachable));
     assert_eq!((turns(&effects), plan(&state)), (vec![], steady));
-    let down = NodeState::Down(MissReason::Unreachable);
-    assert_eq!(state.view().targets[0].state(), down, "and yet it is known");
+    let down = NodeState::Down(MissReason::Timeout);
+    assert_eq!(state.view().targets[0].state(), down, "as it was when it went down");
 }
 
 #[test]
