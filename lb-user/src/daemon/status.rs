@@ -232,28 +232,42 @@ pub fn text(status: &Status) -> String {
             nodes.join(", ")
         ));
     }
-    for service in &status.services {
-        text.push_str(&format!(
-            "\nservice {} {}/{}",
-            service.name, service.address, service.protocol
-        ));
-        if service.dropped > 0.0 {
-            text.push_str(&format!(", {} DROPPED", percent(service.dropped)));
-        }
-        let mut table = rows(&["cluster", "role", "home", "share", "since", "why"]);
-        for member in &service.clusters {
-            let since = humantime::format_duration(Duration::from_secs(member.since_s as u64));
-            table.add_row([
-                &member.name,
-                &member.role,
-                &percent(member.home),
-                &percent(member.share),
-                &since.to_string(),
-                &member.reason,
-            ]);
-        }
-        text.push_str(&format!("\n{table}\n"));
+    status.services.iter().for_each(|service| text.push_str(&service_text(service)));
+    text.push_str(&format!("\n{}\n", cluster_table(&status.clusters)));
+    if let Some(watched) = &status.watched {
+        text.push_str(&format!("{watched}\n"));
     }
+    for event in status.events.iter().rev().take(10).rev() {
+        let ago = status.monotonic_ns.saturating_sub(event.at_ns) as f64 / 1e9;
+        text.push_str(&format!("{ago:>8.1} s ago  {}\n", event.text));
+    }
+    text
+}
+
+/// A service with its clusters.
+fn service_text(service: &Service) -> String {
+    let mut text = format!("\nservice {} {}/{}", service.name, service.address, service.protocol);
+    if service.dropped > 0.0 {
+        text.push_str(&format!(", {} DROPPED", percent(service.dropped)));
+    }
+    let mut table = rows(&["cluster", "role", "home", "share", "since", "why"]);
+    for member in &service.clusters {
+        let since = humantime::format_duration(Duration::from_secs(member.since_s as u64));
+        table.add_row([
+            &member.name,
+            &member.role,
+            &percent(member.home),
+            &percent(member.share),
+            &since.to_string(),
+            &member.reason,
+        ]);
+    }
+    text.push_str(&format!("\n{table}\n"));
+    text
+}
+
+/// All clusters with their nodes.
+fn cluster_table(clusters: &[Cluster]) -> Table {
     let mut table = rows(&[
         "cluster",
         "check",
@@ -265,7 +279,7 @@ pub fn text(status: &Status) -> String {
         "state",
         "share",
     ]);
-    for cluster in &status.clusters {
+    for cluster in clusters {
         let health = if cluster.healthy { "healthy" } else { "UNHEALTHY" };
         let counts = format!("{}/{}/{}", cluster.alive, cluster.needed, cluster.total);
         let mut first = [cluster.name.as_str(), &cluster.check, health, &counts];
@@ -284,15 +298,7 @@ pub fn text(status: &Status) -> String {
             first = [""; 4];
         }
     }
-    text.push_str(&format!("\n{table}\n"));
-    if let Some(watched) = &status.watched {
-        text.push_str(&format!("{watched}\n"));
-    }
-    for event in status.events.iter().rev().take(10).rev() {
-        let ago = status.monotonic_ns.saturating_sub(event.at_ns) as f64 / 1e9;
-        text.push_str(&format!("{ago:>8.1} s ago  {}\n", event.text));
-    }
-    text
+    table
 }
 
 fn rows(header: &[&str]) -> Table {

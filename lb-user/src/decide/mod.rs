@@ -19,6 +19,7 @@ mod settle;
 pub mod share;
 mod succeed;
 pub mod tables;
+mod view;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -36,6 +37,7 @@ pub use model::{Model, Role, Seat};
 pub use notice::{Notice, ReleasedBy};
 pub use plan::{Decision, Planner, Regime, ServicePlan};
 pub use pool::{Pool, Pools, TargetId};
+pub use view::View;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,46 +124,6 @@ struct Running {
     decision: Decision,
     /// When the carriers of each service's seats last changed.
     since: Vec<Vec<Duration>>,
-}
-
-/// What can be looked at from outside.
-#[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
-    /// The configuration and its orders.
-    pub model: &'a Model,
-    /// By target.
-    pub targets: &'a [NodeMonitor],
-    /// Of what vanished, whether it is believed.
-    pub freezer: &'a Freezer,
-    /// By node id.
-    pub admins: &'a [Admin],
-    /// By node id.
-    pub hops: &'a [Option<NextHop>],
-    /// By pool; empty before the first plan.
-    pub groups: &'a [GroupMonitor],
-    /// Who serves what; `None` before the first plan.
-    pub decision: Option<&'a Decision>,
-    /// When the carriers of a service's seats last changed.
-    pub since: &'a [Vec<Duration>],
-    /// What was published last.
-    pub published: Option<&'a Arc<Intent>>,
-}
-
-impl View<'_> {
-    /// What is known of a node of a pool, by position in its cluster's nodes.
-    pub fn state(&self, pool: usize, index: usize) -> NodeState {
-        let target = self.model.pool(pool).targets.get(index);
-        target.map_or(NodeState::Unknown, |target| self.targets[target.index()].state())
-    }
-
-    /// What a node of a pool is taken for: as what is known of it, but that a node is up which it is
-    /// not believed of that it vanished.
-    pub fn believed(&self, pool: usize, index: usize) -> NodeState {
-        match self.model.pool(pool).targets.get(index) {
-            Some(&target) if self.freezer.disbelieves(target) => NodeState::Up,
-            _ => self.state(pool, index),
-        }
-    }
 }
 
 impl State {

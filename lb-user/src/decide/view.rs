@@ -1,0 +1,48 @@
+//! What is known and decided, to be looked at.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Admin, Decision, Intent, Model, NextHop, NodeMonitor, NodeState, freeze::Freezer,
+    group::GroupMonitor,
+};
+
+/// What can be looked at from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The configuration and its orders.
+    pub model: &'a Model,
+    /// By target.
+    pub targets: &'a [NodeMonitor],
+    /// Of what vanished, whether it is believed.
+    pub freezer: &'a Freezer,
+    /// By node id.
+    pub admins: &'a [Admin],
+    /// By node id.
+    pub hops: &'a [Option<NextHop>],
+    /// By pool; empty before the first plan.
+    pub groups: &'a [GroupMonitor],
+    /// Who serves what; `None` before the first plan.
+    pub decision: Option<&'a Decision>,
+    /// When the carriers of a service's seats last changed.
+    pub since: &'a [Vec<Duration>],
+    /// What was published last.
+    pub published: Option<&'a Arc<Intent>>,
+}
+
+impl View<'_> {
+    /// What is known of a node of a pool, by position in its cluster's nodes.
+    pub fn state(&self, pool: usize, index: usize) -> NodeState {
+        let target = self.model.pool(pool).targets.get(index);
+        target.map_or(NodeState::Unknown, |target| self.targets[target.index()].state())
+    }
+
+    /// What a node of a pool is taken for: as what is known of it, but that a node is up which it is
+    /// not believed of that it vanished.
+    pub fn believed(&self, pool: usize, index: usize) -> NodeState {
+        match self.model.pool(pool).targets.get(index) {
+            Some(&target) if self.freezer.disbelieves(target) => NodeState::Up,
+            _ => self.state(pool, index),
+        }
+    }
+}
