@@ -17,7 +17,7 @@ use std::{
 
 use lb_user::{
     config::{Exchange, Health, Probe, Target, Via},
-    engine::{Engine, Figures, Report, Settings},
+    engine::{Engine, Report, Settings, schedule::Figures},
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -52,21 +52,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     // The first round is not the steady state.
     thread::sleep(2 * INTERVAL);
-    let (from, cpu, begin) = (engine.figures(), engine_cpu()?, Instant::now());
+    let (from, cpu, begin) = (engine.figures().checked, engine_cpu()?, Instant::now());
     let mut lags = Vec::new();
     while begin.elapsed() < Duration::from_secs(seconds) {
         thread::sleep(INTERVAL);
-        lags.push(engine.figures().worst_lag_ms);
+        lags.push(engine.figures().checked.worst_lag.as_secs_f64() * 1000.0);
     }
-    let (to, cpu, took) = (engine.figures(), engine_cpu()? - cpu, begin.elapsed());
+    let (to, cpu, took) = (engine.figures().checked, engine_cpu()? - cpu, begin.elapsed());
     report(&from, &to, cpu, took);
     println!("memory of a target: {} B", resident()?.saturating_sub(before) / u64::from(count));
     let worst = lags.iter().copied().fold(0.0, f64::max);
-    let end = engine.figures();
+    let end = engine.figures().checked;
     println!(
-        "lag of the engine's thread: half below {} ms, all but a thousandth below {} ms, worst \
+        "lag of the engine's thread: half below {:?}, all but a thousandth below {:?}, worst \
          {worst:.1} ms",
-        end.lag_median_ms, end.lag_999_ms
+        end.lag_median, end.lag_999
     );
     drop(engine);
     server.stop()?;

@@ -53,18 +53,12 @@ socket = "{socket}"
 [[interface]]
 name = "{INTERFACE}"
 
-{clusters}[[service]]
-name = "web"
-address = "{VIP}:{PORT}"
-protocol = "tcp"
-backup = "one-standby"
-masters = ["A", "B"]
-standbys = ["S"]
-
+{clusters}{web}
 {services}"#,
             bpffs = bpffs.display(),
             socket = socket.display(),
             lb = self.lb,
+            web = service("web", PORT),
             services = self.services,
         )
     }
@@ -91,4 +85,19 @@ nodes = [
             more = self.cluster,
         )
     }
+}
+
+/// A service of the lab's clusters on a port of its VIP.
+#[must_use]
+pub fn service(name: &str, port: u16) -> String {
+    format!(
+        r#"[[service]]
+name = "{name}"
+address = "{VIP}:{port}"
+protocol = "tcp"
+backup = "one-standby"
+masters = ["A", "B"]
+standbys = ["S"]
+"#
+    )
 }

@@ -1,6 +1,6 @@
 //! What the engine did and saw, as `status` shows it.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,34 +13,9 @@ use crate::{
 /// What the engine did and saw since it was started.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
-    /// What is checked.
-    pub targets: usize,
-    /// Checks under way.
-    pub in_flight: usize,
-    /// Checks that were started.
-    pub checks: u64,
-    /// Of these, those that asked again who did not answer a survey.
-    pub confirmations: u64,
-    /// Outcomes that count, announcements among them.
-    pub hits: u64,
-    /// See `hits`.
-    pub not_working: u64,
-    /// See `hits`.
-    pub misses: u64,
-    /// Misses that did not count because the daemon did not run when it should have.
-    pub starved: u64,
-    /// Misses that did not count because the own link or gateway was down.
-    pub path_down: u64,
-    /// Checks that this host could not make.
-    pub local: u64,
-    /// Addresses whose way is down on this side.
-    pub ways_down: usize,
-    /// How late the engine's thread ran at worst in the last 10 to 20 s, in milliseconds.
-    pub worst_lag_ms: f64,
-    /// A thousandth of its lags was longer than that, to a factor of two, in milliseconds.
-    pub lag_999_ms: f64,
-    /// Half of its lags were shorter than that, to a factor of two, in milliseconds.
-    pub lag_median_ms: f64,
+    /// When checks were made, and which outcomes counted.
+    #[serde(flatten)]
+    pub checked: schedule::Figures,
     /// Surveys; `None` where there are none.
     pub survey: Option<Survey>,
     /// What became of the packets of checks through VIPs; `None` where there are none.
@@ -65,33 +40,13 @@ pub struct Survey {
 impl Figures {
     /// Those of a schedule, of the askers of its surveys, and of the way through VIPs.
     pub fn new(
-        of: &schedule::Figures,
+        checked: schedule::Figures,
         surveyed: impl IntoIterator<Item = Counts>,
         via_vip: Option<vippath::Counts>,
     ) -> Self {
-        Self {
-            targets: of.targets,
-            in_flight: of.in_flight,
-            checks: of.checks,
-            confirmations: of.confirmations,
-            hits: of.hits,
-            not_working: of.not_working,
-            misses: of.misses,
-            starved: of.starved,
-            path_down: of.path_down,
-            local: of.local,
-            ways_down: of.ways_down,
-            worst_lag_ms: milliseconds(of.worst_lag),
-            lag_999_ms: milliseconds(of.lag_999),
-            lag_median_ms: milliseconds(of.lag_median),
-            survey: surveyed.into_iter().map(Survey::from).reduce(Survey::and),
-            via_vip,
-        }
+        let survey = surveyed.into_iter().map(Survey::from).reduce(Survey::and);
+        Self { checked, survey, via_vip }
     }
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
 }
 
 impl From<Counts> for Survey {
@@ -123,17 +78,21 @@ impl Survey {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = &self.checked;
         write!(
             f,
             "checks  {} targets, {} under way, {} made; at worst {:.1} ms late lately",
-            self.targets, self.in_flight, self.checks, self.worst_lag_ms
+            of.targets,
+            of.in_flight,
+            of.checks,
+            of.worst_lag.as_secs_f64() * 1000.0
         )?;
-        if self.starved + self.path_down + self.local > 0 {
+        if of.starved + of.path_down + of.local > 0 {
             write!(
                 f,
                 "\n        did not count: {} while the daemon was starved, {} behind an own way \
                  that was down ({} down now), {} that this host could not make",
-                self.starved, self.path_down, self.ways_down, self.local
+                of.starved, of.path_down, of.ways_down, of.local
             )?;
         }
         if let Some(via) = &self.via_vip {
@@ -151,7 +110,7 @@ impl fmt::Display for Figures {
         write!(
             f,
             "\nsurvey  {} questions, {} asked again; {} answers, {} announcements",
-            survey.questions, self.confirmations, survey.answers, survey.announcements
+            survey.questions, of.confirmations, survey.answers, survey.announcements
         )?;
         if !survey.refused.is_empty() {
             let refused = survey.refused.iter().map(|(why, times)| format!("{why} {times}"));

@@ -317,7 +317,7 @@ impl Turns<'_> {
         self.figures_at = now + FIGURES;
         let figures = self.schedule.figures();
         let alarms = self.alarms.look(&figures, now).collect();
-        *lock(self.shown) = Figures::new(&figures, self.asking.surveyed(), self.asking.vip_path());
+        *lock(self.shown) = Figures::new(figures, self.asking.surveyed(), self.asking.vip_path());
         alarms
     }
 }

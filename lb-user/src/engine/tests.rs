@@ -80,11 +80,11 @@ fn it_sees_who_listens_and_who_does_not() {
     drop(living);
     until(&reports, 0, refused);
     let deadline = Instant::now() + DEADLINE;
-    while engine.figures().misses < 3 {
+    while engine.figures().checked.misses < 3 {
         assert!(Instant::now() < deadline, "{:?}", engine.figures());
         reports.recv_timeout(DEADLINE).expect("it goes on");
     }
-    assert_eq!(engine.figures().targets, 2);
+    assert_eq!(engine.figures().checked.targets, 2);
 }
 
 #[test]

@@ -5,11 +5,11 @@ use anyhow::Result;
 use super::ward::node;
 use crate::{
     checked::fickle::Fickle,
-    configuration::Configuration,
+    configuration::{Configuration, service},
     runner::{self, Case},
     site::Site,
     status::Status,
-    topology::{NodeIndex, VIP},
+    topology::NodeIndex,
 };
 
 /// The cases.
@@ -26,16 +26,7 @@ const SECOND: &str = "alt";
 fn two_services(cluster: &str) -> Configuration {
     Configuration {
         cluster: cluster.to_owned(),
-        services: format!(
-            r#"[[service]]
-name = "{SECOND}"
-address = "{VIP}:{PORT}"
-protocol = "tcp"
-backup = "one-standby"
-masters = ["A", "B"]
-standbys = ["S"]
-"#
-        ),
+        services: service(SECOND, PORT),
         ..Configuration::default()
     }
 }

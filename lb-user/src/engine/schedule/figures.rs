@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-/// What became of the checks so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// What became of the checks so far. Written down, times are in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
     /// What is checked.
     pub targets: usize,
@@ -28,9 +30,26 @@ pub struct Figures {
     /// Nodes whose way is down on this side.
     pub ways_down: usize,
     /// The longest lag of this process in the last 10 to 20 s.
+    #[serde(rename = "worst_lag_ms", with = "milliseconds")]
     pub worst_lag: Duration,
     /// A thousandth of all lags was as long as this or longer, to a factor of two.
+    #[serde(rename = "lag_999_ms", with = "milliseconds")]
     pub lag_999: Duration,
     /// Half of all lags were shorter than this, to a factor of two.
+    #[serde(rename = "lag_median_ms", with = "milliseconds")]
     pub lag_median: Duration,
+}
+
+mod milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(time.as_secs_f64() * 1000.0)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(from)? / 1000.0).map_err(D::Error::custom)
+    }
 }
