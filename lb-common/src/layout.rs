@@ -5,7 +5,7 @@
 //! [`LAYOUT_VERSION`].
 
 /// Version of everything that is pinned. A daemon adopts only its own version.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Generations of the small tables: the live one, those still being read, one to write.
 pub const GENERATIONS: u32 = 4;
@@ -15,8 +15,22 @@ pub const MAX_SERVICES: u32 = 512;
 pub const MAX_CLUSTERS: u32 = 1024;
 /// Nodes in one generation.
 pub const MAX_NODES: u32 = 4096;
-/// Places of the VIP hash table in one generation; at most half are used.
-pub const VIP_PLACES: u32 = 1024;
+/// Places of the table of destinations in one generation; at most half are used.
+pub const VIP_PLACES: u32 = 4096;
+/// Port ranges of services in one generation.
+pub const VIP_RANGES: u32 = MAX_SERVICES;
+/// Places of the table of `nat` nodes in one generation; at most half are used.
+pub const REPLY_PLACES: u32 = 8192;
+/// Port ranges of `nat` nodes in one generation.
+pub const REPLY_RANGES: u32 = REPLY_PLACES / 2;
+/// Buckets of the table of fragments, shared by all generations and CPUs.
+pub const FRAGMENT_BUCKETS: u32 = 4096;
+/// Fragmented datagrams that one bucket remembers.
+pub const FRAGMENT_WAYS: usize = 4;
+/// Elements of the rate limit; a CPU has the one of its number's low bits.
+pub const LIMITS: u32 = 64;
+/// Interfaces that packets may be sent out of.
+pub const MAX_INTERFACES: usize = 8;
 /// Words of 64 bits in one generation's VIP bitmap.
 pub const VIP_BIT_WORDS: u32 = 64;
 /// Slots in one chunk.
@@ -66,7 +80,8 @@ pub struct Control {
     pub reserved: [u32; 9],
 }
 
-/// Where a service's or a cluster's slots are. Maps `SERVICE_DIRS`, `CLUSTER_DIRS`.
+/// Where a service's or a cluster's slots are, and what else holds for all of its packets. Map
+/// `CLUSTER_DIRS`; with the service's address in `SERVICE_DIRS`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Directory {
@@ -80,8 +95,13 @@ pub struct Directory {
     pub healthy: u8,
     /// 1 when a recovered cluster is held back from taking its flows home.
     pub held: u8,
+    /// Of a service: 1 if flows are told apart by their source address alone.
+    pub by_source: u8,
+    /// A service: its port, 0 if it has several. A cluster: the port that `nat` gives its packets,
+    /// 0 if that is the node's own.
+    pub port: u16,
     /// Zero.
-    pub reserved: [u8; 5],
+    pub reserved: u16,
 }
 
 impl Directory {
@@ -89,20 +109,72 @@ impl Directory {
     pub const NO_BASE: u32 = u32::MAX;
 }
 
+/// A service on the packet's way. Map `SERVICE_DIRS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ServiceRecord {
+    /// Where its slots are.
+    pub table: Directory,
+    /// Its address, which replies of `nat` nodes get as their source.
+    pub vip: [u8; 16],
+}
+
+/// What holds for one generation as a whole. Map `PLANS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PlanRecord {
+    /// [`PlanRecord::NAT`], [`PlanRecord::HOST_FRAGMENTS`].
+    pub flags: u32,
+    /// Indices of the interfaces that replies may be sent out of; 0: no more of them.
+    pub interfaces: [u32; MAX_INTERFACES],
+    /// Zero.
+    pub reserved: [u32; 7],
+}
+
+impl PlanRecord {
+    /// Some cluster forwards by `nat`: what is not for a VIP may be a reply.
+    pub const NAT: u32 = 1;
+    /// This host forwards packets of its own addresses, and so fragments what it is given.
+    pub const HOST_FRAGMENTS: u32 = 2;
+}
+
 /// How packets are brought to the nodes of a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Forward {
     /// Rewrite the MAC addresses; the node has the VIP and answers the client directly.
     L2 = 1,
+    /// IP in IP (RFC 2003, RFC 2473, RFC 4213); the node has the VIP and answers directly.
+    Ipip = 2,
+    /// Generic UDP Encapsulation, variant 0 (draft-ietf-intarea-gue-09); else as `Ipip`.
+    Gue = 3,
+    /// Rewrite destination address and port; the node answers through this host.
+    Nat = 4,
 }
 
 impl Forward {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::L2, Self::Ipip, Self::Gue, Self::Nat];
+
     /// From the byte in a [`NodeRecord`].
+    #[inline(always)]
     pub const fn from_raw(raw: u8) -> Option<Self> {
         match raw {
             1 => Some(Self::L2),
+            2 => Some(Self::Ipip),
+            3 => Some(Self::Gue),
+            4 => Some(Self::Nat),
             _ => None,
+        }
+    }
+
+    /// Its name in configurations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
+            Self::Nat => "nat",
         }
     }
 }
@@ -121,20 +193,52 @@ pub struct NodeRecord {
     pub address: [u8; 16],
     /// Source address of tunnel packets to it; zero without a tunnel.
     pub source: [u8; 16],
-    /// MTU of the way to it, in bytes; 0: unknown.
+    /// Largest IP packet of the way to it, in bytes; 0: unknown.
     pub mtu: u16,
-    /// Precomputed part of an outer header's checksum; zero without a tunnel.
+    /// With a tunnel the sum of the words of [`Self::source`] and [`Self::address`] in ones'
+    /// complement arithmetic (RFC 1071), of IPv4 addresses their own 4 bytes only; else 0.
     pub checksum_seed: u16,
-    /// The node's port, network order; zero if it is the service's.
+    /// `nat`: the node's port, 0 if it is the packet's; `gue`: the tunnel's. Network order.
     pub port_be: [u8; 2],
     /// 1 while it may keep old connections.
     pub up: u8,
     /// A [`Forward`].
     pub forward: u8,
-    /// The node's number.
-    pub number: u32,
+    /// VLAN tags that frames to it leave with, outermost first; 0: no more of them. The low 12 bits
+    /// are the VLAN, [`NodeRecord::TAG`] is set, [`NodeRecord::SERVICE_TAG`] says 802.1ad.
+    pub tags: [u16; 2],
+    /// 1 if the node's address is of IPv6.
+    pub v6: u8,
     /// Zero.
-    pub reserved: [u8; 4],
+    pub reserved: [u8; 3],
+}
+
+impl NodeRecord {
+    /// There is a tag.
+    pub const TAG: u16 = 1 << 15;
+    /// Its type is 0x88a8 (IEEE 802.1ad) instead of 0x8100 (802.1Q).
+    pub const SERVICE_TAG: u16 = 1 << 14;
+}
+
+/// Fragmented datagrams whose first fragment was seen: in each way a tag (32 bits), the second it
+/// came (16 bits) and whom it went to (16 bits). Map `FRAGMENTS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FragmentBucket {
+    /// Each written by one store.
+    pub ways: [u64; FRAGMENT_WAYS],
+}
+
+/// Answers of ours within a second, of the CPUs that have this element. Map `LIMITS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Limit {
+    /// Which second.
+    pub second: u64,
+    /// How many.
+    pub sent: u64,
+    /// Zero; its own cache line.
+    pub reserved: [u64; 6],
 }
 
 /// A piece of a slot table. Map `SLOTS`.
@@ -215,9 +319,14 @@ pub struct NodeInfo {
 // The layouts, asserted: sizes as documented, and no padding (the fields sum to the size).
 const _: () = {
     assert!(size_of::<Control>() == 64 && sum(&[8, 8, 8, 4, 36]) == 64);
-    assert!(size_of::<Directory>() == 16 && sum(&[4, 4, 1, 1, 1, 5]) == 16);
+    assert!(size_of::<Directory>() == 16 && sum(&[4, 4, 1, 1, 1, 1, 2, 2]) == 16);
+    assert!(size_of::<ServiceRecord>() == 32 && sum(&[16, 16]) == 32);
+    assert!(size_of::<PlanRecord>() == 64 && sum(&[4, 4 * MAX_INTERFACES, 7 * 4]) == 64);
     assert!(size_of::<NodeRecord>() == 64);
-    assert!(sum(&[6, 6, 4, 16, 16, 2, 2, 2, 1, 1, 4, 4]) == 64);
+    assert!(sum(&[6, 6, 4, 16, 16, 2, 2, 2, 1, 1, 4, 1, 3]) == 64);
+    assert!(size_of::<FragmentBucket>() == sum(&[8 * FRAGMENT_WAYS]));
+    assert!(size_of::<Limit>() == 64 && sum(&[8, 8, 6 * 8]) == 64);
+    assert!(FRAGMENT_BUCKETS.is_power_of_two() && LIMITS.is_power_of_two());
     assert!(size_of::<Chunk>() == sum(&[2 * CHUNK_SLOTS as usize]));
     assert!(size_of::<ServiceInfo>() == 48 && sum(&[16, 16, 2, 1, 1, 4, 8]) == 48);
     assert!(size_of::<ClusterInfo>() == 48 && sum(&[16, 6 * 4, 8]) == 48);

@@ -16,9 +16,9 @@ pub mod vip;
 pub use hash::{FlowHash, FlowKey, HashAlgorithm, HashKey};
 pub use ids::{ClusterId, NodeId, ServiceId, Slot, SlotState};
 pub use layout::{
-    Chunk, ClusterInfo, Control, Directory, Forward, LAYOUT_VERSION, NodeInfo, NodeRecord,
-    ServiceInfo,
+    Chunk, ClusterInfo, Control, Directory, Forward, FragmentBucket, LAYOUT_VERSION, Limit,
+    NodeInfo, NodeRecord, PlanRecord, ServiceInfo, ServiceRecord,
 };
 pub use pod::Pod;
 pub use reason::{Counters, Reason};
-pub use vip::{VipEntry, VipKey};
+pub use vip::{PortRange, VipEntry, VipKey, VipKind};

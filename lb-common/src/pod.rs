@@ -1,13 +1,22 @@
 //! Which types may be read from and written to raw bytes: packet headers and map values.
 #![allow(unsafe_code)]
 
-use network_types::{eth::EthHdr, ip::Ipv4Hdr, tcp::TcpHdr, udp::UdpHdr};
+use network_types::{
+    eth::EthHdr,
+    ip::{Ipv4Hdr, Ipv6Hdr},
+    tcp::TcpHdr,
+    udp::UdpHdr,
+    vlan::VlanHdr,
+};
 
 use crate::{
     hash::HashKey,
-    layout::{Chunk, ClusterInfo, Control, Directory, NodeInfo, NodeRecord, ServiceInfo},
+    layout::{
+        Chunk, ClusterInfo, Control, Directory, FragmentBucket, Limit, NodeInfo, NodeRecord,
+        PlanRecord, ServiceInfo, ServiceRecord,
+    },
     reason::Counters,
-    vip::VipEntry,
+    vip::{PortRange, VipEntry},
 };
 
 /// Plain old data: any bytes are a valid value, and a value is just its bytes.
@@ -29,6 +38,11 @@ pod!(
     Control: "repr(C), integers only, size asserted without padding in layout.rs",
     Directory: "repr(C), integers only, size asserted without padding in layout.rs",
     NodeRecord: "repr(C), integers and byte arrays, size asserted without padding in layout.rs",
+    ServiceRecord: "repr(C), of Pods, size asserted without padding in layout.rs",
+    PlanRecord: "repr(C), integers only, size asserted without padding in layout.rs",
+    FragmentBucket: "repr(C), one array of u64",
+    Limit: "repr(C), integers only, size asserted without padding in layout.rs",
+    PortRange: "repr(C), integers only, size asserted without padding in vip.rs",
     Chunk: "repr(C), one array of u16",
     ServiceInfo: "repr(C), integers and byte arrays, size asserted without padding in layout.rs",
     ClusterInfo: "repr(C), integers and byte arrays, size asserted without padding in layout.rs",
@@ -38,6 +52,8 @@ pod!(
     Counters: "repr(C), u64 fields only",
     EthHdr: "repr(C), byte arrays and one u16 at an even offset; 14 bytes",
     Ipv4Hdr: "repr(C), bytes and byte arrays; 20 bytes",
+    Ipv6Hdr: "repr(C), bytes and byte arrays; 40 bytes",
+    VlanHdr: "repr(C), a bit field over one u16 and one u16; 4 bytes",
     TcpHdr: "repr(C), byte arrays and a bit field over one u16; 20 bytes",
     UdpHdr: "repr(C), byte arrays; 8 bytes",
 );

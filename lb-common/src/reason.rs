@@ -57,18 +57,55 @@ reasons! {
     ForwardTx, forward_tx;
     /// Sent to the node out of another interface.
     ForwardRedirect, forward_redirect;
-    /// Passed: not IPv4 (ARP, IPv6, ...).
-    PassNotIpv4, pass_not_ipv4;
-    /// Passed: the frame ends before the header that it announces, or the IPv4 header is not one,
-    /// or a TCP header is cut off.
+    /// An ICMP error about a flow, sent to the flow's node.
+    ForwardIcmp, forward_icmp;
+    /// A later fragment, sent to the node of the first.
+    ForwardFragment, forward_fragment;
+    /// A `nat` node's reply, sent to the client as the service's.
+    ReplySent, reply_sent;
+    /// A `nat` node's reply, given to the host as the service's: the way to the client is not by an
+    /// interface of ours, or the host has yet to find it.
+    ReplyToHost, reply_to_host;
+    /// An ICMP echo request to a service's address, answered.
+    AnswerEcho, answer_echo;
+    /// Too big for the way to the node: its sender was told so by ICMP.
+    AnswerTooBig, answer_too_big;
+    /// Too big for the way to the node, ready for it, and given to the host to be fragmented.
+    PassTooBig, pass_too_big;
+    /// Passed: neither IPv4 nor IPv6 (ARP, ...).
+    PassNotIp, pass_not_ip;
+    /// Passed: the frame ends before the headers that it announces, or they contradict each other,
+    /// and it is not known to be for a service.
     PassMalformed, pass_malformed;
     /// Passed: not to the address of a service.
     PassNotVip, pass_not_vip;
     /// Passed: to the address of a service (as far as the bitmap tells), but no service has that
     /// protocol and port.
     PassNoService, pass_no_service;
-    /// Passed: a fragment to the address of a service (as far as the bitmap tells).
-    PassFragment, pass_fragment;
+    /// Passed: for a service, but the frame is to a group, or to the node's own MAC already: somebody
+    /// else's, seen because a switch floods it.
+    PassNotOurs, pass_not_ours;
+    /// Passed: a `nat` node's reply whose time to live ends here; the host says so to the node.
+    PassExpired, pass_expired;
+    /// Dropped: for a service's address, but cut off, or its headers contradict each other.
+    DropMalformed, drop_malformed;
+    /// Dropped: for a service, from an address that nobody sends from: a service's, loopback,
+    /// multicast, none (RFC 1122, 3.2.1.3; RFC 4291, 2.5).
+    DropMartian, drop_martian;
+    /// Dropped: an ICMP error to a service's address that quotes no packet of that address.
+    DropIcmp, drop_icmp;
+    /// Dropped: an ICMP echo request to an address none of whose services has a node.
+    DropEcho, drop_echo;
+    /// Dropped: a later fragment whose first was not seen.
+    DropFragment, drop_fragment;
+    /// Dropped: too big for the way to the node, may be fragmented, but nobody here can do it.
+    DropTooBig, drop_too_big;
+    /// Dropped: too big for the way to the node, and too many senders were told within this second.
+    DropTooBigSilent, drop_too_big_silent;
+    /// Dropped: the node's forwarding cannot carry it: `nat` to another IP version.
+    DropVersion, drop_version;
+    /// Dropped: the driver gave no room for another header.
+    DropNoRoom, drop_no_room;
     /// Dropped: no cluster may serve the flow's slot.
     DropNoCluster, drop_no_cluster;
     /// Dropped: no node of the cluster may serve the flow's slot.

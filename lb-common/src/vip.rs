@@ -1,9 +1,13 @@
-//! The VIP table: our own open-addressing hash with a small bitmap of addresses in front.
+//! The table of destinations: our own open-addressing hash with a small bitmap of addresses in
+//! front.
+//!
+//! An address stands there for itself, for each single port of a service, and for all services on
+//! ranges or all of its ports. An exact port beats a range, a range beats all ports.
 //!
 //! A kernel hash map would cost every packet 15–20 ns more. The daemon builds the table
 //! (Robin Hood order, at most half full), the packet's way probes at most [`MAX_PROBES`] places.
 
-use crate::layout::{MAX_SERVICES, VIP_BIT_WORDS, VIP_PLACES, sum};
+use crate::layout::{MAX_SERVICES, REPLY_PLACES, VIP_BIT_WORDS, VIP_PLACES, sum};
 
 /// Places that a look-up may try before it says "not there".
 pub const MAX_PROBES: u32 = 16;
@@ -30,6 +34,12 @@ pub struct VipKey {
 }
 
 impl VipKey {
+    /// The key of an address as such.
+    #[inline(always)]
+    pub const fn of_address(address: [u32; 4]) -> Self {
+        Self { address, port: 0, protocol: 0 }
+    }
+
     /// The key of an IPv4 destination.
     #[inline(always)]
     pub const fn v4(address: u32, port: u16, protocol: u8) -> Self {
@@ -52,16 +62,54 @@ impl VipKey {
         (bit >> 6, 1 << (bit & 63))
     }
 
-    /// The place where its search begins.
+    /// The place where its search begins, in a table of so many places (a power of two).
     #[inline(always)]
-    pub const fn place(&self) -> u32 {
+    pub const fn place(&self, places: u32) -> u32 {
         let tail = (self.port as u64) | (self.protocol as u64) << 16;
         let hash = self.address_hash().wrapping_add(tail.wrapping_mul(C[4]));
-        ((hash ^ hash << 21) >> 54) as u32
+        ((hash ^ hash << 21) >> (64 - places.trailing_zeros())) as u32
+    }
+
+    /// The place after one, around the end.
+    #[inline(always)]
+    pub const fn next(place: u32, places: u32) -> u32 {
+        (place + 1) & (places - 1)
     }
 }
 
-/// One place of the table. Map `VIPS`.
+/// What a place of a table of destinations stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum VipKind {
+    /// Nothing; a search ends here.
+    Free = 0,
+    /// One port of a service.
+    Port = 1,
+    /// Services on several ports of an address and protocol; found by port 0.
+    Ports = 2,
+    /// An address of a service; found by port 0 and protocol 0.
+    Address = 3,
+    /// An address of this host that is no service's; found as an `Address`.
+    Own = 4,
+}
+
+impl VipKind {
+    /// From the byte in a [`VipEntry`].
+    #[inline(always)]
+    pub const fn from_raw(raw: u8) -> Option<Self> {
+        match raw {
+            0 => Some(Self::Free),
+            1 => Some(Self::Port),
+            2 => Some(Self::Ports),
+            3 => Some(Self::Address),
+            4 => Some(Self::Own),
+            _ => None,
+        }
+    }
+}
+
+/// One place of a table of destinations. Maps `VIPS` (services) and `REPLIES` (the ports of `nat`
+/// nodes, which replies come from).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct VipEntry {
@@ -69,31 +117,25 @@ pub struct VipEntry {
     pub address: [u32; 4],
     /// Port, host order.
     pub port: u16,
-    /// Last port of a range; the port itself where it is one port.
-    pub last_port: u16,
-    /// Id of the service.
+    /// Id of the service; of `Ports`: of the one on all ports, or [`VipEntry::NO_SERVICE`].
     pub service: u16,
+    /// Of `Ports`: where its ranges begin.
+    pub first_range: u16,
+    /// Of `Ports`: how many they are.
+    pub ranges: u16,
     /// IP protocol number.
     pub protocol: u8,
-    /// 1 where the place is taken, 0 where a search ends.
-    pub used: u8,
+    /// A [`VipKind`].
+    pub kind: u8,
+    /// Of `Address`: 1 while a service on it has a node.
+    pub alive: u8,
     /// Zero.
-    pub reserved: [u8; 8],
+    pub reserved: [u8; 5],
 }
 
 impl VipEntry {
-    /// The entry of an exact port.
-    pub const fn exact(key: &VipKey, service: u16) -> Self {
-        Self {
-            address: key.address,
-            port: key.port,
-            last_port: key.port,
-            service,
-            protocol: key.protocol,
-            used: 1,
-            reserved: [0; 8],
-        }
-    }
+    /// No service is on all ports.
+    pub const NO_SERVICE: u16 = u16::MAX;
 
     /// The key that finds it.
     pub const fn key(&self) -> VipKey {
@@ -112,14 +154,25 @@ impl VipEntry {
     }
 }
 
-/// The place after `place`, around the end.
-#[inline(always)]
-pub const fn next_place(place: u32) -> u32 {
-    (place + 1) & (VIP_PLACES - 1)
+/// Consecutive ports of one service. Those of one `Ports` stand together, by their first port, and
+/// do not overlap. Maps `VIP_RANGES`, `REPLY_RANGES`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PortRange {
+    /// First port, host order.
+    pub first: u16,
+    /// Last port.
+    pub last: u16,
+    /// Id of the service.
+    pub service: u16,
+    /// Zero.
+    pub reserved: u16,
 }
 
 const _: () = {
-    assert!(size_of::<VipEntry>() == 32 && sum(&[16, 2, 2, 2, 1, 1, 8]) == 32);
-    assert!(VIP_PLACES == 1024 && VIP_BIT_WORDS == 64, "the shifts in bit() and place()");
-    assert!(MAX_SERVICES * 2 <= VIP_PLACES, "at most half full");
+    assert!(size_of::<VipEntry>() == 32 && sum(&[16, 2, 2, 2, 2, 1, 1, 1, 5]) == 32);
+    assert!(size_of::<PortRange>() == 8 && sum(&[2, 2, 2, 2]) == 8);
+    assert!(VIP_BIT_WORDS == 64, "the shifts in bit()");
+    assert!(VIP_PLACES.is_power_of_two() && REPLY_PLACES.is_power_of_two());
+    assert!(2 * 2 * MAX_SERVICES <= VIP_PLACES, "an address and its ports, at most half full");
 };

@@ -1,33 +1,66 @@
 //! The kernel's packet as a [`Frame`].
 
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibLookup, xdp_md},
+    helpers::generated::{
+        bpf_fib_lookup, bpf_loop, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
+        bpf_xdp_load_bytes,
+    },
+    programs::XdpContext,
+};
+use core::{ffi::c_void, mem::zeroed};
 use lb_common::Pod;
-use lb_ebpf::Frame;
+use lb_ebpf::{Frame, Hop, MAX_SUM, Route};
 
-/// The packet of one XDP run.
+/// The largest offset of a header: any there may be behind six extension headers.
+const MAX_OFFSET: usize = 0x3fff;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+/// Bytes that are summed up at a time, on the stack.
+const BLOCK: usize = 64;
+
+/// The packet of one XDP run. Where it begins and ends is asked each time: moving either end makes
+/// earlier answers void.
 pub(crate) struct XdpFrame {
-    start: usize,
-    end: usize,
-    ingress: u32,
+    ctx: *mut xdp_md,
 }
 
 impl XdpFrame {
     #[inline(always)]
     pub(crate) fn new(ctx: &XdpContext) -> Self {
-        Self { start: ctx.data(), end: ctx.data_end(), ingress: ctx.ingress_ifindex() as u32 }
+        Self { ctx: ctx.as_ptr().cast() }
     }
 
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> Option<*mut T> {
-        let start = self.start + offset;
-        if start + size_of::<T>() > self.end { None } else { Some(start as *mut T) }
+        // The verifier does not follow how the compiler checks the bounds of a single byte.
+        const { assert!(size_of::<T>() >= 2) };
+        // SAFETY: the context is valid for the whole run.
+        let (start, end) = unsafe { ((*self.ctx).data as usize, (*self.ctx).data_end as usize) };
+        // Nothing that is read or written lies so far behind; the verifier wants to see it.
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        let from = start + offset;
+        if from + size_of::<T>() > end { None } else { Some(from as *mut T) }
     }
 }
 
 impl Frame for XdpFrame {
     #[inline(always)]
     fn ingress(&self) -> u32 {
-        self.ingress
+        // SAFETY: the context is valid for the whole run.
+        unsafe { (*self.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn has(&self, length: usize) -> bool {
+        // SAFETY: as in `at`; the helper only reads the context.
+        unsafe {
+            let first = (*self.ctx).data_end as usize - (*self.ctx).data as usize;
+            length <= first || length as u64 <= bpf_xdp_get_buff_len(self.ctx)
+        }
     }
 
     #[inline(always)]
@@ -42,4 +75,106 @@ impl Frame for XdpFrame {
         // SAFETY: as in `read`; the packet is this run's own and nobody else refers to it.
         self.at::<T>(offset).map(|p| unsafe { p.write_unaligned(value) })
     }
+
+    #[inline(always)]
+    fn move_start(&mut self, by: i32) -> Option<()> {
+        // SAFETY: the kernel checks the bounds; nothing keeps an earlier pointer into the packet.
+        let result = unsafe { bpf_xdp_adjust_head(self.ctx, by) };
+        if result == 0 { Some(()) } else { None }
+    }
+
+    #[inline(always)]
+    fn cut(&mut self, length: usize) -> Option<()> {
+        // SAFETY: as in `move_start`.
+        let result = unsafe {
+            let now = bpf_xdp_get_buff_len(self.ctx);
+            bpf_xdp_adjust_tail(self.ctx, length as i32 - now as i32)
+        };
+        if result == 0 { Some(()) } else { None }
+    }
+
+    #[inline(never)]
+    fn sum(&self, offset: usize, length: usize) -> Option<u16> {
+        if length > MAX_SUM {
+            return None;
+        }
+        let mut sum = Summing { ctx: self.ctx, offset, end: offset + length, total: 0, failed: 0 };
+        let blocks = length.div_ceil(BLOCK) as u32;
+        // SAFETY: the callback gets the pointer to `sum`, which outlives the loop, and keeps to its
+        // type.
+        let run = unsafe { bpf_loop(blocks, add_block as *mut c_void, (&raw mut sum).cast(), 0) };
+        if run < 0 || sum.failed != 0 {
+            return None;
+        }
+        let folded = (sum.total & 0xffff) + (sum.total >> 16 & 0xffff) + (sum.total >> 32);
+        let folded = (folded & 0xffff) + (folded >> 16);
+        Some(((folded & 0xffff) + (folded >> 16)) as u16)
+    }
+
+    #[inline(always)]
+    fn route(&self, packet: &Route) -> Option<Hop> {
+        route(self.ctx, packet)
+    }
+}
+
+/// What [`add_block`] adds up.
+struct Summing {
+    ctx: *mut xdp_md,
+    offset: usize,
+    end: usize,
+    total: u64,
+    failed: u64,
+}
+
+/// One block of the packet's bytes: a callback of `bpf_loop`.
+unsafe extern "C" fn add_block(index: u64, sum: *mut Summing) -> i64 {
+    // SAFETY: `sum` is what `Frame::sum` gave the loop.
+    let sum = unsafe { &mut *sum };
+    let from = sum.offset + index as usize * BLOCK;
+    let left = sum.end.wrapping_sub(from);
+    let length = if left < BLOCK { left } else { BLOCK };
+    let mut words = [0u16; BLOCK / 2];
+    // SAFETY: the buffer has BLOCK bytes, and length is at most as many.
+    let result = unsafe {
+        bpf_xdp_load_bytes(sum.ctx, from as u32, words.as_mut_ptr().cast(), length as u32)
+    };
+    if result != 0 {
+        sum.failed = 1;
+        return 1;
+    }
+    for word in words {
+        sum.total += u64::from(u16::from_be(word));
+    }
+    0
+}
+
+/// The kernel's word (`bpf_fib_lookup`) for where it would send a packet.
+#[inline(never)]
+fn route(ctx: *mut xdp_md, packet: &Route) -> Option<Hop> {
+    // SAFETY: a C struct of integers, for which zero is a value.
+    let mut fib: FibLookup = unsafe { zeroed() };
+    // SAFETY: unions of integers are written, and the variant that the family says.
+    unsafe {
+        fib.ifindex = (*ctx).ingress_ifindex;
+        fib.l4_protocol = packet.protocol;
+        fib.__bindgen_anon_1.tot_len = packet.length;
+        if packet.v6 {
+            fib.family = AF_INET6;
+            fib.__bindgen_anon_2.flowinfo = (u32::from(packet.tos) << 20).to_be();
+            fib.__bindgen_anon_3.ipv6_src = packet.source.map(u32::to_be);
+            fib.__bindgen_anon_4.ipv6_dst = packet.destination.map(u32::to_be);
+        } else {
+            fib.family = AF_INET;
+            fib.__bindgen_anon_2.tos = packet.tos;
+            fib.__bindgen_anon_3.ipv4_src = packet.source[3].to_be();
+            fib.__bindgen_anon_4.ipv4_dst = packet.destination[3].to_be();
+        }
+    }
+    // SAFETY: the struct has the size that is given; the kernel fills in the answer.
+    let result =
+        unsafe { bpf_fib_lookup(ctx.cast(), &raw mut fib, size_of::<FibLookup>() as i32, 0) };
+    if result != i64::from(BPF_FIB_LKUP_RET_SUCCESS) {
+        return None;
+    }
+    Some(Hop { dst_mac: fib.dmac, src_mac: fib.smac, ifindex: fib.ifindex })
 }

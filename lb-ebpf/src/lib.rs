@@ -1,94 +1,145 @@
 //! The packet's way: parse → classify → select → forward, each stage one module.
 //!
 //! No `unsafe`, no allocation, and generic over where packets and tables are: the XDP program
-//! runs these stages over the kernel's packet and maps, tests and `understudy explain` over plain
-//! memory. What one side says is what the other does.
+//! runs these stages over the kernel's packet and maps, tests, `understudy trace` and `understudy
+//! explain` over plain memory. What one side says is what the other does.
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod answer;
+mod checksum;
 pub mod classify;
 pub mod forward;
+mod fragment;
+mod icmp;
+mod link;
+mod nat;
 pub mod parse;
+mod reply;
 pub mod select;
+pub mod stages;
+mod tunnel;
 pub mod verdict;
 
+use core::ops::Deref;
+
 use lb_common::{
-    ClusterId, Directory, FlowKey, HashKey, NodeId, NodeRecord, Pod, ServiceId, Slot, VipEntry,
+    ClusterId, Directory, HashKey, Limit, NodeId, NodeRecord, Pod, PortRange, ServiceId,
+    ServiceRecord, Slot, VipEntry,
 };
 
+pub use classify::Book;
+pub use stages::{Found, find, process};
 pub use verdict::{Action, Verdict};
 
-/// A packet: bounded reads and writes, offsets in bytes from the Ethernet header.
+/// A packet, and the host around it: bounded reads and writes, offsets in bytes from the Ethernet
+/// header.
 pub trait Frame {
     /// Index of the interface it came in by.
     fn ingress(&self) -> u32;
-    /// The value at an offset, or `None` if the frame ends before its end.
+    /// Whether it has at least so many bytes, those included that only [`Frame::sum`] can read.
+    fn has(&self, length: usize) -> bool;
+    /// The value at an offset, or `None` if the frame ends before its end. Of a frame in several
+    /// buffers only the first can be read. Values have two bytes at least.
     fn read<T: Pod>(&self, offset: usize) -> Option<T>;
     /// Overwrites the bytes at an offset; `None`, and nothing written, if the frame is too short.
     fn write<T: Pod>(&mut self, offset: usize, value: T) -> Option<()>;
+    /// Moves its start by so many bytes: forward over its first ones, or back to make room in front.
+    /// `None`, and nothing moved, if there is no room or not that much frame.
+    fn move_start(&mut self, by: i32) -> Option<()>;
+    /// Cuts it off after so many bytes; `None` if it does not have them.
+    fn cut(&mut self, length: usize) -> Option<()>;
+    /// The ones' complement sum (RFC 1071) of so many bytes from an offset as 16-bit words, folded;
+    /// `None` if the frame ends before. At most [`MAX_SUM`] bytes.
+    fn sum(&self, offset: usize, length: usize) -> Option<u16>;
+    /// Where this host would send a packet of this kind, if it forwards it and knows the neighbour.
+    fn route(&self, packet: &Route) -> Option<Hop>;
+}
+
+/// A copy of an element, for [`Tables`] whose elements others may write meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Copied<T>(pub T);
+
+impl<T> Deref for Copied<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// The most bytes that [`Frame::sum`] takes: a jumbo frame's.
+pub const MAX_SUM: usize = 9216;
+
+/// What a host routes a packet by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Whether it is IPv6.
+    pub v6: bool,
+    /// Source address, four words in host order, IPv4 as `::ffff:a.b.c.d`.
+    pub source: [u32; 4],
+    /// Destination address, as the source.
+    pub destination: [u32; 4],
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Type of service or traffic class.
+    pub tos: u8,
+    /// Bytes of the IP packet.
+    pub length: u16,
+}
+
+/// The next hop of a packet that this host routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// MAC of the neighbour.
+    pub dst_mac: [u8; 6],
+    /// MAC of the interface.
+    pub src_mac: [u8; 6],
+    /// Index of the interface.
+    pub ifindex: u32,
 }
 
 /// Every question that the packet's way may ask of the tables.
 ///
-/// All but the first are asked for the generation of the epoch that the first one gave: a packet
-/// sees one plan. `None` means that a map has no such element.
+/// What takes an epoch is asked for the generation of the one that the first question gave: a
+/// packet sees one plan. `None` means that a map has no such element.
 pub trait Tables {
+    /// Access to an element: a reference where elements of the generation in force do not change,
+    /// else [`Copied`].
+    type Ref<'a, T: Pod>: Deref<Target = T>
+    where
+        Self: 'a;
+
     /// The epoch in force. Read once per packet.
     fn epoch(&self) -> Option<u64>;
     /// The key of the flow hash.
-    fn hash_key(&self) -> Option<HashKey>;
-    /// A word of the VIP bitmap.
-    fn vip_bits(&self, epoch: u64, word: u32) -> Option<u64>;
-    /// A place of the VIP table.
-    fn vip(&self, epoch: u64, place: u32) -> Option<VipEntry>;
-    /// Where a service's slots are.
-    fn service(&self, epoch: u64, id: ServiceId) -> Option<Directory>;
+    fn hash_key(&self) -> Option<Self::Ref<'_, HashKey>>;
+    /// The flags of a [`lb_common::PlanRecord`].
+    fn plan_flags(&self, epoch: u64) -> Option<u32>;
+    /// Whether replies may be sent out of an interface.
+    fn sends_out_of(&self, epoch: u64, ifindex: u32) -> bool;
+    /// A word of a book's bitmap of addresses.
+    fn bits(&self, book: Book, epoch: u64, word: u32) -> Option<u64>;
+    /// A place of a book.
+    fn entry(&self, book: Book, epoch: u64, place: u32) -> Option<Self::Ref<'_, VipEntry>>;
+    /// A port range of a book.
+    fn range(&self, book: Book, epoch: u64, index: u32) -> Option<PortRange>;
+    /// A service.
+    fn service(&self, epoch: u64, id: ServiceId) -> Option<Self::Ref<'_, ServiceRecord>>;
     /// Where a cluster's slots are.
     fn cluster(&self, epoch: u64, id: ClusterId) -> Option<Directory>;
     /// A node's record.
-    fn node(&self, epoch: u64, id: NodeId) -> Option<NodeRecord>;
+    fn node(&self, epoch: u64, id: NodeId) -> Option<Self::Ref<'_, NodeRecord>>;
     /// A slot of a chunk (`offset` < `CHUNK_SLOTS`).
     fn slot(&self, chunk: u32, offset: u32) -> Option<Slot>;
-}
-
-/// One packet, from its first byte to its verdict. Only the order of the stages.
-#[inline(always)]
-pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
-    match stages(frame, tables) {
-        Ok(verdict) | Err(verdict) => verdict,
-    }
-}
-
-#[inline(always)]
-fn stages<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, Verdict> {
-    let found = find(frame, tables)?;
-    forward::forward(frame, tables, found.epoch, found.choice?.node)
-}
-
-/// What the stages before forwarding find out about a packet of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The epoch in force.
-    pub epoch: u64,
-    /// Whose packet it is.
-    pub service: ServiceId,
-    /// What was hashed.
-    pub flow: FlowKey,
-    /// The node, or why there is none.
-    pub choice: Result<select::Choice, Verdict>,
-}
-
-/// All stages but the last: whose packet it is, and who gets it. `explain` asks this very code.
-///
-/// # Errors
-/// The verdict of a packet that is for no service.
-#[inline(always)]
-pub fn find<F: Frame, T: Tables>(frame: &F, tables: &T) -> Result<Found, Verdict> {
-    let network = parse::network(frame)?;
-    let epoch = classify::address(tables, &network)?;
-    let transport = parse::transport(frame, &network)?;
-    let service = classify::service(tables, epoch, &network.vip_key(transport))?;
-    let flow = network.flow(transport);
-    let choice = select::select(tables, epoch, service, &flow);
-    Ok(Found { epoch, service, flow, choice })
+    /// A way of a bucket of the table of fragments.
+    fn fragment(&self, bucket: u32, way: usize) -> Option<u64>;
+    /// Overwrites a way of a bucket of the table of fragments.
+    fn set_fragment(&self, bucket: u32, way: usize, word: u64);
+    /// This CPU's answers within a second.
+    fn limit(&self) -> Option<Limit>;
+    /// Overwrites them.
+    fn set_limit(&self, limit: Limit);
+    /// Nanoseconds of CLOCK_MONOTONIC, some milliseconds old.
+    fn now(&self) -> u64;
 }

@@ -13,7 +13,7 @@ use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect, macros::xdp, program
 use lb_ebpf::{Action, Verdict, process};
 
 /// Entry point of the load balancer: one packet in, one verdict out.
-#[xdp]
+#[xdp(frags)]
 fn understudy(ctx: XdpContext) -> u32 {
     let mut frame = frame::XdpFrame::new(&ctx);
     let verdict = process(&mut frame, &maps::KernelTables);
@@ -30,7 +30,7 @@ fn understudy(ctx: XdpContext) -> u32 {
 
 /// Passes everything. For the far end of a veth pair, which needs some XDP program to receive
 /// what the near end sends by `XDP_TX`.
-#[xdp]
+#[xdp(frags)]
 fn pass(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }

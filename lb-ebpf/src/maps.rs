@@ -2,18 +2,25 @@
 
 use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray},
+    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns},
     macros::btf_map,
 };
 use lb_common::{
-    Chunk, ClusterId, ClusterInfo, Control, Counters, Directory, HashKey, NodeId, NodeInfo,
-    NodeRecord, Reason, ServiceId, ServiceInfo, Slot, VipEntry,
+    Chunk, ClusterId, ClusterInfo, Control, Counters, Directory, FragmentBucket, HashKey, Limit,
+    NodeId, NodeInfo, NodeRecord, PlanRecord, Pod, PortRange, Reason, ServiceId, ServiceInfo,
+    ServiceRecord, Slot, VipEntry,
     layout::{
-        CHUNK_SLOTS, MAX_CHUNKS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, VIP_BIT_WORDS, VIP_PLACES,
+        CHUNK_SLOTS, FRAGMENT_BUCKETS, FRAGMENT_WAYS, GENERATIONS, LIMITS as LIMITS_LEN,
+        MAX_CHUNKS, MAX_CLUSTERS, MAX_INTERFACES, MAX_NODES, MAX_SERVICES, REPLY_PLACES,
+        REPLY_RANGES as REPLY_RANGES_ONE, VIP_BIT_WORDS, VIP_PLACES, VIP_RANGES as VIP_RANGES_ONE,
         generation_index,
     },
-    maps::{CLUSTER_DIRS_LEN, MMAPABLE, NODE_HOPS_LEN, SERVICE_DIRS_LEN, VIP_BITS_LEN, VIPS_LEN},
+    maps::{
+        CLUSTER_DIRS_LEN, MMAPABLE, NODE_HOPS_LEN, REPLIES_LEN, REPLY_RANGES_LEN, SERVICE_DIRS_LEN,
+        VIP_BITS_LEN, VIP_RANGES_LEN, VIPS_LEN,
+    },
 };
-use lb_ebpf::Tables;
+use lb_ebpf::{Book, Tables};
 
 const MAPPED: usize = MMAPABLE as usize;
 
@@ -26,13 +33,27 @@ static VIP_BITS: Array<u64, { VIP_BITS_LEN as usize }, MAPPED> = Array::new();
 #[btf_map]
 static VIPS: Array<VipEntry, { VIPS_LEN as usize }, MAPPED> = Array::new();
 #[btf_map]
-static SERVICE_DIRS: Array<Directory, { SERVICE_DIRS_LEN as usize }, MAPPED> = Array::new();
+static VIP_RANGES: Array<PortRange, { VIP_RANGES_LEN as usize }, MAPPED> = Array::new();
+#[btf_map]
+static REPLY_BITS: Array<u64, { VIP_BITS_LEN as usize }, MAPPED> = Array::new();
+#[btf_map]
+static REPLIES: Array<VipEntry, { REPLIES_LEN as usize }, MAPPED> = Array::new();
+#[btf_map]
+static REPLY_RANGES: Array<PortRange, { REPLY_RANGES_LEN as usize }, MAPPED> = Array::new();
+#[btf_map]
+static PLANS: Array<PlanRecord, { GENERATIONS as usize }, MAPPED> = Array::new();
+#[btf_map]
+static SERVICE_DIRS: Array<ServiceRecord, { SERVICE_DIRS_LEN as usize }, MAPPED> = Array::new();
 #[btf_map]
 static CLUSTER_DIRS: Array<Directory, { CLUSTER_DIRS_LEN as usize }, MAPPED> = Array::new();
 #[btf_map]
 static NODE_HOPS: Array<NodeRecord, { NODE_HOPS_LEN as usize }, MAPPED> = Array::new();
 #[btf_map]
 static SLOTS: Array<Chunk, { MAX_CHUNKS as usize }, MAPPED> = Array::new();
+#[btf_map]
+static FRAGMENTS: Array<FragmentBucket, { FRAGMENT_BUCKETS as usize }, MAPPED> = Array::new();
+#[btf_map]
+static LIMITS: Array<Limit, { LIMITS_LEN as usize }, MAPPED> = Array::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 
@@ -63,6 +84,8 @@ pub(crate) fn count(reason: Reason) {
 pub(crate) struct KernelTables;
 
 impl Tables for KernelTables {
+    type Ref<'a, T: Pod> = &'a T;
+
     #[inline(always)]
     fn epoch(&self) -> Option<u64> {
         let control = CONTROL.get_ptr(0)?;
@@ -71,23 +94,57 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn hash_key(&self) -> Option<HashKey> {
-        SECRET.get(0).copied()
+    fn hash_key(&self) -> Option<&HashKey> {
+        SECRET.get(0)
     }
 
     #[inline(always)]
-    fn vip_bits(&self, epoch: u64, word: u32) -> Option<u64> {
-        VIP_BITS.get(generation_index(epoch, VIP_BIT_WORDS, word)).copied()
+    fn plan_flags(&self, epoch: u64) -> Option<u32> {
+        PLANS.get(generation_index(epoch, 1, 0)).map(|plan| plan.flags)
     }
 
     #[inline(always)]
-    fn vip(&self, epoch: u64, place: u32) -> Option<VipEntry> {
-        VIPS.get(generation_index(epoch, VIP_PLACES, place)).copied()
+    fn sends_out_of(&self, epoch: u64, ifindex: u32) -> bool {
+        let Some(plan) = PLANS.get(generation_index(epoch, 1, 0)) else { return false };
+        let mut known = false;
+        for place in 0..MAX_INTERFACES {
+            known |= plan.interfaces[place] == ifindex;
+        }
+        known && ifindex != 0
     }
 
     #[inline(always)]
-    fn service(&self, epoch: u64, id: ServiceId) -> Option<Directory> {
-        SERVICE_DIRS.get(generation_index(epoch, MAX_SERVICES, id.index() as u32)).copied()
+    fn bits(&self, book: Book, epoch: u64, word: u32) -> Option<u64> {
+        let index = generation_index(epoch, VIP_BIT_WORDS, word);
+        match book {
+            Book::Services => VIP_BITS.get(index).copied(),
+            Book::Nodes => REPLY_BITS.get(index).copied(),
+        }
+    }
+
+    #[inline(always)]
+    fn entry(&self, book: Book, epoch: u64, place: u32) -> Option<&VipEntry> {
+        match book {
+            Book::Services => VIPS.get(generation_index(epoch, VIP_PLACES, place)),
+            Book::Nodes => REPLIES.get(generation_index(epoch, REPLY_PLACES, place)),
+        }
+    }
+
+    #[inline(always)]
+    fn range(&self, book: Book, epoch: u64, index: u32) -> Option<PortRange> {
+        match book {
+            Book::Services => {
+                VIP_RANGES.get(generation_index(epoch, VIP_RANGES_ONE, index)).copied()
+            }
+            Book::Nodes => {
+                REPLY_RANGES.get(generation_index(epoch, REPLY_RANGES_ONE, index)).copied()
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn service(&self, epoch: u64, id: ServiceId) -> Option<&ServiceRecord> {
+        SERVICE_DIRS.get(generation_index(epoch, MAX_SERVICES, id.index() as u32))
     }
 
     #[inline(always)]
@@ -96,8 +153,8 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn node(&self, epoch: u64, id: NodeId) -> Option<NodeRecord> {
-        NODE_HOPS.get(generation_index(epoch, MAX_NODES, id.index() as u32)).copied()
+    fn node(&self, epoch: u64, id: NodeId) -> Option<&NodeRecord> {
+        NODE_HOPS.get(generation_index(epoch, MAX_NODES, id.index() as u32))
     }
 
     #[inline(always)]
@@ -106,4 +163,48 @@ impl Tables for KernelTables {
         let offset = (offset & (CHUNK_SLOTS - 1)) as usize;
         Some(Slot::from_raw(chunk.slots[offset]))
     }
+    #[inline(always)]
+    fn fragment(&self, bucket: u32, way: usize) -> Option<u64> {
+        let bucket = FRAGMENTS.get_ptr(bucket)?;
+        // SAFETY: a map value of the right size, and a way inside of it; volatile because other
+        // CPUs write it meanwhile, each word at once.
+        Some(unsafe { (&raw const (*bucket).ways[way & (FRAGMENT_WAYS - 1)]).read_volatile() })
+    }
+
+    #[inline(always)]
+    fn set_fragment(&self, bucket: u32, way: usize, word: u64) {
+        if let Some(bucket) = FRAGMENTS.get_ptr_mut(bucket) {
+            // SAFETY: as in `fragment`.
+            unsafe {
+                (&raw mut (*bucket).ways[way & (FRAGMENT_WAYS - 1)]).write_volatile(word);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn limit(&self) -> Option<Limit> {
+        LIMITS.get(this_cpu()).copied()
+    }
+
+    #[inline(always)]
+    fn set_limit(&self, limit: Limit) {
+        if let Some(place) = LIMITS.get_ptr_mut(this_cpu()) {
+            // SAFETY: a map value of the right size. CPUs that share it may lose each other's
+            // counts, not more.
+            unsafe { place.write(limit) }
+        }
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+}
+
+/// This CPU's element of what CPUs have for themselves.
+#[inline(always)]
+fn this_cpu() -> u32 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_get_smp_processor_id() as u32 & (LIMITS_LEN - 1) }
 }

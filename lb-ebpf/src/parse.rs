@@ -1,113 +1,333 @@
-//! What the bytes say: Ethernet, IPv4, TCP, UDP. Layouts from `network-types`.
+//! What the bytes say: Ethernet, VLAN tags, IPv4, IPv6, TCP, UDP. Layouts from `network-types`.
 
 use lb_common::{FlowKey, Reason, VipKey};
 use network_types::{
     eth::{EthHdr, EtherType},
-    ip::Ipv4Hdr,
+    ip::{Ipv4Hdr, Ipv6Hdr},
     tcp::TcpHdr,
     udp::UdpHdr,
+    vlan::VlanHdr,
 };
 
 use crate::{Frame, Verdict};
 
-/// IP protocol number of TCP (IANA).
+/// IP protocol number of ICMP (IANA, as all of these).
+pub const ICMP: u8 = 1;
+/// Of IPv4 in IP.
+pub const IPV4: u8 = 4;
+/// Of TCP.
 pub const TCP: u8 = 6;
-/// IP protocol number of UDP (IANA).
+/// Of UDP.
 pub const UDP: u8 = 17;
-// "More fragments" and the fragment offset (RFC 791, 3.1).
-const FRAGMENT: u16 = 0x3fff;
+/// Of IPv6 in IP.
+pub const IPV6: u8 = 41;
+/// Of ICMPv6.
+pub const ICMPV6: u8 = 58;
+/// Bytes of a VLAN tag.
+pub const TAG_LEN: usize = 4;
+// Extension headers of IPv6 (RFC 8200, 4).
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION_OPTIONS: u8 = 60;
+/// Most extension headers that are looked at: each once, destination options twice, and one more.
+const MAX_EXTENSIONS: usize = 6;
+// In the third 16-bit pair of an IPv4 header (RFC 791, 3.1).
+const DONT_FRAGMENT: u16 = 0x4000;
+const MORE_FRAGMENTS: u16 = 0x2000;
+const OFFSET: u16 = 0x1fff;
 
-/// What the IPv4 header says. Numbers in host order.
+/// The headers contradict each other, or the frame ends before they do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// Where the IP header begins, and whom it is from and to.
+///
+/// Aligned as words of eight bytes, as all that the program keeps on its stack: there the verifier
+/// takes only aligned access.
 #[derive(Clone, Copy, Debug)]
-pub struct Network {
-    source: u32,
-    destination: u32,
-    protocol: u8,
-    fragment: bool,
-    /// Bytes of the datagram behind the IPv4 header, as the header has it.
-    payload: u16,
-    /// Where the transport header begins.
-    transport: usize,
+#[repr(align(8))]
+pub struct Head {
+    /// Whether it is IPv6.
+    pub v6: bool,
+    /// Offset of the IP header: 14 bytes, and 4 more for each VLAN tag.
+    pub l3: u16,
+    /// The frame is to a group of hosts.
+    pub group: bool,
+    /// Source address, four words in host order, IPv4 as `::ffff:a.b.c.d`.
+    pub source: [u32; 4],
+    /// Destination address, as the source.
+    pub destination: [u32; 4],
+}
+
+/// Which part of a datagram a packet has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// Its beginning, and so its ports.
+    First,
+    /// Something behind its beginning.
+    Later,
+}
+
+/// What the IP header says, extension headers included. Numbers in host order.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(8))]
+pub struct Packet {
+    /// Where it begins, from and to whom.
+    pub head: Head,
+    /// The protocol behind all IP headers.
+    pub protocol: u8,
+    /// Type of service or traffic class.
+    pub tos: u8,
+    /// Time to live, or hop limit.
+    pub ttl: u8,
+    /// Nobody may fragment it: so says IPv4, and so it is with IPv6.
+    pub dont_fragment: bool,
+    /// Which part of a datagram it is.
+    pub part: Part,
+    /// Identification of the datagram; 0 of IPv6 that is not fragmented.
+    pub id: u32,
+    /// Bytes of the IP packet, its header included.
+    pub length: u16,
+    /// Offset of the transport header.
+    pub l4: u16,
 }
 
 /// The ports of a TCP segment or a UDP datagram.
-#[derive(Clone, Copy, Debug)]
-pub struct Transport {
-    source: u16,
-    destination: u16,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// Whose it is from.
+    pub source: u16,
+    /// Whom it is to.
+    pub destination: u16,
 }
 
-impl Network {
-    /// What a service is looked up by, as far as the IPv4 header tells: no port.
+impl Packet {
+    /// Bytes behind the IP headers.
     #[inline(always)]
-    pub const fn address_key(&self) -> VipKey {
-        VipKey::v4(self.destination, 0, 0)
+    pub const fn l4_length(&self) -> usize {
+        self.end().saturating_sub(self.l4 as usize)
+    }
+
+    /// Where it ends.
+    #[inline(always)]
+    pub const fn end(&self) -> usize {
+        self.head.l3 as usize + self.length as usize
     }
 
     /// What a service is looked up by.
     #[inline(always)]
-    pub const fn vip_key(&self, transport: Transport) -> VipKey {
-        VipKey::v4(self.destination, transport.destination, self.protocol)
-    }
-
-    /// What is hashed.
-    #[inline(always)]
-    pub const fn flow(&self, transport: Transport) -> FlowKey {
-        FlowKey::V4 {
-            source: self.source,
-            destination: self.destination,
-            ports: (transport.source as u32) << 16 | transport.destination as u32,
-            protocol: self.protocol,
-        }
+    pub const fn key(&self, port: u16) -> VipKey {
+        VipKey { address: self.head.destination, port, protocol: self.protocol }
     }
 }
 
-/// Ethernet and IPv4. Anything else is the host's.
+/// What is hashed of a flow.
 #[inline(always)]
-pub fn network<F: Frame>(frame: &F) -> Result<Network, Verdict> {
+pub const fn flow(
+    v6: bool,
+    source: [u32; 4],
+    destination: [u32; 4],
+    ports: u32,
+    protocol: u8,
+) -> FlowKey {
+    if v6 {
+        FlowKey::V6 { source, destination, ports, protocol }
+    } else {
+        FlowKey::V4 { source: source[3], destination: destination[3], ports, protocol }
+    }
+}
+
+/// Ethernet, up to two VLAN tags, and the addresses of an IP header. Anything else is the host's.
+#[inline(always)]
+pub fn head<F: Frame>(frame: &F) -> Result<Head, Verdict> {
     const MALFORMED: Verdict = Verdict::pass(Reason::PassMalformed);
     let ethernet: EthHdr = frame.read(0).ok_or(MALFORMED)?;
-    if ethernet.ether_type != EtherType::Ipv4 as u16 {
-        return Err(Verdict::pass(Reason::PassNotIpv4));
+    let group = ethernet.dst_addr[0] & 1 != 0;
+    let (mut l3, mut kind) = (EthHdr::LEN, ethernet.ether_type);
+    for _ in 0..2 {
+        if kind != EtherType::Ieee8021q as u16 && kind != EtherType::Ieee8021ad as u16 {
+            break;
+        }
+        let tag: VlanHdr = frame.read(l3).ok_or(MALFORMED)?;
+        kind = tag.ether_type;
+        l3 += TAG_LEN;
     }
-    let ip: Ipv4Hdr = frame.read(EthHdr::LEN).ok_or(MALFORMED)?;
-    let header = ip.ihl();
-    let total = u16::from_be_bytes(ip.tot_len);
-    if ip.version() != 4 || usize::from(header) < Ipv4Hdr::LEN || total < u16::from(header) {
-        return Err(MALFORMED);
+    if kind == EtherType::Ipv4 as u16 {
+        let ip: Ipv4Hdr = frame.read(l3).ok_or(MALFORMED)?;
+        let (source, destination) = (mapped(ip.src_addr), mapped(ip.dst_addr));
+        Ok(Head { v6: false, l3: l3 as u16, group, source, destination })
+    } else if kind == EtherType::Ipv6 as u16 {
+        let ip: Ipv6Hdr = frame.read(l3).ok_or(MALFORMED)?;
+        let (source, destination) = (words(ip.src_addr), words(ip.dst_addr));
+        Ok(Head { v6: true, l3: l3 as u16, group, source, destination })
+    } else {
+        Err(Verdict::pass(Reason::PassNotIp))
     }
-    Ok(Network {
-        source: u32::from_be_bytes(ip.src_addr),
-        destination: u32::from_be_bytes(ip.dst_addr),
+}
+
+/// The rest of the IP headers.
+#[inline(always)]
+pub fn packet<F: Frame>(frame: &F, head: Head) -> Result<Packet, Malformed> {
+    if head.v6 { ipv6(frame, head) } else { ipv4(frame, head) }
+}
+
+#[inline(always)]
+fn ipv4<F: Frame>(frame: &F, head: Head) -> Result<Packet, Malformed> {
+    let l3 = usize::from(head.l3);
+    let ip: Ipv4Hdr = frame.read(l3).ok_or(Malformed)?;
+    let (header, length) = (ip.ihl(), u16::from_be_bytes(ip.tot_len));
+    let fragment = u16::from_be_bytes(ip.frags);
+    if ip.version() != 4
+        || usize::from(header) < Ipv4Hdr::LEN
+        || length < u16::from(header)
+        || !frame.has(l3 + usize::from(length))
+    {
+        return Err(Malformed);
+    }
+    Ok(Packet {
+        head,
         protocol: ip.proto,
-        fragment: u16::from_be_bytes(ip.frags) & FRAGMENT != 0,
-        payload: total - u16::from(header),
-        transport: EthHdr::LEN + usize::from(header),
+        tos: ip.tos,
+        ttl: ip.ttl,
+        dont_fragment: fragment & DONT_FRAGMENT != 0,
+        part: ipv4_part(fragment),
+        id: u32::from(u16::from_be_bytes(ip.id)),
+        length,
+        l4: head.l3 + u16::from(header),
     })
 }
 
-/// The transport header of a packet to what may be a service's address: so far only a bit of it
-/// was looked at, so what is odd here is still passed.
 #[inline(always)]
-pub fn transport<F: Frame>(frame: &F, network: &Network) -> Result<Transport, Verdict> {
-    const MALFORMED: Verdict = Verdict::pass(Reason::PassMalformed);
-    if network.fragment {
-        return Err(Verdict::pass(Reason::PassFragment));
+fn ipv6<F: Frame>(frame: &F, head: Head) -> Result<Packet, Malformed> {
+    let l3 = usize::from(head.l3);
+    let ip: Ipv6Hdr = frame.read(l3).ok_or(Malformed)?;
+    let payload = u16::from_be_bytes(ip.payload_len);
+    let length = payload.checked_add(Ipv6Hdr::LEN as u16).ok_or(Malformed)?;
+    let end = l3 + usize::from(length);
+    if ip.version() != 6 || !frame.has(end) {
+        return Err(Malformed);
     }
-    let (source, destination) = match network.protocol {
-        TCP if usize::from(network.payload) >= TcpHdr::LEN => {
-            let tcp: TcpHdr = frame.read(network.transport).ok_or(MALFORMED)?;
-            (tcp.source, tcp.dest)
-        }
-        UDP if usize::from(network.payload) >= UdpHdr::LEN => {
-            let udp: UdpHdr = frame.read(network.transport).ok_or(MALFORMED)?;
-            (udp.src, udp.dst)
-        }
-        TCP | UDP => return Err(MALFORMED),
-        _ => return Err(Verdict::pass(Reason::PassNoService)),
-    };
-    Ok(Transport {
-        source: u16::from_be_bytes(source),
-        destination: u16::from_be_bytes(destination),
+    let behind = extensions(frame, ip.next_hdr, l3 + Ipv6Hdr::LEN)?;
+    if behind.l4 > end {
+        return Err(Malformed);
+    }
+    Ok(Packet {
+        head,
+        protocol: behind.protocol,
+        tos: ip.dscp() << 2 | ip.ecn(),
+        ttl: ip.hop_limit,
+        dont_fragment: true,
+        part: behind.part,
+        id: behind.id,
+        length,
+        l4: behind.l4 as u16,
     })
+}
+
+/// What stands behind the extension headers of IPv6.
+pub(crate) struct Behind {
+    pub(crate) protocol: u8,
+    pub(crate) part: Part,
+    pub(crate) id: u32,
+    pub(crate) l4: usize,
+}
+
+/// Walks over the extension headers from the first next header on, which stands at `l4`.
+#[inline(always)]
+pub(crate) fn extensions<F: Frame>(
+    frame: &F,
+    protocol: u8,
+    l4: usize,
+) -> Result<Behind, Malformed> {
+    let mut behind = Behind { protocol, part: Part::Whole, id: 0, l4 };
+    for _ in 0..MAX_EXTENSIONS {
+        match behind.protocol {
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
+                let [next, words]: [u8; 2] = frame.read(behind.l4).ok_or(Malformed)?;
+                behind.protocol = next;
+                behind.l4 += 8 * (usize::from(words) + 1);
+            }
+            FRAGMENT => {
+                let [next, _, high, low, id @ ..]: [u8; 8] =
+                    frame.read(behind.l4).ok_or(Malformed)?;
+                let field = u16::from_be_bytes([high, low]);
+                behind.protocol = next;
+                behind.part = part(field >> 3, field & 1 != 0);
+                behind.id = u32::from_be_bytes(id);
+                behind.l4 += 8;
+                if behind.part == Part::Later {
+                    return Ok(behind);
+                }
+            }
+            _ => return Ok(behind),
+        }
+    }
+    Err(Malformed)
+}
+
+/// Which part a packet is by the flags and offset of its IPv4 header.
+#[inline(always)]
+pub(crate) const fn ipv4_part(field: u16) -> Part {
+    part(field & OFFSET, field & MORE_FRAGMENTS != 0)
+}
+
+#[inline(always)]
+const fn part(offset: u16, more: bool) -> Part {
+    match (offset, more) {
+        (0, false) => Part::Whole,
+        (0, true) => Part::First,
+        _ => Part::Later,
+    }
+}
+
+/// The ports of a TCP or UDP packet that is whole or the first part; of a whole one with its lengths
+/// checked.
+#[inline(always)]
+pub fn ports<F: Frame>(frame: &F, packet: &Packet) -> Result<Ports, Malformed> {
+    let length = packet.l4_length();
+    let (source, destination) = if packet.protocol == TCP {
+        let tcp: TcpHdr = frame.read(usize::from(packet.l4)).ok_or(Malformed)?;
+        let header = 4 * usize::from(tcp.doff());
+        if header < TcpHdr::LEN || header > length {
+            return Err(Malformed);
+        }
+        (tcp.source, tcp.dest)
+    } else {
+        let udp: UdpHdr = frame.read(usize::from(packet.l4)).ok_or(Malformed)?;
+        let said = usize::from(u16::from_be_bytes(udp.len));
+        if length < UdpHdr::LEN || said < UdpHdr::LEN || packet.part == Part::Whole && said > length
+        {
+            return Err(Malformed);
+        }
+        (udp.src, udp.dst)
+    };
+    Ok(Ports { source: u16::from_be_bytes(source), destination: u16::from_be_bytes(destination) })
+}
+
+/// An IPv4 address as four words.
+#[inline(always)]
+pub const fn mapped(address: [u8; 4]) -> [u32; 4] {
+    [0, 0, 0xffff, u32::from_be_bytes(address)]
+}
+
+/// An IPv6 address as four words.
+#[inline(always)]
+pub const fn words(a: [u8; 16]) -> [u32; 4] {
+    [
+        u32::from_be_bytes([a[0], a[1], a[2], a[3]]),
+        u32::from_be_bytes([a[4], a[5], a[6], a[7]]),
+        u32::from_be_bytes([a[8], a[9], a[10], a[11]]),
+        u32::from_be_bytes([a[12], a[13], a[14], a[15]]),
+    ]
+}
+
+/// Four words as an IPv6 address.
+#[inline(always)]
+pub const fn bytes(a: [u32; 4]) -> [u8; 16] {
+    let [p, q, r, s] =
+        [a[0].to_be_bytes(), a[1].to_be_bytes(), a[2].to_be_bytes(), a[3].to_be_bytes()];
+    [p[0], p[1], p[2], p[3], q[0], q[1], q[2], q[3], r[0], r[1], r[2], r[3], s[0], s[1], s[2], s[3]]
 }

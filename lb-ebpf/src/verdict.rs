@@ -6,7 +6,7 @@ use lb_common::Reason;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u16)]
 pub enum Action {
-    /// To the host's own network stack, untouched.
+    /// To the host's own network stack.
     Pass,
     /// Away with it.
     Drop,
@@ -32,6 +32,9 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// A table points where there is nothing.
+    pub const BAD_TABLE: Self = Self::drop(Reason::DropBadTable);
+
     /// To the host.
     #[inline(always)]
     pub const fn pass(reason: Reason) -> Self {
@@ -46,14 +49,18 @@ impl Verdict {
 
     /// Out of the interface it came in by.
     #[inline(always)]
-    pub const fn tx() -> Self {
-        Self { reason: Reason::ForwardTx, action: Action::Tx, ifindex: 0 }
+    pub const fn tx(reason: Reason) -> Self {
+        Self { reason, action: Action::Tx, ifindex: 0 }
     }
 
-    /// Out of another interface.
+    /// Out of an interface, which may be the one that it came in by.
     #[inline(always)]
-    pub const fn redirect(ifindex: u32) -> Self {
-        Self { reason: Reason::ForwardRedirect, action: Action::Redirect, ifindex }
+    pub const fn out_of(reason: Reason, ifindex: u32, ingress: u32) -> Self {
+        if ifindex == ingress {
+            Self::tx(reason)
+        } else {
+            Self { reason, action: Action::Redirect, ifindex }
+        }
     }
 }
 

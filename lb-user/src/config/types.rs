@@ -7,7 +7,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use lb_common::Forward;
 
-pub use super::health::*;
+pub use super::{destination::*, health::*};
 
 /// Directory of the pins where the configuration names none.
 pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/understudy";

@@ -17,16 +17,17 @@ use std::{
 
 use aya::maps::{MapData, MapError};
 use lb_common::{
-    Chunk, ClusterId, Control, Directory, HashKey, NodeId, NodeRecord, Pod, ServiceId, Slot,
-    VipEntry,
+    Chunk, ClusterId, Control, Directory, FragmentBucket, HashKey, Limit, NodeId, NodeRecord,
+    PlanRecord, Pod, PortRange, ServiceId, ServiceRecord, Slot, VipEntry,
     layout::{
-        CHUNK_SLOTS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, VIP_BIT_WORDS, VIP_PLACES,
-        generation_index,
+        CHUNK_SLOTS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, REPLY_PLACES, REPLY_RANGES,
+        VIP_BIT_WORDS, VIP_PLACES, VIP_RANGES, generation_index,
     },
     maps::{self, MapSpec},
 };
-use lb_ebpf::Tables;
+use lb_ebpf::{Book, Copied, Tables};
 use memmap2::{MmapOptions, MmapRaw};
+use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
 /// All the arrays on the packet's way.
@@ -39,14 +40,28 @@ pub struct Memory {
     pub vip_bits: Cells<u64>,
     /// VIP tables, by generation.
     pub vips: Cells<VipEntry>,
-    /// Services' directories, by generation.
-    pub services: Cells<Directory>,
+    /// Port ranges of services, by generation.
+    pub vip_ranges: Cells<PortRange>,
+    /// Bitmaps of `nat` nodes' addresses, by generation.
+    pub reply_bits: Cells<u64>,
+    /// Tables of `nat` nodes' ports, by generation.
+    pub replies: Cells<VipEntry>,
+    /// Port ranges of `nat` nodes, by generation.
+    pub reply_ranges: Cells<PortRange>,
+    /// What holds for a generation as a whole.
+    pub plans: Cells<PlanRecord>,
+    /// Services, by generation.
+    pub services: Cells<ServiceRecord>,
     /// Clusters' directories, by generation.
     pub clusters: Cells<Directory>,
     /// Nodes, by generation.
     pub nodes: Cells<NodeRecord>,
     /// Slots, shared by all generations.
     pub slots: Cells<Chunk>,
+    /// Where the fragments of a datagram go.
+    pub fragments: Cells<FragmentBucket>,
+    /// Answers within a second, by CPU.
+    pub limits: Cells<Limit>,
 }
 
 /// A map could not be opened, or not mapped.
@@ -87,10 +102,17 @@ impl Memory {
             secret: Cells::new(&maps::SECRET, open(&maps::SECRET)?)?,
             vip_bits: Cells::new(&maps::VIP_BITS, open(&maps::VIP_BITS)?)?,
             vips: Cells::new(&maps::VIPS, open(&maps::VIPS)?)?,
+            vip_ranges: Cells::new(&maps::VIP_RANGES, open(&maps::VIP_RANGES)?)?,
+            reply_bits: Cells::new(&maps::REPLY_BITS, open(&maps::REPLY_BITS)?)?,
+            replies: Cells::new(&maps::REPLIES, open(&maps::REPLIES)?)?,
+            reply_ranges: Cells::new(&maps::REPLY_RANGES, open(&maps::REPLY_RANGES)?)?,
+            plans: Cells::new(&maps::PLANS, open(&maps::PLANS)?)?,
             services: Cells::new(&maps::SERVICE_DIRS, open(&maps::SERVICE_DIRS)?)?,
             clusters: Cells::new(&maps::CLUSTER_DIRS, open(&maps::CLUSTER_DIRS)?)?,
             nodes: Cells::new(&maps::NODE_HOPS, open(&maps::NODE_HOPS)?)?,
             slots: Cells::new(&maps::SLOTS, open(&maps::SLOTS)?)?,
+            fragments: Cells::new(&maps::FRAGMENTS, open(&maps::FRAGMENTS)?)?,
+            limits: Cells::new(&maps::LIMITS, open(&maps::LIMITS)?)?,
         })
     }
 
@@ -130,32 +152,82 @@ impl Memory {
 }
 
 impl Tables for Memory {
+    type Ref<'a, T: Pod> = Copied<T>;
+
     fn epoch(&self) -> Option<u64> {
         Some(self.epoch())
     }
 
-    fn hash_key(&self) -> Option<HashKey> {
-        self.secret.get(0)
+    fn hash_key(&self) -> Option<Copied<HashKey>> {
+        self.secret.get(0).map(Copied)
     }
 
-    fn vip_bits(&self, epoch: u64, word: u32) -> Option<u64> {
-        self.vip_bits.get(generation_index(epoch, VIP_BIT_WORDS, word))
+    fn plan_flags(&self, epoch: u64) -> Option<u32> {
+        self.plans.get(generation_index(epoch, 1, 0)).map(|plan| plan.flags)
     }
 
-    fn vip(&self, epoch: u64, place: u32) -> Option<VipEntry> {
-        self.vips.get(generation_index(epoch, VIP_PLACES, place))
+    fn sends_out_of(&self, epoch: u64, ifindex: u32) -> bool {
+        let plan = self.plans.get(generation_index(epoch, 1, 0));
+        ifindex != 0 && plan.is_some_and(|plan| plan.interfaces.contains(&ifindex))
     }
 
-    fn service(&self, epoch: u64, id: ServiceId) -> Option<Directory> {
-        self.services.get(generation_index(epoch, MAX_SERVICES, id.index() as u32))
+    fn bits(&self, book: Book, epoch: u64, word: u32) -> Option<u64> {
+        let bits = if book == Book::Services { &self.vip_bits } else { &self.reply_bits };
+        bits.get(generation_index(epoch, VIP_BIT_WORDS, word))
+    }
+
+    fn entry(&self, book: Book, epoch: u64, place: u32) -> Option<Copied<VipEntry>> {
+        let entry = match book {
+            Book::Services => self.vips.get(generation_index(epoch, VIP_PLACES, place)),
+            Book::Nodes => self.replies.get(generation_index(epoch, REPLY_PLACES, place)),
+        };
+        entry.map(Copied)
+    }
+
+    fn range(&self, book: Book, epoch: u64, index: u32) -> Option<PortRange> {
+        match book {
+            Book::Services => self.vip_ranges.get(generation_index(epoch, VIP_RANGES, index)),
+            Book::Nodes => self.reply_ranges.get(generation_index(epoch, REPLY_RANGES, index)),
+        }
+    }
+
+    fn service(&self, epoch: u64, id: ServiceId) -> Option<Copied<ServiceRecord>> {
+        let index = generation_index(epoch, MAX_SERVICES, id.index() as u32);
+        self.services.get(index).map(Copied)
     }
 
     fn cluster(&self, epoch: u64, id: ClusterId) -> Option<Directory> {
         self.clusters.get(generation_index(epoch, MAX_CLUSTERS, id.index() as u32))
     }
 
-    fn node(&self, epoch: u64, id: NodeId) -> Option<NodeRecord> {
-        self.nodes.get(generation_index(epoch, MAX_NODES, id.index() as u32))
+    fn node(&self, epoch: u64, id: NodeId) -> Option<Copied<NodeRecord>> {
+        self.nodes.get(generation_index(epoch, MAX_NODES, id.index() as u32)).map(Copied)
+    }
+
+    fn fragment(&self, bucket: u32, way: usize) -> Option<u64> {
+        self.fragments.get(bucket)?.ways.get(way).copied()
+    }
+
+    fn set_fragment(&self, bucket: u32, way: usize, word: u64) {
+        // The only user of anonymous memory; the maps' own fragments are written by the program.
+        if let Some(mut ways) = self.fragments.get(bucket) {
+            ways.ways[way] = word;
+            self.fragments.set(bucket, ways);
+        }
+    }
+
+    fn limit(&self) -> Option<Limit> {
+        self.limits.get(0)
+    }
+
+    fn set_limit(&self, limit: Limit) {
+        self.limits.set(0, limit);
+    }
+
+    fn now(&self) -> u64 {
+        // The kernel's program asks the same clock.
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE);
+        now.map_or(0, |now| now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
     }
 
     fn slot(&self, chunk: u32, offset: u32) -> Option<Slot> {

@@ -6,6 +6,7 @@ pub mod grace;
 pub mod memory;
 pub mod pins;
 pub mod vips;
+pub mod watched;
 pub mod writer;
 
 use std::{io, path::Path, sync::Arc};

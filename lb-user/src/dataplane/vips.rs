@@ -1,146 +1,158 @@
-//! Builds the VIP table: Robin Hood order in open addressing, so that no search is long.
+//! Builds the tables of destinations: Robin Hood order in open addressing, so that no search is
+//! long, and beside it the port ranges.
+
+use std::collections::BTreeMap;
 
 use lb_common::{
-    ServiceId, VipEntry, VipKey,
-    layout::{VIP_BIT_WORDS, VIP_PLACES},
-    vip::{MAX_PROBES, next_place},
+    PortRange, VipEntry, VipKey, VipKind,
+    layout::{REPLY_PLACES, REPLY_RANGES, VIP_BIT_WORDS, VIP_PLACES, VIP_RANGES},
+    vip::MAX_PROBES,
 };
 use thiserror::Error;
 
-/// A VIP table and the bitmap of addresses in front of it.
-#[derive(Debug)]
+use crate::{
+    config::Ports,
+    decide::{Intent, Vip},
+};
+
+/// A table of destinations and the bitmap of addresses in front of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vips {
     /// One bit for each hash of an address.
     pub bits: [u64; VIP_BIT_WORDS as usize],
     /// The places.
     pub places: Vec<VipEntry>,
+    /// The port ranges.
+    pub ranges: Vec<PortRange>,
 }
 
-/// A VIP found no place within [`MAX_PROBES`].
+/// The destinations do not fit their table.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("the VIP table has no place left for {0:?}")]
-pub struct VipsFull(pub VipKey);
+pub enum VipsFull {
+    /// One would lie too far from where its search begins.
+    #[error("the table of destinations has no place left for {0:?}")]
+    Place(VipKey),
+    /// There are more port ranges than the map holds.
+    #[error("more than {0} port ranges")]
+    Ranges(u32),
+}
 
-/// The table of these VIPs. It depends on the set only, not on its order.
+/// The table of a plan's services and their addresses, and of this host's own. It depends on what is
+/// in it only, not on its order.
 ///
 /// # Errors
-/// [`VipsFull`] when a VIP would lie too far from where its search begins.
-pub fn build(vips: &[(VipKey, ServiceId)]) -> Result<Vips, VipsFull> {
+/// [`VipsFull`].
+pub fn services(intent: &Intent) -> Result<Vips, VipsFull> {
+    let mut entries = entries(&intent.vips);
+    for own in &intent.own {
+        entries.insert(VipKey::of_address(*own), address(VipKind::Own, *own));
+    }
+    for vip in &intent.vips {
+        let alive = intent.services.get(vip.service.index()).is_some_and(|table| table.healthy);
+        let key = VipKey::of_address(vip.address);
+        let kept = || address(VipKind::Address, vip.address);
+        let entry = entries.entry(key).and_modify(|own| own.kind = VipKind::Address as u8);
+        entry.or_insert_with(kept).alive |= u8::from(alive);
+    }
+    build(entries, ranges(&intent.vips), VIP_PLACES, VIP_RANGES)
+}
+
+/// The table of the ports that replies of `nat` nodes come from.
+///
+/// # Errors
+/// [`VipsFull`].
+pub fn replies(intent: &Intent) -> Result<Vips, VipsFull> {
+    build(entries(&intent.replies), ranges(&intent.replies), REPLY_PLACES, REPLY_RANGES)
+}
+
+fn address(kind: VipKind, address: [u32; 4]) -> VipEntry {
+    VipEntry { address, kind: kind as u8, ..VipEntry::default() }
+}
+
+/// What stands for ports: single ones, and one entry for all others of an address and protocol.
+fn entries(vips: &[Vip]) -> BTreeMap<VipKey, VipEntry> {
+    let mut entries = BTreeMap::new();
+    for &Vip { address, ports, protocol, service } in vips {
+        let blank = VipEntry { address, protocol, ..VipEntry::default() };
+        let several =
+            VipEntry { kind: VipKind::Ports as u8, service: VipEntry::NO_SERVICE, ..blank };
+        let service = service.raw();
+        match ports {
+            Ports::One(port) => {
+                let one = VipEntry { port, service, kind: VipKind::Port as u8, ..blank };
+                entries.insert(one.key(), one);
+            }
+            Ports::Range { .. } => entries.entry(several.key()).or_insert(several).ranges += 1,
+            Ports::All => entries.entry(several.key()).or_insert(several).service = service,
+        }
+    }
+    entries
+}
+
+/// All ranges, by address, protocol and first port: those that belong together stand together.
+fn ranges(vips: &[Vip]) -> BTreeMap<(VipKey, u16), PortRange> {
+    let ranges = vips.iter().filter_map(|vip| match vip.ports {
+        Ports::Range { first, last } => {
+            let key = VipKey { address: vip.address, port: 0, protocol: vip.protocol };
+            let range = PortRange { first, last, service: vip.service.raw(), reserved: 0 };
+            Some(((key, first), range))
+        }
+        Ports::One(_) | Ports::All => None,
+    });
+    ranges.collect()
+}
+
+fn build(
+    entries: BTreeMap<VipKey, VipEntry>,
+    ranges: BTreeMap<(VipKey, u16), PortRange>,
+    places: u32,
+    most_ranges: u32,
+) -> Result<Vips, VipsFull> {
+    if ranges.len() > most_ranges as usize {
+        return Err(VipsFull::Ranges(most_ranges));
+    }
     let mut table = Vips {
         bits: [0; VIP_BIT_WORDS as usize],
-        places: vec![VipEntry::default(); VIP_PLACES as usize],
+        places: vec![VipEntry::default(); places as usize],
+        ranges: ranges.values().copied().collect(),
     };
-    let mut sorted = vips.to_vec();
-    sorted.sort();
-    for (key, service) in sorted {
+    let mut next_range = 0;
+    for (key, mut entry) in entries {
         let (word, mask) = key.bit();
         table.bits[word as usize] |= mask;
-        insert(&mut table.places, VipEntry::exact(&key, service.raw()))?;
+        // Entries and ranges are in the order of the same keys.
+        entry.first_range = if entry.ranges == 0 { 0 } else { next_range };
+        next_range += entry.ranges;
+        insert(&mut table.places, entry)?;
     }
     Ok(table)
 }
 
 fn insert(places: &mut [VipEntry], mut entry: VipEntry) -> Result<(), VipsFull> {
-    let mut place = entry.key().place();
+    let count = places.len() as u32;
+    let mut place = entry.key().place(count);
     let mut distance = 0;
     // Each turn moves one place on, and an entry pushed out goes on from where it lay.
-    for _ in 0..VIP_PLACES {
+    for _ in 0..count {
         if distance >= MAX_PROBES {
-            return Err(VipsFull(entry.key()));
+            break;
         }
         let there = &mut places[place as usize];
-        if there.used == 0 {
+        if there.kind == VipKind::Free as u8 {
             *there = entry;
             return Ok(());
         }
-        let its_distance = place.wrapping_sub(there.key().place()) & (VIP_PLACES - 1);
+        let its_distance = place.wrapping_sub(there.key().place(count)) & (count - 1);
         if its_distance < distance {
             std::mem::swap(there, &mut entry);
             distance = its_distance;
         }
-        place = next_place(place);
+        place = VipKey::next(place, count);
         distance += 1;
     }
-    Err(VipsFull(entry.key()))
+    Err(VipsFull::Place(entry.key()))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use lb_common::layout::MAX_SERVICES;
-
-    use super::*;
-
-    /// The search of the packet's way, again, by hand.
-    fn find(table: &Vips, key: &VipKey) -> Option<u16> {
-        let mut place = key.place();
-        for _ in 0..MAX_PROBES {
-            let entry = &table.places[place as usize];
-            if entry.used == 0 {
-                return None;
-            }
-            if entry.matches(key) {
-                return Some(entry.service);
-            }
-            place = (place + 1) % VIP_PLACES;
-        }
-        None
-    }
-
-    fn full_set(seed: u64) -> Vec<(VipKey, ServiceId)> {
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            lb_common::hash::mix(state)
-        };
-        let mut keys: HashMap<VipKey, ()> = HashMap::new();
-        while keys.len() < MAX_SERVICES as usize {
-            let r = next();
-            // Few addresses, many ports for even seeds; many addresses for odd ones.
-            let address =
-                if seed.is_multiple_of(2) { 0xc000_0200 | (r as u32 & 7) } else { r as u32 };
-            keys.insert(VipKey::v4(address, (r >> 40) as u16, 6), ());
-        }
-        keys.into_keys().zip((0..).filter_map(ServiceId::new)).collect()
-    }
-
-    #[test]
-    fn every_vip_of_a_full_table_is_found_and_no_other() {
-        for seed in 0..200 {
-            let vips = full_set(seed);
-            let table = build(&vips).expect("a half-full table");
-            for (key, service) in &vips {
-                assert_eq!(find(&table, key), Some(service.raw()), "seed {seed}");
-                let (word, mask) = key.bit();
-                assert_ne!(table.bits[word as usize] & mask, 0, "seed {seed}");
-                let stranger = VipKey { port: key.port ^ 1, protocol: 17, ..*key };
-                assert_eq!(find(&table, &stranger), None, "seed {seed}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_order_of_the_vips_does_not_matter() {
-        let mut vips = full_set(3);
-        let one = build(&vips).expect("table");
-        vips.reverse();
-        let other = build(&vips).expect("table");
-        assert_eq!(one.places, other.places);
-        assert_eq!(one.bits, other.bits);
-    }
-
-    #[test]
-    fn a_set_that_does_not_fit_is_refused() {
-        // More keys with one starting place than a search may try.
-        let keys: Vec<_> = (0..=u16::MAX)
-            .map(|port| VipKey::v4(0xc000_0201, port, 6))
-            .filter(|key| key.place() == 77)
-            .take(MAX_PROBES as usize + 1)
-            .zip((0..).filter_map(ServiceId::new))
-            .collect();
-        assert_eq!(keys.len(), MAX_PROBES as usize + 1);
-        assert!(build(&keys[1..]).is_ok());
-        assert!(build(&keys).is_err());
-    }
-}
+#[path = "vips_tests.rs"]
+mod tests;

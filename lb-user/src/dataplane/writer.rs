@@ -6,10 +6,11 @@
 use std::{collections::HashMap, ops::ControlFlow, sync::Arc};
 
 use lb_common::{
-    Chunk, Directory, NodeRecord, Slot, VipEntry,
+    Chunk, Directory, NodeRecord, PortRange, ServiceRecord, Slot,
     layout::{
         CHUNK_SLOTS, GENERATIONS, MAX_CHUNKS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES,
-        MAX_TABLE_LOG2, MIN_TABLE_LOG2, VIP_BIT_WORDS, VIP_PLACES, generation_index,
+        MAX_TABLE_LOG2, MIN_TABLE_LOG2, REPLY_PLACES, REPLY_RANGES, VIP_BIT_WORDS, VIP_PLACES,
+        VIP_RANGES, generation_index,
     },
 };
 use thiserror::Error;
@@ -90,6 +91,7 @@ impl Writer {
         let epoch = memory.epoch();
         let directories = (0..MAX_SERVICES)
             .map(|i| memory.services.get(generation_index(epoch, MAX_SERVICES, i)))
+            .map(|service| service.map(|service| service.table))
             .chain(
                 (0..MAX_CLUSTERS)
                     .map(|i| memory.clusters.get(generation_index(epoch, MAX_CLUSTERS, i))),
@@ -151,7 +153,8 @@ impl Writer {
         if epoch >= self.graced + u64::from(GENERATIONS) {
             return Err(CommitError::Busy);
         }
-        let vips = vips::build(&intent.vips)?;
+        let vips = vips::services(intent)?;
+        let replies = vips::replies(intent)?;
 
         let mut placing = Placing::new(self);
         for (index, table) in intent.services.iter().chain(&intent.clusters).enumerate() {
@@ -163,9 +166,13 @@ impl Writer {
 
         at(Step::Generation)?;
         write_vips(memory, epoch, &vips);
+        write_replies(memory, epoch, &replies);
+        memory.plans.set(generation_index(epoch, 1, 0), intent.plan);
         let directory = |table: &Table| placing.directory(table);
         for (i, id) in (0..MAX_SERVICES).zip(0usize..) {
-            let value = intent.services.get(id).map(directory).unwrap_or_default();
+            let table = intent.services.get(id).map(directory).unwrap_or_default();
+            let vip = intent.addresses.get(id).copied().unwrap_or_default();
+            let value = ServiceRecord { table, vip };
             memory.services.set(generation_index(epoch, MAX_SERVICES, i), value);
         }
         for (i, id) in (0..MAX_CLUSTERS).zip(0usize..) {
@@ -289,7 +296,9 @@ impl Placing {
             log2: table.slots.len().trailing_zeros() as u8,
             healthy: u8::from(table.healthy),
             held: u8::from(table.held),
-            reserved: [0; 5],
+            by_source: u8::from(table.by_source),
+            port: table.port,
+            reserved: 0,
         }
     }
 
@@ -320,7 +329,9 @@ fn chunks(slots: &[Slot]) -> u32 {
 
 fn fits(intent: &Intent) -> Result<(), CommitError> {
     let over = |what| Err(CommitError::DoesNotFit(what));
-    if intent.services.len() > MAX_SERVICES as usize {
+    if intent.services.len() > MAX_SERVICES as usize
+        || intent.addresses.len() != intent.services.len()
+    {
         return over("services");
     }
     if intent.clusters.len() > MAX_CLUSTERS as usize {
@@ -344,6 +355,24 @@ fn write_vips(memory: &Memory, epoch: u64, vips: &vips::Vips) {
     for (i, &entry) in (0..VIP_PLACES).zip(&vips.places) {
         memory.vips.set(generation_index(epoch, VIP_PLACES, i), entry);
     }
-    debug_assert_eq!(vips.places.len(), VIP_PLACES as usize);
-    debug_assert_eq!(size_of_val(&vips.places[0]), size_of::<VipEntry>());
+    for (i, range) in (0..VIP_RANGES).zip(filled(&vips.ranges)) {
+        memory.vip_ranges.set(generation_index(epoch, VIP_RANGES, i), range);
+    }
+}
+
+fn write_replies(memory: &Memory, epoch: u64, replies: &vips::Vips) {
+    for (i, &bits) in (0..VIP_BIT_WORDS).zip(&replies.bits) {
+        memory.reply_bits.set(generation_index(epoch, VIP_BIT_WORDS, i), bits);
+    }
+    for (i, &entry) in (0..REPLY_PLACES).zip(&replies.places) {
+        memory.replies.set(generation_index(epoch, REPLY_PLACES, i), entry);
+    }
+    for (i, range) in (0..REPLY_RANGES).zip(filled(&replies.ranges)) {
+        memory.reply_ranges.set(generation_index(epoch, REPLY_RANGES, i), range);
+    }
+}
+
+/// Ranges, then nothing for ever.
+fn filled(ranges: &[PortRange]) -> impl Iterator<Item = PortRange> {
+    ranges.iter().copied().chain(std::iter::repeat(PortRange::default()))
 }

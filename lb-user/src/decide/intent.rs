@@ -5,7 +5,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use lb_common::{
-    ClusterInfo, NodeInfo, NodeRecord, ServiceId, ServiceInfo, Slot, VipKey, layout::NAME_BYTES,
+    ClusterInfo, NodeInfo, NodeRecord, PlanRecord, ServiceId, ServiceInfo, Slot, layout::NAME_BYTES,
 };
 
 use super::{
@@ -15,12 +15,21 @@ use super::{
     model::{Model, NodePlace},
     plan::{Decision, Regime},
 };
+use crate::config::Ports;
 
 /// The content of one generation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Intent {
-    /// Which service answers at which address and port.
-    pub vips: Vec<(VipKey, ServiceId)>,
+    /// What holds for all of it.
+    pub plan: PlanRecord,
+    /// Which service answers at which address and ports.
+    pub vips: Vec<Vip>,
+    /// Which service's replies come from which address and ports of a `nat` node.
+    pub replies: Vec<Vip>,
+    /// This host's own addresses; needed, and so there, only if something forwards by `nat`.
+    pub own: Vec<[u32; 4]>,
+    /// By service id: its address, in network order.
+    pub addresses: Vec<[u8; 16]>,
     /// By service id; members of slots are cluster ids.
     pub services: Vec<Table>,
     /// By cluster id: the pools' tables, then those of clusters that ignore health; members of
@@ -36,8 +45,21 @@ pub struct Intent {
     pub node_info: Vec<NodeInfo>,
 }
 
+/// Where a service is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vip {
+    /// Four words in host order, IPv4 as `::ffff:a.b.c.d`.
+    pub address: [u32; 4],
+    /// The ports.
+    pub ports: Ports,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// The service.
+    pub service: ServiceId,
+}
+
 /// A slot table with the flags of its directory entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     /// Owners. Equal tables share one allocation.
     pub slots: Arc<[Slot]>,
@@ -45,6 +67,10 @@ pub struct Table {
     pub healthy: bool,
     /// A cluster that recovered and is held back.
     pub held: bool,
+    /// A service whose flows are told apart by their source alone.
+    pub by_source: bool,
+    /// As in [`lb_common::Directory`].
+    pub port: u16,
 }
 
 impl Intent {
@@ -55,7 +81,7 @@ impl Intent {
         let services = decision.services.iter().map(|plan| Table {
             slots: Arc::clone(&plan.deal.slots),
             healthy: plan.deal.slots.iter().any(|slot| slot.member().is_some()),
-            held: false,
+            ..Table::default()
         });
         let clusters = decision.clusters.iter().enumerate().map(|(id, table)| {
             let group = table_group(model, id, decision);
@@ -63,6 +89,7 @@ impl Intent {
                 slots: Arc::clone(&table.slots),
                 healthy: group.is_some_and(|group| group.healthy),
                 held: group.is_some_and(|group| group.held),
+                ..Table::default()
             }
         });
         let nodes = 0..model.nodes.len();
@@ -73,10 +100,14 @@ impl Intent {
                 .enumerate()
                 .filter_map(|(i, service)| {
                     let address = address_words(service.address);
-                    let (port, protocol) = (service.port, service.protocol.number());
-                    Some((VipKey { address, port, protocol }, ServiceId::new(i)?))
+                    let (ports, protocol) = (Ports::One(service.port), service.protocol.number());
+                    Some(Vip { address, ports, protocol, service: ServiceId::new(i)? })
                 })
                 .collect(),
+            plan: PlanRecord::default(),
+            replies: Vec::new(),
+            own: Vec::new(),
+            addresses: config.services.iter().map(|s| address_bytes(s.address)).collect(),
             services: services.collect(),
             clusters: clusters.collect(),
             nodes: nodes
@@ -118,7 +149,7 @@ pub fn node_record(model: &Model, node: usize, up: bool, hop: Option<NextHop>) -
         port_be: config.port.unwrap_or(0).to_be_bytes(),
         up: u8::from(up),
         forward: model.config.clusters[model.nodes[node].cluster].forward as u8,
-        number: config.number,
+        v6: u8::from(config.address.is_ipv6()),
         ..NodeRecord::default()
     };
     match hop {

@@ -32,7 +32,7 @@ use freeze::{Freezer, Sight, Turn};
 use group::{Count, GroupMonitor, Hold};
 use health::NodeHealth;
 pub use health::{Admin, MissReason, NodeMonitor, NodeState, Outcome, Way};
-pub use intent::{Intent, Table};
+pub use intent::{Intent, Table, Vip};
 pub use model::{Model, Role, Seat};
 pub use notice::{Notice, ReleasedBy};
 pub use plan::{Decision, Planner, Regime, ServicePlan};

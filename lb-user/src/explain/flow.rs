@@ -65,7 +65,7 @@ impl Flow {
             Protocol::Udp => network.udp(source, destination).write(&mut bytes, &[]),
         };
         debug_assert!(written.is_ok(), "a Vec takes what an empty packet has");
-        Packet(bytes)
+        Packet::new(bytes)
     }
 }
 

@@ -113,7 +113,7 @@ pub fn find<T: Tables>(tables: &T, flow: &Flow) -> Result<Found, Verdict> {
 /// Why a packet's way ended before a node was chosen.
 fn stopped(verdict: Verdict) -> String {
     match verdict.reason {
-        Reason::PassNotIpv4 => "passed to this host: not IPv4".to_owned(),
+        Reason::DropMartian => "dropped: nobody may send from this source to a service".to_owned(),
         Reason::PassNotVip => "passed to this host: no service has this address".to_owned(),
         Reason::PassNoService => {
             "passed to this host: no service has this protocol and port".to_owned()

@@ -6,8 +6,8 @@ use std::{
 };
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
-use lb_common::{ClusterId, Directory, HashKey, NodeId, NodeRecord, ServiceId, Slot, VipEntry};
-use lb_ebpf::{Action, Tables, forward::forward};
+use lb_common::{FlowHash, NodeRecord};
+use lb_ebpf::{Action, forward::deliver};
 use nix::sys::socket::LinkAddr;
 
 use crate::{config::Protocol, packet::Packet};
@@ -67,9 +67,10 @@ impl Outward {
         let (protocol, source) = sender(packet).ok_or(Lost::Unregistered)?;
         let node = self.nodes.get(&(protocol, source)).ok_or(Lost::Unregistered)?;
         let hop = self.hops.get(node).ok_or(Lost::NoHop)?;
-        let mut frame = Packet(ethernet(packet, source.is_ipv4()));
-        match forward(&mut frame, &OneNode(hop.record), 0, NODE) {
-            Ok(verdict) if verdict.action == Action::Redirect => Ok((frame.0, hop.link)),
+        let mut frame = Packet::new(ethernet(packet, source.is_ipv4()));
+        // Any hash will do: it spreads tunnel packets, and one check's should not change their way.
+        match deliver(&mut frame, &hop.record, FlowHash(u64::from(source.port()) << 32)) {
+            Ok(verdict) if verdict.action == Action::Redirect => Ok((frame.bytes, hop.link)),
             _ => Err(Lost::NoHop),
         }
     }
@@ -101,53 +102,20 @@ fn ethernet(packet: &[u8], ipv4: bool) -> Vec<u8> {
     frame
 }
 
-/// Its id.
-const NODE: NodeId = match NodeId::new(0) {
-    Some(node) => node,
-    None => unreachable!(),
-};
-
-/// Tables in which there is one node and nothing else.
-struct OneNode(NodeRecord);
-
-impl Tables for OneNode {
-    fn epoch(&self) -> Option<u64> {
-        None
-    }
-    fn hash_key(&self) -> Option<HashKey> {
-        None
-    }
-    fn vip_bits(&self, _: u64, _: u32) -> Option<u64> {
-        None
-    }
-    fn vip(&self, _: u64, _: u32) -> Option<VipEntry> {
-        None
-    }
-    fn service(&self, _: u64, _: ServiceId) -> Option<Directory> {
-        None
-    }
-    fn cluster(&self, _: u64, _: ClusterId) -> Option<Directory> {
-        None
-    }
-    fn node(&self, _: u64, _: NodeId) -> Option<NodeRecord> {
-        Some(self.0)
-    }
-    fn slot(&self, _: u32, _: u32) -> Option<Slot> {
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use etherparse::PacketBuilder;
-    use lb_common::{Forward, HashAlgorithm, Reason, VipKey, layout::MIN_TABLE_LOG2};
+    use lb_common::{
+        Forward, HashAlgorithm, Reason, ServiceId, Slot, VipKey, layout::MIN_TABLE_LOG2,
+    };
 
     use super::*;
     use crate::{
+        config::Ports,
         dataplane::{memory::Memory, writer::Writer},
-        decide::{Intent, Table},
+        decide::{Intent, Table, Vip},
         secret,
         vippath::wire,
     };
@@ -190,22 +158,22 @@ mod tests {
     fn users_frame(record: NodeRecord, packet: &[u8]) -> (Packet, lb_ebpf::Verdict) {
         let slot = || Slot::clean(0);
         let slots: Arc<[Slot]> = (0..1 << MIN_TABLE_LOG2).map(|_| slot()).collect();
-        let table = || Table { slots: Arc::clone(&slots), healthy: true, held: false };
+        let table = || Table { slots: Arc::clone(&slots), healthy: true, ..Table::default() };
         let service = ServiceId::new(0).expect("an id");
-        let key = VipKey::v4(u32::from_be_bytes(VIP), 80, Protocol::Tcp.number());
+        let address = VipKey::v4(u32::from_be_bytes(VIP), 0, 0).address;
+        let (ports, protocol) = (Ports::One(80), Protocol::Tcp.number());
         let intent = Intent {
-            vips: vec![(key, service)],
+            vips: vec![Vip { address, ports, protocol, service }],
+            addresses: vec![[0; 16]],
             services: vec![table()],
             clusters: vec![table()],
             nodes: vec![record],
-            service_info: Vec::new(),
-            cluster_info: Vec::new(),
-            node_info: Vec::new(),
+            ..Intent::default()
         };
         let memory = Memory::anonymous().expect("memory");
         memory.secret.set(0, secret::expand(&[1; 16], HashAlgorithm::default()));
         Writer::adopt(&memory).commit(&memory, &intent).expect("a plan");
-        let mut frame = Packet([&[9; 12][..], &[8, 0], packet].concat());
+        let mut frame = Packet::new([&[9; 12][..], &[8, 0], packet].concat());
         let verdict = lb_ebpf::process(&mut frame, &memory);
         (frame, verdict)
     }
@@ -215,7 +183,7 @@ mod tests {
         let (ours, link) = outward(record()).frame(&syn(40_000)).expect("a way");
         let (users, verdict) = users_frame(record(), &syn(40_000));
         assert_eq!((verdict.action, verdict.ifindex), (Action::Redirect, 1));
-        assert_eq!((ours, link.ifindex()), (users.0, 1));
+        assert_eq!((ours, link.ifindex()), (users.bytes, 1));
     }
 
     #[test]

@@ -13,18 +13,19 @@ use std::{
 use anyhow::{Context, anyhow, bail, ensure};
 use aya::Ebpf;
 use lb_common::{
-    ClusterId, Directory, HashAlgorithm, HashKey, NodeId, NodeRecord, Reason, ServiceId, Slot,
-    VipEntry,
+    HashAlgorithm, Reason, ServiceId, Slot,
     layout::{CHUNK_SLOTS, GENERATIONS, MIN_TABLE_LOG2},
 };
-use lb_ebpf::{Action, Tables};
+use lb_ebpf::Action;
 use lb_user::{
     dataplane::{
         Opened,
         memory::Memory,
+        watched::{Question, Watched},
         writer::{CommitError, Step, Writer},
     },
     decide::Intent,
+    packet::Packet,
 };
 use nix::sys::signal::{Signal, kill};
 
@@ -33,7 +34,7 @@ use crate::clock::Moment;
 use super::{
     frames::{self, CLIENT, VIP},
     random::Numbers,
-    runners::{KernelRunner, MemoryRunner, VecFrame, run_repeated},
+    runners::{KernelRunner, MemoryRunner, run_repeated},
     world::{INGRESS, all, cluster, intent, member, node, node_mac, table, vip},
 };
 
@@ -155,15 +156,25 @@ pub fn packet_held() -> anyhow::Result<()> {
         let mut question = 0;
         loop {
             let began_with = number % PLANS;
-            let mut result = Ok(());
-            let held = Held::new(&memory, question, || {
-                result = until_busy(&mut writer, &memory, &mut number);
+            // The epoch comes first; a packet may be held before any question behind it.
+            let (left, result) = (Cell::new(Some(question)), Cell::new(None));
+            let between = RefCell::new(|| until_busy(&mut writer, &memory, &mut number));
+            let held = Watched::new(&memory, |asked| {
+                if asked == Question::Epoch {
+                    return;
+                }
+                if left.get() == Some(0) {
+                    result.set(Some(between.borrow_mut()()));
+                }
+                left.set(left.get().and_then(|left: usize| left.checked_sub(1)));
             });
-            let mut frame = VecFrame::new(frames::tcp((CLIENT, 9), (VIP, 80)));
+            let mut frame =
+                Packet { ingress: INGRESS, ..Packet::new(frames::tcp((CLIENT, 9), (VIP, 80))) };
             let verdict = lb_ebpf::process(&mut frame, &held);
-            let was_held = held.was_held();
-            result.with_context(|| format!("held before question {question}"))?;
-            let is = sent_by(verdict.action, frame.bytes())
+            let result = result.take();
+            let was_held = result.is_some();
+            result.unwrap_or(Ok(())).with_context(|| format!("held before question {question}"))?;
+            let is = sent_by(verdict.action, &frame.bytes)
                 .with_context(|| format!("held before question {question}"))?;
             ensure!(is == began_with, "question {question}: plan {is}, not {began_with}");
             // The packet has ended; only now older generations may go.
@@ -196,63 +207,6 @@ fn until_busy(writer: &mut Writer, memory: &Memory, number: &mut usize) -> anyho
     let plans = 4 * ((1 << MIN_TABLE_LOG2) / CHUNK_SLOTS) * GENERATIONS;
     ensure!(used == plans, "{used} chunks in use, {GENERATIONS} plans have {plans}");
     Ok(())
-}
-
-/// Tables that do something before they answer one of the questions.
-struct Held<'a, F> {
-    memory: &'a Memory,
-    left: Cell<usize>,
-    between: RefCell<Option<F>>,
-}
-
-impl<'a, F: FnOnce()> Held<'a, F> {
-    /// Acts before the question of this number, counted from 0 and from behind the epoch.
-    fn new(memory: &'a Memory, question: usize, between: F) -> Self {
-        Self { memory, left: Cell::new(question), between: RefCell::new(Some(between)) }
-    }
-
-    fn was_held(&self) -> bool {
-        self.between.borrow().is_none()
-    }
-
-    fn asked(&self) -> &'a Memory {
-        match self.left.get().checked_sub(1) {
-            Some(left) => self.left.set(left),
-            None => {
-                if let Some(between) = self.between.take() {
-                    between();
-                }
-            }
-        }
-        self.memory
-    }
-}
-
-impl<F: FnOnce()> Tables for Held<'_, F> {
-    fn epoch(&self) -> Option<u64> {
-        Tables::epoch(self.memory)
-    }
-    fn hash_key(&self) -> Option<HashKey> {
-        self.asked().hash_key()
-    }
-    fn vip_bits(&self, epoch: u64, word: u32) -> Option<u64> {
-        self.asked().vip_bits(epoch, word)
-    }
-    fn vip(&self, epoch: u64, place: u32) -> Option<VipEntry> {
-        self.asked().vip(epoch, place)
-    }
-    fn service(&self, epoch: u64, id: ServiceId) -> Option<Directory> {
-        self.asked().service(epoch, id)
-    }
-    fn cluster(&self, epoch: u64, id: ClusterId) -> Option<Directory> {
-        self.asked().cluster(epoch, id)
-    }
-    fn node(&self, epoch: u64, id: NodeId) -> Option<NodeRecord> {
-        self.asked().node(epoch, id)
-    }
-    fn slot(&self, chunk: u32, offset: u32) -> Option<Slot> {
-        self.asked().slot(chunk, offset)
-    }
 }
 
 /// A writer killed with SIGKILL before each step of a commit: the old plan or the new one is in

@@ -8,12 +8,13 @@ use aya::{
     Ebpf,
     programs::{TestRun, TestRunOptions, Xdp},
 };
-use lb_common::{Counters, HashAlgorithm, Pod, pod};
-use lb_ebpf::{Action, Frame};
+use lb_common::{Counters, HashAlgorithm};
+use lb_ebpf::Action;
 use lb_user::{
     dataplane::{Dataplane, Opened, Options, PROGRAM, memory::Memory, writer::Writer},
     decide::Intent,
     object::object,
+    packet::Packet,
     secret,
 };
 
@@ -37,40 +38,6 @@ pub struct Outcome {
 /// The secret of all runs.
 pub const SECRET: [u8; 16] = *b"not very secret!";
 
-/// A frame in a Vec.
-pub struct VecFrame {
-    bytes: Vec<u8>,
-    ingress: u32,
-}
-
-impl VecFrame {
-    /// A frame that came in by [`INGRESS`].
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, ingress: INGRESS }
-    }
-
-    /// Its bytes as they are now.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Frame for VecFrame {
-    fn ingress(&self) -> u32 {
-        self.ingress
-    }
-
-    fn read<T: Pod>(&self, offset: usize) -> Option<T> {
-        pod::from_bytes(self.bytes.get(offset..offset.checked_add(size_of::<T>())?)?)
-    }
-
-    fn write<T: Pod>(&mut self, offset: usize, value: T) -> Option<()> {
-        let end = offset.checked_add(size_of::<T>())?;
-        self.bytes.get_mut(offset..end)?.copy_from_slice(pod::bytes_of(&value));
-        Some(())
-    }
-}
-
 /// Runs frames in memory.
 pub struct MemoryRunner {
     /// The tables.
@@ -93,7 +60,7 @@ impl MemoryRunner {
 
     /// Runs one frame.
     pub fn run(&mut self, frame: &[u8]) -> Outcome {
-        let mut packet = VecFrame::new(frame.to_vec());
+        let mut packet = Packet { ingress: INGRESS, ..Packet::new(frame.to_vec()) };
         let verdict = lb_ebpf::process(&mut packet, &self.memory);
         self.counters.count(verdict.reason);
         let mut counters = Counters::default();

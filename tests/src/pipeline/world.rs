@@ -6,7 +6,10 @@ use lb_common::{
     ClusterId, Forward, NodeId, NodeRecord, ServiceId, Slot, VipKey,
     layout::{MAX_CLUSTERS, MIN_TABLE_LOG2},
 };
-use lb_user::decide::{Intent, Table};
+use lb_user::{
+    config::Ports,
+    decide::{Intent, Table, Vip},
+};
 
 use super::frames::VIP;
 
@@ -60,7 +63,6 @@ pub fn node(number: u16, ifindex: u32) -> NodeRecord {
         ifindex,
         up: 1,
         forward: Forward::L2 as u8,
-        number: u32::from(number),
         ..NodeRecord::default()
     }
 }
@@ -74,7 +76,8 @@ pub fn all(slot: Slot) -> Table {
 /// A table of these slots.
 #[must_use]
 pub fn table(slots: impl IntoIterator<Item = Slot>) -> Table {
-    Table { slots: slots.into_iter().collect::<Arc<[Slot]>>(), healthy: true, held: false }
+    let slots = slots.into_iter().collect::<Arc<[Slot]>>();
+    Table { slots, healthy: true, ..Table::default() }
 }
 
 /// The key of a TCP service on the VIP.
@@ -91,14 +94,17 @@ pub fn intent(
     clusters: Vec<Table>,
     nodes: Vec<NodeRecord>,
 ) -> Intent {
+    let vip = |(key, service): (VipKey, ServiceId)| {
+        let VipKey { address, port, protocol } = key;
+        Vip { address, ports: Ports::One(port), protocol, service }
+    };
     Intent {
-        vips,
+        vips: vips.into_iter().map(vip).collect(),
+        addresses: vec![[0; 16]; services.len()],
         services,
         clusters,
         nodes,
-        service_info: Vec::new(),
-        cluster_info: Vec::new(),
-        node_info: Vec::new(),
+        ..Intent::default()
     }
 }
 

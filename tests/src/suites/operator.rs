@@ -104,7 +104,7 @@ fn strangers() -> Result<()> {
 
     let counters = &small.status()?["counters"];
     let count = |name: &str| counters[name].as_u64().unwrap_or_default();
-    for seen in ["pass_not_ipv4", "pass_not_vip", "pass_no_service"] {
+    for seen in ["pass_not_ip", "pass_not_vip", "pass_no_service"] {
         ensure!(count(seen) > 0, "no {seen} in {counters}");
     }
     for never in counters.as_object().context("counters")?.keys() {

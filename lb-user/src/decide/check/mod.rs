@@ -247,8 +247,9 @@ fn lengths(model: &Model, intent: &Intent) -> Vec<Violation> {
 
 fn vips(intent: &Intent, found: &mut Vec<Violation>) {
     let mut seen = BTreeSet::new();
-    for (entry, (key, service)) in intent.vips.iter().enumerate() {
-        if !seen.insert(key) || service.index() >= intent.services.len() {
+    for (entry, vip) in intent.vips.iter().enumerate() {
+        let key = (vip.address, vip.ports, vip.protocol);
+        if !seen.insert(key) || vip.service.index() >= intent.services.len() {
             found.push(Violation::Vip { entry });
         }
     }
@@ -370,7 +371,7 @@ fn node_records(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) 
         let right = record.up == u8::from(up)
             && record.address == address.octets()
             && record.forward == cluster.forward as u8
-            && record.number == config.number;
+            && record.v6 == u8::from(config.address.is_ipv6());
         if !right {
             found.push(Violation::NodeRecord { node });
         }

@@ -149,7 +149,7 @@ fn everything_else() {
     assert_eq!(damaged(&|i| shorten(&mut i.node_info)), missing(List::Nodes, 16));
     assert_eq!(damaged(&|i| shorten(&mut i.vips)), missing(List::Vips, 1));
     let no_service = |i: &mut Intent| {
-        i.vips[0].1 = lb_common::ServiceId::new(3).expect("an id");
+        i.vips[0].service = lb_common::ServiceId::new(3).expect("an id");
     };
     assert_eq!(damaged(&no_service), Some(Violation::Vip { entry: 0 }));
     let short = |t: &mut Table| t.slots = t.slots[..t.slots.len() / 2].into();
@@ -176,7 +176,7 @@ fn everything_else() {
     assert_eq!(damaged(&|i| i.nodes[0].up = 1), record);
     assert_eq!(damaged(&|i| i.nodes[0].address[15] ^= 1), record);
     assert_eq!(damaged(&|i| i.nodes[0].forward = 0), record);
-    assert_eq!(damaged(&|i| i.nodes[0].number = 9), record);
+    assert_eq!(damaged(&|i| i.nodes[0].v6 = 9), record);
 }
 
 /// The group itself may be wrong, and consistently so.

@@ -1,0 +1,214 @@
+//! Tunnels: another IP header in front of the packet, which stays as it is. IP in IP (RFC 2003,
+//! RFC 2473, RFC 4213) and Generic UDP Encapsulation, variant 0 (draft-ietf-intarea-gue-09).
+
+use lb_common::{Forward, NodeRecord, Reason};
+use network_types::{
+    ip::{Ipv4Hdr, Ipv6Hdr},
+    udp::UdpHdr,
+};
+
+use crate::{
+    Frame, Verdict,
+    checksum::Sum,
+    forward::{Load, What},
+    link,
+    parse::{IPV4, IPV6, Packet, Part, TCP, UDP},
+};
+
+/// Bytes of a GUE header without options.
+const GUE_LEN: usize = 4;
+/// Time to live of tunnel packets (IANA's recommended default).
+const TTL: u8 = 64;
+/// "Don't fragment" (RFC 791, 3.1).
+const DONT_FRAGMENT: u16 = 0x4000;
+/// Source ports of tunnel packets are dynamic ones (RFC 6335, 6).
+const DYNAMIC_PORTS: u16 = 0xc000;
+
+/// Bytes that a way of forwarding adds to a packet.
+#[inline(always)]
+pub(crate) fn overhead(way: Forward, record: &NodeRecord) -> u16 {
+    let ip = if record.v6 != 0 { Ipv6Hdr::LEN } else { Ipv4Hdr::LEN };
+    match way {
+        Forward::L2 | Forward::Nat => 0,
+        Forward::Ipip => ip as u16,
+        Forward::Gue => (ip + UdpHdr::LEN + GUE_LEN) as u16,
+    }
+}
+
+/// Puts the packet into a tunnel to the node: in a frame to it, or, if it does not fit the way there,
+/// in one to this host, which may fragment it.
+#[inline(always)]
+pub(crate) fn wrap<F: Frame>(
+    frame: &mut F,
+    packet: &Packet,
+    load: &Load,
+    record: &NodeRecord,
+    way: Forward,
+    fits: bool,
+) -> Result<(), Verdict> {
+    let (gue, v6) = (way == Forward::Gue, record.v6 != 0);
+    let sum = match gue && v6 {
+        true => inner_sum(frame, packet, load).ok_or(Verdict::drop(Reason::DropMalformed))?,
+        false => Sum::default(),
+    };
+    let room = usize::from(overhead(way, record));
+    let l3 = if fits {
+        link::write(frame, &packet.head, room, v6, record)?;
+        link::length(record)
+    } else {
+        link::keep(frame, &packet.head, room, v6, false)?;
+        usize::from(packet.head.l3)
+    };
+    let inner = if packet.head.v6 { IPV6 } else { IPV4 };
+    let (protocol, length) = (if gue { UDP } else { inner }, packet.length + room as u16);
+    let (l4, written) = if v6 {
+        let label = (load.hash.0 >> 32) as u32 & 0x000f_ffff;
+        (l3 + Ipv6Hdr::LEN, ipv6(frame, l3, packet.tos, label, length, protocol, record))
+    } else {
+        let id = if fits { 0 } else { packet.id as u16 };
+        let flags = if fits { DONT_FRAGMENT } else { 0 };
+        (l3 + Ipv4Hdr::LEN, ipv4(frame, l3, packet.tos, [length, id, flags], protocol, record))
+    };
+    written.ok_or(Verdict::BAD_TABLE)?;
+    if gue {
+        let udp = length - (l4 - l3) as u16;
+        let ports =
+            [DYNAMIC_PORTS | (load.hash.0 >> 32) as u16, u16::from_be_bytes(record.port_be)];
+        let sum = if v6 { Some(sum) } else { None };
+        header(frame, l4, ports, udp, inner, sum, record).ok_or(Verdict::BAD_TABLE)?;
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn ipv4<F: Frame>(
+    frame: &mut F,
+    l3: usize,
+    tos: u8,
+    [length, id, flags]: [u16; 3],
+    protocol: u8,
+    record: &NodeRecord,
+) -> Option<()> {
+    let first = 0x4500 | u16::from(tos);
+    let life = u16::from_be_bytes([TTL, protocol]);
+    let sum = Sum::from(record.checksum_seed).add(first).add(length).add(id).add(flags).add(life);
+    let [.., s0, s1, s2, s3] = record.source;
+    let [.., d0, d1, d2, d3] = record.address;
+    frame.write(
+        l3,
+        Ipv4Hdr {
+            vihl: 0x45,
+            tos,
+            tot_len: length.to_be_bytes(),
+            id: id.to_be_bytes(),
+            frags: flags.to_be_bytes(),
+            ttl: TTL,
+            proto: protocol,
+            check: sum.checksum().to_be_bytes(),
+            src_addr: [s0, s1, s2, s3],
+            dst_addr: [d0, d1, d2, d3],
+        },
+    )
+}
+
+#[inline(always)]
+fn ipv6<F: Frame>(
+    frame: &mut F,
+    l3: usize,
+    tos: u8,
+    label: u32,
+    length: u16,
+    protocol: u8,
+    record: &NodeRecord,
+) -> Option<()> {
+    let first = 0x6000_0000 | u32::from(tos) << 20 | label;
+    frame.write(
+        l3,
+        Ipv6Hdr {
+            vcf: first.to_be_bytes(),
+            payload_len: (length - Ipv6Hdr::LEN as u16).to_be_bytes(),
+            next_hdr: protocol,
+            hop_limit: TTL,
+            src_addr: record.source,
+            dst_addr: record.address,
+        },
+    )
+}
+
+/// UDP and GUE. Over IPv4 UDP needs no checksum; over IPv6 it has one, of which `sum` is the inner
+/// packet's part.
+#[inline(always)]
+fn header<F: Frame>(
+    frame: &mut F,
+    at: usize,
+    ports: [u16; 2],
+    length: u16,
+    inner: u8,
+    sum: Option<Sum>,
+    record: &NodeRecord,
+) -> Option<()> {
+    // Variant 0, a data message, no optional fields, and the protocol of what follows; no flags.
+    let gue = [0, inner, 0, 0];
+    let checksum = match sum {
+        None => 0,
+        Some(sum) => {
+            // The pseudo header of RFC 8200, 8.1, with the addresses from the seed; then UDP, GUE.
+            let all = sum
+                .plus(Sum::from(record.checksum_seed))
+                .add(length)
+                .add(u16::from(UDP))
+                .add(ports[0])
+                .add(ports[1])
+                .add(length)
+                .add(u16::from(inner));
+            // Zero would say that there is none.
+            if all.checksum() == 0 { 0xffff } else { all.checksum() }
+        }
+    };
+    frame.write(
+        at,
+        UdpHdr {
+            src: ports[0].to_be_bytes(),
+            dst: ports[1].to_be_bytes(),
+            len: length.to_be_bytes(),
+            check: checksum.to_be_bytes(),
+        },
+    )?;
+    frame.write(at + UdpHdr::LEN, gue)
+}
+
+/// The sum of the inner packet. What has a checksum of its own sums up to that checksum's
+/// complement, so nobody needs to read it (as the kernel's local checksum offload does,
+/// Documentation/networking/checksum-offloads.rst); the rest is read. If the inner checksum is
+/// wrong, so is the outer one.
+#[inline(always)]
+fn inner_sum<F: Frame>(frame: &F, packet: &Packet, load: &Load) -> Option<Sum> {
+    let head = &packet.head;
+    let sealed = match (load.what, packet.protocol) {
+        _ if packet.part != Part::Whole => false,
+        (What::Flow, TCP) => true,
+        (What::Flow, UDP) => frame.read(usize::from(packet.l4) + 6) != Some([0u8; 2]),
+        _ => false,
+    };
+    let l3 = usize::from(head.l3);
+    let plain = usize::from(packet.l4) == l3 + Ipv6Hdr::LEN;
+    if !sealed || head.v6 && !plain {
+        return frame.sum(l3, usize::from(packet.length)).map(Sum::from);
+    }
+    // Behind the IP header: the complement of the pseudo header's sum.
+    let l4 = packet.l4_length() as u16;
+    let pseudo = Sum::default()
+        .address(head.source, head.v6)
+        .address(head.destination, head.v6)
+        .add(u16::from(packet.protocol))
+        .add(l4);
+    if !head.v6 {
+        // The header's own checksum makes it nothing.
+        return Some(pseudo.negated());
+    }
+    // The addresses stand in both, so what is left is the rest of the header.
+    let [first, second]: [[u8; 4]; 2] = frame.read(l3)?;
+    let rest = Sum::default().add32(u32::from_be_bytes(first)).add32(u32::from_be_bytes(second));
+    let both = Sum::default().add(u16::from(packet.protocol)).add(l4);
+    Some(rest.plus(both.negated()))
+}

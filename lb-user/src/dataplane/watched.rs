@@ -1,0 +1,103 @@
+//! Tables that tell what they are asked: for `trace`, which says whose packet it was, and for tests
+//! that act between two questions.
+
+use lb_common::{
+    ClusterId, Directory, HashKey, Limit, NodeId, NodeRecord, Pod, PortRange, ServiceId,
+    ServiceRecord, Slot, VipEntry,
+};
+use lb_ebpf::{Book, Copied, Tables};
+
+use super::memory::Memory;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// The epoch, first of all.
+    Epoch,
+    /// About a service.
+    Service(ServiceId),
+    /// About a cluster.
+    Cluster(ClusterId),
+    /// About a node.
+    Node(NodeId),
+    /// Anything else.
+    Other,
+}
+
+/// A [`Memory`] whose questions somebody hears before they are answered.
+pub struct Watched<'a, W> {
+    memory: &'a Memory,
+    watch: W,
+}
+
+impl<'a, W: Fn(Question)> Watched<'a, W> {
+    /// Tells each question.
+    pub fn new(memory: &'a Memory, watch: W) -> Self {
+        Self { memory, watch }
+    }
+
+    fn asked(&self, question: Question) -> &'a Memory {
+        (self.watch)(question);
+        self.memory
+    }
+
+    fn other(&self) -> &'a Memory {
+        self.asked(Question::Other)
+    }
+}
+
+impl<W: Fn(Question)> Tables for Watched<'_, W> {
+    type Ref<'b, T: Pod>
+        = Copied<T>
+    where
+        Self: 'b;
+
+    fn epoch(&self) -> Option<u64> {
+        Tables::epoch(self.asked(Question::Epoch))
+    }
+    fn hash_key(&self) -> Option<Copied<HashKey>> {
+        self.other().hash_key()
+    }
+    fn plan_flags(&self, epoch: u64) -> Option<u32> {
+        self.other().plan_flags(epoch)
+    }
+    fn sends_out_of(&self, epoch: u64, ifindex: u32) -> bool {
+        self.other().sends_out_of(epoch, ifindex)
+    }
+    fn bits(&self, book: Book, epoch: u64, word: u32) -> Option<u64> {
+        self.other().bits(book, epoch, word)
+    }
+    fn entry(&self, book: Book, epoch: u64, place: u32) -> Option<Copied<VipEntry>> {
+        self.other().entry(book, epoch, place)
+    }
+    fn range(&self, book: Book, epoch: u64, index: u32) -> Option<PortRange> {
+        self.other().range(book, epoch, index)
+    }
+    fn service(&self, epoch: u64, id: ServiceId) -> Option<Copied<ServiceRecord>> {
+        self.asked(Question::Service(id)).service(epoch, id)
+    }
+    fn cluster(&self, epoch: u64, id: ClusterId) -> Option<Directory> {
+        self.asked(Question::Cluster(id)).cluster(epoch, id)
+    }
+    fn node(&self, epoch: u64, id: NodeId) -> Option<Copied<NodeRecord>> {
+        self.asked(Question::Node(id)).node(epoch, id)
+    }
+    fn slot(&self, chunk: u32, offset: u32) -> Option<Slot> {
+        self.other().slot(chunk, offset)
+    }
+    fn fragment(&self, bucket: u32, way: usize) -> Option<u64> {
+        self.other().fragment(bucket, way)
+    }
+    fn set_fragment(&self, bucket: u32, way: usize, word: u64) {
+        self.other().set_fragment(bucket, way, word);
+    }
+    fn limit(&self) -> Option<Limit> {
+        self.other().limit()
+    }
+    fn set_limit(&self, limit: Limit) {
+        self.other().set_limit(limit);
+    }
+    fn now(&self) -> u64 {
+        self.other().now()
+    }
+}
