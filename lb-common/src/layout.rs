@@ -17,6 +17,20 @@ pub const MAX_CLUSTERS: u32 = 1024;
 pub const MAX_NODES: u32 = 4096;
 /// Places of the VIP hash table in one generation; at most half are used.
 pub const VIP_PLACES: u32 = 1024;
+/// Port ranges of services in one generation.
+pub const VIP_RANGES: u32 = MAX_SERVICES;
+/// Places of the table of `nat` nodes in one generation; at most half are used.
+pub const REPLY_PLACES: u32 = 8192;
+/// Port ranges of `nat` nodes in one generation.
+pub const REPLY_RANGES: u32 = REPLY_PLACES / 2;
+/// Buckets of the table of fragments, shared by all generations and CPUs.
+pub const FRAGMENT_BUCKETS: u32 = 4096;
+/// Fragmented datagrams that one bucket remembers.
+pub const FRAGMENT_WAYS: usize = 4;
+/// Elements of the rate limit; a CPU has the one of its number's low bits.
+pub const LIMITS: u32 = 64;
+/// Interfaces that packets may be sent out of.
+pub const MAX_INTERFACES: usize = 8;
 /// Words of 64 bits in one generation's VIP bitmap.
 pub const VIP_BIT_WORDS: u32 = 64;
 /// Slots in one chunk.
@@ -90,19 +104,42 @@ impl Directory {
 }
 
 /// How packets are brought to the nodes of a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Forward {
     /// Rewrite the MAC addresses; the node has the VIP and answers the client directly.
     L2 = 1,
+    /// IP in IP (RFC 2003, RFC 2473, RFC 4213); the node has the VIP and answers directly.
+    Ipip = 2,
+    /// Generic UDP Encapsulation, variant 0 (draft-ietf-intarea-gue-09); else as `Ipip`.
+    Gue = 3,
+    /// Rewrite destination address and port; the node answers through this host.
+    Nat = 4,
 }
 
 impl Forward {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::L2, Self::Ipip, Self::Gue, Self::Nat];
+
     /// From the byte in a [`NodeRecord`].
+    #[inline(always)]
     pub const fn from_raw(raw: u8) -> Option<Self> {
         match raw {
             1 => Some(Self::L2),
+            2 => Some(Self::Ipip),
+            3 => Some(Self::Gue),
+            4 => Some(Self::Nat),
             _ => None,
+        }
+    }
+
+    /// Its name in configurations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
+            Self::Nat => "nat",
         }
     }
 }

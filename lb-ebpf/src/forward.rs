@@ -20,6 +20,7 @@ pub fn forward<F: Frame, T: Tables>(
     }
     match Forward::from_raw(record.forward).ok_or(BAD_TABLE)? {
         Forward::L2 => l2(frame, &record),
+        Forward::Ipip | Forward::Gue | Forward::Nat => None,
     }
     .ok_or(BAD_TABLE)?;
     Ok(if record.ifindex == frame.ingress() {
