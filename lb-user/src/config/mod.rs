@@ -2,6 +2,7 @@
 //! values ([`validate`]), with all errors at once.
 
 pub mod agent;
+mod destination;
 mod error;
 mod health;
 mod ratio;
