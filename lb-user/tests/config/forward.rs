@@ -1,5 +1,5 @@
-//! Ways of forwarding, IP versions and ports of services: what is accepted and what becomes of it,
-//! and what does not go together. The mark `▶` is where it is said.
+//! Ways of forwarding, and what they need of nodes, services and checks: what is accepted, what
+//! becomes of it, and what does not go together. The mark `▶` is where it is said.
 
 use std::collections::BTreeSet;
 
@@ -27,54 +27,9 @@ pub(crate) fn service(name: &str, address: &str, lines: &str) -> String {
 pub(crate) const NODE: &str = "\"10.0.1.1\"";
 pub(crate) const ICMP: &str = "health = { kind = \"icmp\" }";
 
-fn errors(text: &str) -> String {
+/// All that is wrong with it; empty if nothing is.
+pub(crate) fn errors(text: &str) -> String {
     config::parse(text, "lb.toml").err().map_or_else(String::new, |errors| errors.to_string())
-}
-
-#[test]
-fn destinations() {
-    let range = |first, last| Ports::Range { first, last };
-    for (text, address, ports, shown) in [
-        ("192.0.2.1:1", "192.0.2.1", Ports::One(1), ""),
-        ("192.0.2.1:65535", "192.0.2.1", Ports::One(65_535), ""),
-        ("192.0.2.1:8000-8010", "192.0.2.1", range(8000, 8010), ""),
-        ("192.0.2.1:1-65535", "192.0.2.1", range(1, 65_535), ""),
-        // Else an exact port beside it would count before it, always.
-        ("192.0.2.1:80-80", "192.0.2.1", Ports::One(80), "192.0.2.1:80"),
-        ("192.0.2.1:*", "192.0.2.1", Ports::All, ""),
-        ("[2001:db8::1]:443", "2001:db8::1", Ports::One(443), ""),
-        ("[2001:DB8:0::1]:1-2", "2001:db8::1", range(1, 2), "[2001:db8::1]:1-2"),
-        ("[64:ff9b::192.0.2.1]:*", "64:ff9b::c000:201", Ports::All, "[64:ff9b::c000:201]:*"),
-    ] {
-        let node = if text.starts_with('[') { "\"2001:db8:1::1\"" } else { NODE };
-        let text_ = cluster("A", ICMP, node) + &service("web", &format!("\"{text}\""), "");
-        let service = accept(&text_).config.services.remove(0);
-        assert_eq!((service.address.to_string().as_str(), service.ports), (address, ports));
-        let shown = if shown.is_empty() { text } else { shown };
-        assert_eq!(service.destination().to_string(), shown);
-    }
-}
-
-#[test]
-fn ports() {
-    let range = Ports::Range { first: 10, last: 20 };
-    let one = Ports::One(20);
-    assert_eq!([one.one(), range.one(), Ports::All.one()], [Some(20), None, None]);
-    assert_eq!([one.first(), range.first(), Ports::All.first()], [20, 10, 1]);
-    for (ports, port, is) in [
-        (one, 20, true),
-        (one, 19, false),
-        (range, 9, false),
-        (range, 10, true),
-        (range, 20, true),
-        (range, 21, false),
-        (Ports::All, 1, true),
-        (Ports::All, 65_535, true),
-        (Ports::All, 0, false),
-    ] {
-        assert_eq!(ports.contains(port), is, "{port} in {ports}");
-        assert_eq!(port > 0 && ports.overlaps(Ports::One(port)), is, "{port} in {ports}");
-    }
 }
 
 #[test]
@@ -120,51 +75,6 @@ fn values_as_written() {
     let service = &config.services[0];
     let ports = service.ports_of(&service.masters[0], &config.clusters[0].nodes[0]);
     assert_eq!(ports, Ports::One(90));
-}
-
-#[test]
-fn services_that_share_an_address() {
-    let file = |lists: &[(&str, &str)]| {
-        let name = |i: usize| format!("s{i}");
-        let services = lists
-            .iter()
-            .enumerate()
-            .map(|(i, (address, lines))| service(&name(i), &format!("\"{address}\""), lines));
-        let own = cluster("A", &format!("forward = \"ipip\"\n{ICMP}"), NODE);
-        own + &services.collect::<String>()
-    };
-    let udp = "protocol = \"udp\"";
-    let good: &[&[(&str, &str)]] = &[
-        // One port counts before a range, a range before all.
-        &[("192.0.2.1:80", ""), ("192.0.2.1:79-81", ""), ("192.0.2.1:*", "")],
-        &[("192.0.2.1:79-81", ""), ("192.0.2.1:82-90", "")],
-        &[("192.0.2.1:79-81", ""), ("192.0.2.1:79-81", udp)],
-        &[("192.0.2.1:79-81", ""), ("192.0.2.2:80-90", ""), ("[2001:db8::1]:80-90", "")],
-        &[("192.0.2.1:*", ""), ("192.0.2.1:*", udp), ("192.0.2.2:*", "")],
-        &[("192.0.2.1:80", ""), ("192.0.2.1:80", udp), ("192.0.2.1:81", "")],
-    ];
-    for services in good {
-        assert_eq!(errors(&file(services)), "", "{services:?}");
-    }
-    for (first, second, message) in [
-        ("192.0.2.1:80", "192.0.2.1:80", "two services have the address 192.0.2.1:80"),
-        ("192.0.2.1:80", "192.0.2.1:80-80", "two services have the address 192.0.2.1:80"),
-        ("192.0.2.1:*", "192.0.2.1:*", "two services have the address 192.0.2.1:*"),
-        ("192.0.2.1:8-9", "192.0.2.1:8-9", "two services have the address 192.0.2.1:8-9"),
-        (
-            "[2001:db8::1]:8-9",
-            "[2001:db8:0::1]:9-10",
-            "[2001:db8::1]:9-10 and service \"a\", [2001:db8::1]:8-9, have ports in common",
-        ),
-        ("192.0.2.1:1-9", "192.0.2.1:5-6", "have ports in common"),
-    ] {
-        let own = cluster("A", &format!("forward = \"ipip\"\n{ICMP}"), NODE);
-        let text = own
-            + &service("a", &format!("\"{first}\""), "")
-            + &service("b", &format!("▶\"{second}\""), "");
-        let help = if message.contains("common") { "a range in *" } else { "of its own" };
-        expect(&text, &[(message, help)]);
-    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The configuration file: what is accepted, what is refused, and where it says so.
 
-mod chance;
+mod destinations;
 mod expect;
 mod files;
 mod forward;
