@@ -103,7 +103,9 @@ fn only_tunnels_change_the_ip_version() {
     let tunnel = cluster("A", "forward = \"ipip\"", nodes) + &web;
     assert_eq!(errors(&tunnel.replace('▶', "")), "");
     let flat = cluster("A", "", nodes) + &web;
-    expect(&flat, &[("2001:db8::9 is IPv6, and service \"web\" is IPv4", "\"ipip\" and \"gue\"")]);
+    let says = [("2001:db8::9 is IPv6, and service \"web\" is IPv4", "\"ipip\" and \"gue\"")];
+    expect(&flat, &says);
+    expect(&(cluster("A", "forward = \"nat\"", nodes) + &web), &says);
 }
 
 #[test]

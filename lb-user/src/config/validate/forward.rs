@@ -125,6 +125,9 @@ fn replies<'a>(seats: &[Seat<'a>], report: &mut Report) {
         let Some(place) = seat.member.cluster.as_ref().map(Spanned::span) else { continue };
         for node in seat.cluster.nodes() {
             let Some(address) = value(&node.address) else { continue };
+            if address.is_ipv4() != seat.vip.get_ref().address.is_ipv4() {
+                continue; // it gets nothing of this service; noted as that
+            }
             let own = value(&seat.member.port).or(value(&node.port));
             let ports = own.map_or(seat.vip.get_ref().ports, Ports::One);
             let taken = taken.entry((address, protocol)).or_default();
