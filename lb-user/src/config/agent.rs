@@ -86,15 +86,15 @@ enum Kind {
     Systemd,
 }
 
-const KINDS: [(&str, Option<Kind>); 8] = [
-    ("tcp", Some(Kind::Tcp)),
-    ("http", Some(Kind::Other)),
-    ("https", Some(Kind::Other)),
-    ("grpc", Some(Kind::Other)),
-    ("udp", Some(Kind::Other)),
-    ("dns", Some(Kind::Other)),
-    ("exec", Some(Kind::Exec)),
-    ("systemd", Some(Kind::Systemd)),
+const KINDS: [(&str, Kind); 8] = [
+    ("tcp", Kind::Tcp),
+    ("http", Kind::Other),
+    ("https", Kind::Other),
+    ("grpc", Kind::Other),
+    ("udp", Kind::Other),
+    ("dns", Kind::Other),
+    ("exec", Kind::Exec),
+    ("systemd", Kind::Systemd),
 ];
 
 /// Reads and checks an agent's configuration file; returns it with its warnings.

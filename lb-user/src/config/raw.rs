@@ -6,7 +6,7 @@
 pub(super) mod health;
 
 use std::{
-    net::{IpAddr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,10 +24,10 @@ use super::{
     reader::{self, Fault, Fields, note},
     report::{Report, Span},
     types::{
-        BackupMode, Balance, Failback, Fallback, Interface, Panic, Protocol, Ratio, SurveyKey,
-        Threshold,
+        Affinity, BackupMode, Balance, Destination, Failback, Fallback, Panic, Protocol, Ratio,
+        SurveyKey, Threshold,
     },
-    values,
+    values::{self, address},
 };
 
 pub(super) use health::{Health, Kind};
@@ -38,7 +38,7 @@ pub(super) type Field<T> = Option<Spanned<T>>;
 /// A whole file.
 pub(super) struct Raw {
     pub(super) lb: Lb,
-    pub(super) interfaces: Vec<(Field<String>, Interface)>,
+    pub(super) interfaces: Vec<Interface>,
     pub(super) clusters: Vec<Cluster>,
     pub(super) services: Vec<Service>,
 }
@@ -56,6 +56,16 @@ pub(super) struct Lb {
     pub(super) has_survey_key: bool,
 }
 
+/// `[[interface]]`
+pub(super) struct Interface {
+    pub(super) place: Span,
+    pub(super) name: Field<String>,
+    pub(super) mac: Field<[u8; 6]>,
+    pub(super) gateway_mac: Field<[u8; 6]>,
+    pub(super) address: Field<Ipv4Addr>,
+    pub(super) address6: Field<Ipv6Addr>,
+}
+
 /// `[[cluster]]`
 pub(super) struct Cluster {
     pub(super) place: Span,
@@ -69,6 +79,8 @@ pub(super) struct Cluster {
     pub(super) failback_max: Field<Duration>,
     pub(super) min_services: Field<u32>,
     pub(super) forward: Field<Forward>,
+    pub(super) has_forward: bool,
+    pub(super) gue_port: Field<u16>,
     pub(super) health: Option<Health>,
     pub(super) nodes: Option<Vec<Node>>,
 }
@@ -89,8 +101,9 @@ pub(super) struct Node {
 pub(super) struct Service {
     pub(super) place: Span,
     pub(super) name: Field<String>,
-    pub(super) address: Field<SocketAddrV4>,
+    pub(super) address: Field<Destination>,
     pub(super) protocol: Field<Protocol>,
+    pub(super) affinity: Field<Affinity>,
     pub(super) backup: Field<BackupMode>,
     pub(super) has_backup: bool,
     pub(super) masters: Field<Vec<Member>>,
@@ -110,6 +123,10 @@ pub(super) struct Member {
     pub(super) port: Field<u16>,
 }
 
+const WAYS: [(&str, Forward); 4] = {
+    let [l2, ipip, gue, nat] = Forward::ALL;
+    [(l2.name(), l2), (ipip.name(), ipip), (gue.name(), gue), (nat.name(), nat)]
+};
 const WEIGHT: std::ops::RangeInclusive<u32> = 0..=1_000_000;
 const PRIORITY: std::ops::RangeInclusive<u32> = 0..=1_000_000;
 const FAILBACK: std::ops::RangeInclusive<Duration> =
@@ -138,8 +155,8 @@ pub(super) fn read(table: &DeTable<'_>, directory: &Path, report: &mut Report) -
 fn lb(fields: &mut Fields<'_, '_>) -> Lb {
     fields.later(&["drain", "pins", "pin_idle"]);
     let hash = values::choice(&[
-        ("multilinear", Some(HashAlgorithm::Multilinear)),
-        ("siphash", Some(HashAlgorithm::SipHash)),
+        ("multilinear", HashAlgorithm::Multilinear),
+        ("siphash", HashAlgorithm::SipHash),
     ]);
     Lb {
         place: fields.place(),
@@ -154,21 +171,19 @@ fn lb(fields: &mut Fields<'_, '_>) -> Lb {
     }
 }
 
-fn interface(fields: &mut Fields<'_, '_>) -> (Field<String>, Interface) {
-    fields.later(&["address", "address6"]);
-    let name = fields.required("name", "name = \"eth0\"", values::interface_name);
-    let interface = Interface {
-        name: name.as_ref().map_or_else(String::new, |name| name.get_ref().clone()),
-        mac: fields.optional("mac", values::mac).map(Spanned::into_inner),
-        gateway_mac: fields.optional("gateway_mac", values::mac).map(Spanned::into_inner),
-    };
-    (name, interface)
+fn interface(fields: &mut Fields<'_, '_>) -> Interface {
+    Interface {
+        place: fields.place(),
+        name: fields.required("name", "name = \"eth0\"", values::interface_name),
+        mac: fields.optional("mac", values::mac),
+        gateway_mac: fields.optional("gateway_mac", values::mac),
+        address: fields.optional("address", address::host_v4),
+        address6: fields.optional("address6", address::host_v6),
+    }
 }
 
 fn cluster(fields: &mut Fields<'_, '_>, directory: &Path) -> Cluster {
     fields.later(&["drain", "drain_hard", "ramp", "slow_start", "dispatch"]);
-    let forward =
-        values::choice(&[("l2", Some(Forward::L2)), ("ipip", None), ("gue", None), ("nat", None)]);
     Cluster {
         place: fields.place(),
         name: name(fields, "A"),
@@ -180,7 +195,9 @@ fn cluster(fields: &mut Fields<'_, '_>, directory: &Path) -> Cluster {
         failback: fields.optional("failback", values::failback(FAILBACK)),
         failback_max: fields.optional("failback_max", values::duration(FAILBACK)),
         min_services: fields.optional("min_services", values::integer(0..=MAX_SERVICES)),
-        forward: fields.optional("forward", forward),
+        forward: fields.optional("forward", values::choice(&WAYS)),
+        has_forward: fields.has("forward"),
+        gue_port: fields.optional("gue_port", values::port),
         health: fields.table("health", |fields| health::read(fields, directory)),
         nodes: nodes(fields),
     }
@@ -197,7 +214,7 @@ fn node(fields: &mut Fields<'_, '_>) -> Node {
     Node {
         place: fields.place(),
         name: name(fields, "a1"),
-        address: fields.required("address", "address = \"10.0.0.11\"", values::node_address),
+        address: fields.required("address", "address = \"10.0.0.11\"", address::node),
         port: fields.optional("port", values::port),
         number: fields.optional("number", values::integer(1..=u32::MAX)),
         weight: fields.optional("weight", values::integer(WEIGHT)),
@@ -207,12 +224,14 @@ fn node(fields: &mut Fields<'_, '_>) -> Node {
 }
 
 fn service(fields: &mut Fields<'_, '_>, directory: &Path) -> Service {
-    fields.later(&["affinity", "drain", "drain_hard", "udp"]);
+    fields.later(&["drain", "drain_hard", "udp"]);
     let place = fields.place();
     let name = name(fields, "web");
-    let address = fields.required("address", "address = \"192.0.2.10:443\"", values::vip);
-    let protocol = values::choice(&[("tcp", Some(Protocol::Tcp)), ("udp", Some(Protocol::Udp))]);
+    let address = fields.required("address", "address = \"192.0.2.10:443\"", address::vip);
+    let protocol = values::choice(&[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)]);
     let protocol = fields.optional("protocol", protocol);
+    let affinity = values::choice(&[("flow", Affinity::Flow), ("source", Affinity::Source)]);
+    let affinity = fields.optional("affinity", affinity);
     let example = "masters = [\"A\"], with the name of a cluster";
     fields.expect("masters", example);
     fields.refuse_empty("masters", "a service needs at least one master", example);
@@ -225,6 +244,7 @@ fn service(fields: &mut Fields<'_, '_>, directory: &Path) -> Service {
         name,
         address,
         protocol,
+        affinity,
         backup,
         has_backup,
         masters,
@@ -240,23 +260,19 @@ type Policies = (Field<BackupMode>, Field<Balance>, Field<Fallback>, Field<Panic
 
 fn policies(fields: &mut Fields<'_, '_>) -> Policies {
     let backup = values::choice(&[
-        ("one-standby", Some(BackupMode::OneStandby)),
-        ("multi-standby", Some(BackupMode::MultiStandby)),
-        ("multi-master", Some(BackupMode::MultiMaster)),
-        ("none", Some(BackupMode::None)),
+        ("one-standby", BackupMode::OneStandby),
+        ("multi-standby", BackupMode::MultiStandby),
+        ("multi-master", BackupMode::MultiMaster),
+        ("none", BackupMode::None),
     ]);
-    let balance =
-        values::choice(&[("weight", Some(Balance::Weight)), ("equal", Some(Balance::Equal))]);
+    let balance = values::choice(&[("weight", Balance::Weight), ("equal", Balance::Equal)]);
     let fallback = values::choice(&[
-        ("masters", Some(Fallback::Masters)),
-        ("last-resort", Some(Fallback::LastResort)),
-        ("drop", Some(Fallback::Drop)),
+        ("masters", Fallback::Masters),
+        ("last-resort", Fallback::LastResort),
+        ("drop", Fallback::Drop),
     ]);
-    let panic = values::choice(&[
-        ("alive", Some(Panic::Alive)),
-        ("drop", Some(Panic::Drop)),
-        ("all", Some(Panic::All)),
-    ]);
+    let panic =
+        values::choice(&[("alive", Panic::Alive), ("drop", Panic::Drop), ("all", Panic::All)]);
     (
         fields.optional("backup", backup),
         fields.optional("balance", balance),

@@ -3,7 +3,11 @@
 //! Clusters, nodes and services are sorted by name, so that ids (their positions) depend on
 //! names only and never on the order of the file.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use lb_common::Forward;
 
@@ -13,6 +17,8 @@ pub use super::{destination::*, health::*};
 pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/understudy";
 /// Control socket where the configuration names none.
 pub const DEFAULT_SOCKET: &str = "/run/understudy/control.sock";
+/// UDP port of GUE where the configuration names none (draft-ietf-intarea-gue-09, 3.1).
+pub const DEFAULT_GUE_PORT: u16 = 6080;
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +60,10 @@ pub struct Interface {
     pub mac: Option<[u8; 6]>,
     /// MAC of the gateway for nodes that are not on link.
     pub gateway_mac: Option<[u8; 6]>,
+    /// Source of tunnels to IPv4 nodes.
+    pub address: Option<Ipv4Addr>,
+    /// Source of tunnels to IPv6 nodes.
+    pub address6: Option<Ipv6Addr>,
 }
 
 /// A group of nodes.
@@ -74,8 +84,10 @@ pub struct Cluster {
     /// How many of the services that it is in must be healthy on it for it to be healthy for any;
     /// 0: each service by itself.
     pub min_services: u32,
-    /// Way of forwarding.
+    /// Way of forwarding. With `l2` and `nat` the nodes have the IP version of each service.
     pub forward: Forward,
+    /// `gue`: UDP port of the nodes that the tunnel ends at.
+    pub gue_port: u16,
     /// How its nodes are checked, where a service says nothing else.
     pub health: Health,
     /// Its nodes, by name.
@@ -150,17 +162,19 @@ pub struct Node {
     pub mac: Option<[u8; 6]>,
 }
 
-/// A VIP, a port, a protocol, and who serves it.
+/// A VIP, its ports, a protocol, and who serves it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     /// Unique name.
     pub name: String,
     /// The VIP.
     pub address: IpAddr,
-    /// Its port.
-    pub port: u16,
+    /// Its ports.
+    pub ports: Ports,
     /// TCP or UDP.
     pub protocol: Protocol,
+    /// Which packets are one flow.
+    pub affinity: Affinity,
     /// What happens to the share of a failed master (M7).
     pub mode: BackupMode,
     /// Masters, by cluster name.
@@ -178,6 +192,17 @@ pub struct Service {
 }
 
 impl Service {
+    /// Its address with its ports.
+    pub const fn destination(&self) -> Destination {
+        Destination { address: self.address, ports: self.ports }
+    }
+
+    /// The ports of a node in this service: what it says of the node's port counts before what the
+    /// node says. Where they are not the service's, `nat` changes them.
+    pub fn ports_of(&self, member: &Member, node: &Node) -> Ports {
+        member.port.or(node.port).map_or(self.ports, Ports::One)
+    }
+
     /// Masters, then standbys.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         self.masters.iter().chain(&self.standbys)
@@ -193,7 +218,7 @@ pub struct Member {
     pub weight: u32,
     /// Its priority in this service.
     pub priority: u32,
-    /// Port of its nodes in this service, instead of their own.
+    /// Port of its nodes in this service, instead of their own; only where the service has one.
     pub port: Option<u16>,
 }
 
@@ -222,6 +247,16 @@ impl Protocol {
             Self::Udp => "udp",
         }
     }
+}
+
+/// Which packets of a service are one flow, and so go to one node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Affinity {
+    /// Those of one connection: addresses, ports and protocol.
+    #[default]
+    Flow,
+    /// All from one source address.
+    Source,
 }
 
 /// Who carries the share of an unhealthy master (M7).

@@ -1,40 +1,31 @@
-//! Single values of the file: names, numbers, addresses, durations. Each parser takes a TOML value
+//! Single values of the file: names, numbers, durations; beside it addresses and what checks say. Each parser takes a TOML value
 //! and gives the checked value, or what is wrong and what would be right.
 
+pub(super) mod address;
 pub(super) mod probe;
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4},
-    ops::RangeInclusive,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use toml::de::DeValue;
 
 use super::{
     reader::{Fault, Parsed, nearest},
-    types::{Failback, Ratio, Source, Threshold},
+    types::{Failback, Ratio, Threshold},
 };
 
-/// One of a few words. A word without a value is known and not supported yet.
+/// One of a few words.
 pub(super) fn choice<T: Copy>(
-    options: &'static [(&'static str, Option<T>)],
+    options: &'static [(&'static str, T)],
 ) -> impl Fn(&DeValue<'_>) -> Parsed<T> {
     move |value| {
-        let supported = options.iter().filter(|(_, value)| value.is_some());
-        let list: Vec<_> = supported.map(|(word, _)| format!("\"{word}\"")).collect();
+        let list: Vec<_> = options.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         let help = format!("possible: {}", list.join(", "));
         let word = text(value, &help)?;
-        match options.iter().find(|(known, _)| *known == word) {
-            Some((_, Some(value))) => Ok(*value),
-            Some((_, None)) => Err(not_yet(&format!("\"{word}\""), help)),
-            None => {
-                let near = nearest(word, options.iter().map(|(known, _)| *known));
-                let help = near.map_or(help.clone(), |n| format!("did you mean \"{n}\"? {help}"));
-                Err(Fault::new(format!("unknown value \"{word}\""), help))
-            }
-        }
+        options.iter().find(|(known, _)| *known == word).map(|(_, value)| *value).ok_or_else(|| {
+            let near = nearest(word, options.iter().map(|(known, _)| *known));
+            let help = near.map_or(help.clone(), |n| format!("did you mean \"{n}\"? {help}"));
+            Fault::new(format!("unknown value \"{word}\""), help)
+        })
     }
 }
 
@@ -199,122 +190,9 @@ pub(super) fn path(longest: usize) -> impl Fn(&DeValue<'_>) -> Parsed<PathBuf> {
     }
 }
 
-/// A server's address.
-pub(super) fn node_address(value: &DeValue<'_>) -> Parsed<IpAddr> {
-    let help = "an IPv4 address, for example \"10.0.0.11\"";
-    let text = text(value, help)?;
-    if let Ok(address) = text.parse::<Ipv4Addr>() {
-        return station(address).map(IpAddr::V4);
-    }
-    if text.parse::<Ipv6Addr>().is_ok() {
-        return Err(not_yet("an IPv6 address", help));
-    }
-    let help = match text.parse::<SocketAddrV4>() {
-        Ok(both) => format!(
-            "the port has its own field: address = \"{}\", port = {}",
-            both.ip(),
-            both.port()
-        ),
-        Err(_) => unresolved(text, help),
-    };
-    Err(Fault::new(format!("\"{text}\" is no IP address"), help))
-}
-
-/// An address of this host, or an interface.
-pub(super) fn source(value: &DeValue<'_>) -> Parsed<Source> {
-    let help = "an address of this host, or the name of an interface as `ip link` shows it";
-    let text = text(value, help)?;
-    match text.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => return station(address).map(|a| Source::Address(a.into())),
-        Ok(IpAddr::V6(address)) if address.is_unspecified() || address.is_multicast() => {
-            return Err(Fault::new(format!("{address} is no host's address"), help));
-        }
-        Ok(address) => return Ok(Source::Address(address)),
-        Err(_) => {}
-    }
-    // The kernel would take such names for an interface, but nobody means one: "10.0.0.256", or
-    // "lb.example.com", where that of a VLAN like "eth0.100" ends in a number.
-    let is_address = text.bytes().all(|c| c.is_ascii_digit() || c == b'.');
-    let is_host = text
-        .rsplit_once('.')
-        .is_some_and(|(_, last)| last.len() >= 2 && last.bytes().all(|c| c.is_ascii_alphabetic()));
-    match interface_name(value) {
-        Ok(name) if !is_address && !is_host => Ok(Source::Interface(name)),
-        _ => {
-            let message = format!("\"{}\" is no IP address and no interface", text.escape_debug());
-            Err(Fault::new(message, unresolved(text, help)))
-        }
-    }
-}
-
-/// The help for an address; where a DNS name was found, how to get one from it.
-fn unresolved(found: &str, help: &str) -> String {
-    let label = |label: &str| {
-        let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        (1..=63).contains(&label.len()) && label.chars().all(good) && !label.starts_with('-')
-    };
-    let is_name = found.strip_suffix('.').unwrap_or(found).split('.').all(label);
-    match is_name && found.contains(|c: char| c.is_ascii_alphabetic()) {
-        true => format!("{help}. Names are not resolved; `getent ahosts {found}` shows addresses"),
-        false => help.to_owned(),
-    }
-}
-
-/// A service's address and port.
-pub(super) fn vip(value: &DeValue<'_>) -> Parsed<SocketAddrV4> {
-    let help = "an IPv4 address and a port, for example \"192.0.2.10:443\"";
-    let text = text(value, help)?;
-    let malformed = || Fault::new(format!("\"{text}\" is no address and port"), help);
-    let missing = || Fault::new(format!("\"{text}\" has no port"), help);
-    if text.parse::<IpAddr>().is_ok() {
-        return Err(missing());
-    }
-    let (host, port) = text.rsplit_once(':').ok_or_else(malformed)?;
-    let host6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let is6 = host6.is_some_and(|host| host.parse::<Ipv6Addr>().is_ok());
-    let address = host.parse::<Ipv4Addr>();
-    if !is6 && address.is_err() {
-        return Err(malformed());
-    }
-    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
-    let port = match (number(port), port.split_once('-')) {
-        (Some(port), _) => port,
-        _ if port == "*" => return Err(not_yet("all ports of an address", help)),
-        (_, Some((first, last))) => match (number(first), number(last)) {
-            (Some(first), Some(last)) if first <= last => {
-                return Err(not_yet("a range of ports", help));
-            }
-            _ => return Err(Fault::new(format!("{port} is no range of ports"), help)),
-        },
-        _ if port.is_empty() => return Err(missing()),
-        _ => return Err(Fault::new(format!("{port} is no port from 1 to 65535"), help)),
-    };
-    match address {
-        Ok(address) => Ok(SocketAddrV4::new(station(address)?, port)),
-        Err(_) => Err(not_yet("an IPv6 address", help)),
-    }
-}
-
-/// An address that packets from elsewhere can be for.
-fn station(address: Ipv4Addr) -> Parsed<Ipv4Addr> {
-    let kind = match address {
-        _ if address.octets()[0] == 0 => "unspecified",
-        _ if address.is_loopback() => "a loopback address",
-        _ if address.is_multicast() => "a multicast address",
-        _ if address.octets()[0] >= 240 => "reserved or broadcast",
-        _ => return Ok(address),
-    };
-    Err(Fault::new(format!("{address} is {kind}"), "the unicast address of a host"))
-}
-
 fn text<'v>(value: &'v DeValue<'_>, help: &str) -> Parsed<&'v str> {
     match value {
         DeValue::String(text) => Ok(text),
         _ => Err(Fault::kind("a string", value, help)),
     }
-}
-
-/// What a later version will take.
-pub(super) fn not_yet(what: &str, help: impl Into<String>) -> Fault {
-    Fault::new(format!("{what} is not supported yet by this version"), help)
 }

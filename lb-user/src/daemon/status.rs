@@ -157,7 +157,7 @@ fn service(state: &State, now: Duration, index: usize) -> Service {
     });
     Service {
         name: config.name.clone(),
-        address: format!("{}:{}", config.address, config.port),
+        address: config.destination().to_string(),
         protocol: match config.protocol {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",

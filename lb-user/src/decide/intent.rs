@@ -100,7 +100,7 @@ impl Intent {
                 .enumerate()
                 .filter_map(|(i, service)| {
                     let address = address_words(service.address);
-                    let (ports, protocol) = (Ports::One(service.port), service.protocol.number());
+                    let (ports, protocol) = (service.ports, service.protocol.number());
                     Some(Vip { address, ports, protocol, service: ServiceId::new(i)? })
                 })
                 .collect(),
@@ -170,7 +170,7 @@ fn service_info(model: &Model, service: usize, decision: &Decision) -> ServiceIn
     ServiceInfo {
         name: name_bytes(&config.name),
         address: address_bytes(config.address),
-        port: config.port,
+        port: config.ports.one().unwrap_or(0),
         protocol: config.protocol.number(),
         panic: u8::from(matches!(plan.regime, Regime::Panic(_))),
         slots: plan.deal.slots.len() as u32,

@@ -132,8 +132,8 @@ impl Pools {
 }
 
 fn target(health: &Arc<Health>, service: &Service, member: &Member, node: &Node) -> Target {
-    // What the service says of the node's port counts before what the node says.
-    let serves = member.port.or(node.port).unwrap_or(service.port);
+    // Of a service on several ports a survey speaks by the first; other checks name theirs.
+    let serves = service.ports_of(member, node).first();
     let (asked, server) = match &health.probe {
         Probe::Icmp => (0, None),
         Probe::Survey(_) => {
@@ -144,7 +144,7 @@ fn target(health: &Arc<Health>, service: &Service, member: &Member, node: &Node)
     };
     let vip = match health.via {
         Via::Direct => None,
-        Via::Vip => Some((service.address, health.port.unwrap_or(service.port)).into()),
+        Via::Vip => Some((service.address, health.port.unwrap_or(service.ports.first())).into()),
     };
     Target { health: Arc::clone(health), at: SocketAddr::new(node.address, asked), server, vip }
 }

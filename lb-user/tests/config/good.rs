@@ -9,13 +9,15 @@ use lb_user::{
 };
 
 /// The example files, by name.
-pub(crate) const EXAMPLES: [(&str, &str); 6] = [
+pub(crate) const EXAMPLES: [(&str, &str); 8] = [
     ("minimal", include_str!("../../../examples/minimal.toml")),
     ("none", include_str!("../../../examples/none.toml")),
     ("one-standby", include_str!("../../../examples/one-standby.toml")),
     ("multi-standby", include_str!("../../../examples/multi-standby.toml")),
     ("multi-master", include_str!("../../../examples/multi-master.toml")),
     ("health", include_str!("../../../examples/health.toml")),
+    ("tunnel", include_str!("../../../examples/tunnel.toml")),
+    ("nat", include_str!("../../../examples/nat.toml")),
 ];
 
 pub(crate) fn accept(text: &str) -> Checked {
@@ -40,6 +42,8 @@ fn the_examples_are_good() {
         BackupMode::OneStandby,
         BackupMode::MultiStandby,
         BackupMode::MultiMaster,
+        BackupMode::None,
+        BackupMode::None,
         BackupMode::None,
     ];
     for ((name, text), mode) in EXAMPLES.into_iter().zip(modes) {
@@ -81,6 +85,7 @@ fn defaults() {
         failback: Failback::Auto,
         min_services: 0,
         forward: Forward::L2,
+        gue_port: 6080,
         health: Health {
             probe: Probe::Tcp(Exchange::default()),
             source: None,
@@ -98,8 +103,9 @@ fn defaults() {
     let service = Service {
         name: "web".to_owned(),
         address: [192, 0, 2, 10].into(),
-        port: 443,
+        ports: Ports::One(443),
         protocol: Protocol::Tcp,
+        affinity: Affinity::Flow,
         mode: BackupMode::None,
         masters: vec![Member { cluster: 0, weight: 1, priority: 1, port: None }],
         standbys: vec![],
@@ -205,7 +211,9 @@ fn the_order_of_the_file_does_not_matter() {
             }
         }
         parts.reverse();
-        assert_eq!(accept(&parts.concat()).config, accept(text).config, "{name}");
+        let (mut there, here) = (accept(&parts.concat()).config, accept(text).config);
+        there.interfaces.reverse();
+        assert_eq!(there, here, "{name}");
     }
     let nodes = EXAMPLES[0].1.replace("a1", "tmp").replace("a2", "a1").replace("tmp", "a2");
     let nodes = nodes.replace(".11", ".tmp").replace(".12", ".11").replace(".tmp", ".12");

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use lb_common::layout::{MAX_CLUSTERS, MAX_NODES, MAX_SERVICES};
+use lb_common::layout::{MAX_CLUSTERS, MAX_INTERFACES, MAX_NODES, MAX_SERVICES};
 use lb_user::config;
 
 /// A file with so many clusters of so many nodes, and so many services on the first one.
@@ -54,6 +54,61 @@ fn services_clusters_nodes() {
     let all = "backup = \"one-standby\"\nmasters = [\"c0\"]\nstandbys = [\"c1\"]\npanic = \"all\"";
     assert_eq!(errors(&file(MAX_CLUSTERS - 1, 1, 2, all)), none);
     assert_eq!(errors(&file(MAX_CLUSTERS, 1, 2, all)), ["more than 1024 node tables"]);
+}
+
+#[test]
+fn interfaces() {
+    let interface = |i| format!("[[interface]]\nname = \"eth{i}\"\n");
+    let text = |count| (0..count).map(interface).collect::<String>();
+    let rest = file(1, 1, 1, "masters = [\"c0\"]");
+    assert!(config::parse(&(text(MAX_INTERFACES) + &rest), "lb.toml").is_ok());
+    let nine = config::parse(&(text(MAX_INTERFACES + 1) + &rest), "lb.toml");
+    let errors = nine.expect_err("nine").list().into_iter().map(|e| (e.0, e.2.to_owned())).next();
+    assert_eq!(errors, Some((17, "more than 8 interfaces".to_owned())));
+}
+
+/// Each port of a node in a `nat` cluster has a place in a table, by which its replies are known.
+#[test]
+fn replies() {
+    let nat = |nodes: u32, services: u32| {
+        let text = file(1, nodes, services, "masters = [\"c0\"]");
+        text.replace("name = \"c0\"", "name = \"c0\"\nforward = \"nat\"")
+    };
+    let none: [&str; 0] = [];
+    let too_many = ["more than 4096 ports of nodes in nat clusters"];
+    assert_eq!(errors(&nat(4096, 1)), none);
+    assert_eq!(errors(&nat(2048, 2)), none);
+    assert_eq!(errors(&nat(8, 512)), none);
+    assert_eq!(errors(&nat(1366, 3)), too_many);
+    assert_eq!(errors(&nat(9, 512)), too_many);
+    // It is said of the first service that has no room.
+    let full = config::parse(&nat(9, 512), "lb.toml").expect_err("4608 ports");
+    let lines = nat(9, 512);
+    let at = lines.lines().nth(full.list()[0].0);
+    assert_eq!(at, Some("name = \"s455\""));
+    // With other ways of forwarding there is none; a second protocol counts for itself.
+    assert_eq!(errors(&nat(9, 512).replace("\"nat\"", "\"ipip\"")), none);
+    let udp = nat(2048, 1) + "protocol = \"udp\"\nhealth = { kind = \"icmp\" }\n";
+    let tcp = "[[service]]\nname = \"t\"\naddress = \"192.0.2.10:1\"\nmasters = [\"c0\"]\n";
+    assert_eq!(errors(&(udp.clone() + tcp)), none);
+    let more = "[[service]]\nname = \"u\"\naddress = \"192.0.2.10:9\"\nmasters = [\"c0\"]\n";
+    assert_eq!(errors(&(udp + tcp + more)), too_many);
+    // Ranges have a table of their own, and one place for all of a node's.
+    let ranges = |nodes: u32, services: u32| {
+        let mut text = nat(nodes, 0);
+        for service in 0..services {
+            let (first, last) = (2 * service + 1, 2 * service + 2);
+            let _ = writeln!(
+                text,
+                "[[service]]\nname = \"s{service}\"\naddress = \"192.0.2.10:{first}-{last}\"\n\
+                 masters = [\"c0\"]"
+            );
+        }
+        errors(&text)
+    };
+    assert_eq!(ranges(8, 512), none);
+    assert_eq!(ranges(9, 455), none);
+    assert_eq!(ranges(9, 456), ["more than 4096 ranges of ports of nodes in nat clusters"]);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The configuration file: what is accepted, what is refused, and where it says so.
 
+mod destinations;
 mod expect;
 mod files;
+mod forward;
 mod good;
 mod health;
 mod limits;

@@ -1,6 +1,10 @@
 //! What `explain` reasons about is what the packet's way does: both agree on every flow.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use lb_common::NodeId;
 use lb_user::{
@@ -43,10 +47,20 @@ fn state(model: &Arc<Model>, one_in: u64, mut next: impl FnMut() -> u64) -> Stat
 fn flow_to(model: &Model, next: &mut impl FnMut() -> u64) -> Flow {
     let services = &model.config.services;
     let service = &services[next() as usize % services.len()];
-    let client = (Ipv4Addr::from(next() as u32), next() as u16);
-    let port = if next().is_multiple_of(16) { next() as u16 } else { service.port };
-    let protocol = if next().is_multiple_of(16) { Protocol::Udp } else { Protocol::Tcp };
-    Flow::new(protocol, client.into(), (service.address, port).into()).expect("IPv4")
+    let client = match service.address {
+        IpAddr::V4(_) => Ipv4Addr::from(next() as u32).into(),
+        IpAddr::V6(_) => IpAddr::from(Ipv6Addr::from_bits(u128::from(next()) << 64 | 1)),
+    };
+    let source = SocketAddr::new(client, next() as u16);
+    let ports = u64::from(service.ports.last() - service.ports.first()) + 1;
+    let port = service.ports.first() + (next() % ports) as u16;
+    let port = if next().is_multiple_of(16) { next() as u16 } else { port };
+    let other = match service.protocol {
+        Protocol::Tcp => Protocol::Udp,
+        Protocol::Udp => Protocol::Tcp,
+    };
+    let protocol = if next().is_multiple_of(16) { other } else { service.protocol };
+    Flow::new(protocol, source, (service.address, port).into()).expect("one IP version")
 }
 
 #[test]

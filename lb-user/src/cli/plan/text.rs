@@ -24,10 +24,8 @@ fn service_text(sides: &Sides<'_>, service: usize) -> String {
     let is = service_of(sides, service);
     let was = shares(sides.model, sides.before, service);
     let (protocol, mode) = (config.protocol.name(), is.mode);
-    let mut text = format!(
-        "service {} {}:{}/{protocol}, backup {mode}\n",
-        config.name, config.address, config.port
-    );
+    let mut text =
+        format!("service {} {}/{protocol}, backup {mode}\n", config.name, config.destination());
     let regime = sides.after.services[service].regime;
     if regime != Regime::Normal {
         text.push_str(&format!("{}\n", explain_regime(regime)));

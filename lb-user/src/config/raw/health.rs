@@ -22,6 +22,8 @@ pub(in crate::config) struct Health {
     /// What the fields of the kind say; `None`: they will not do.
     pub(in crate::config) probe: Option<Probe>,
     pub(in crate::config) port: Field<u16>,
+    /// Whether the port is written, be it good or not.
+    pub(in crate::config) has_port: bool,
     pub(in crate::config) interval: Field<Duration>,
     pub(in crate::config) fast_interval: Field<Duration>,
     pub(in crate::config) timeout: Field<Duration>,
@@ -47,15 +49,15 @@ pub(in crate::config) enum Kind {
 
 use Kind::{Dns, Grpc, Http, Https, Icmp, Survey, Tcp, Udp};
 
-const KINDS: [(&str, Option<Kind>); 8] = [
-    ("tcp", Some(Tcp)),
-    ("http", Some(Http)),
-    ("https", Some(Https)),
-    ("grpc", Some(Grpc)),
-    ("udp", Some(Udp)),
-    ("dns", Some(Dns)),
-    ("icmp", Some(Icmp)),
-    ("survey", Some(Survey)),
+const KINDS: [(&str, Kind); 8] = [
+    ("tcp", Tcp),
+    ("http", Http),
+    ("https", Https),
+    ("grpc", Grpc),
+    ("udp", Udp),
+    ("dns", Dns),
+    ("icmp", Icmp),
+    ("survey", Survey),
 ];
 
 /// Fields that not every kind has, and the kinds that have them.
@@ -86,7 +88,7 @@ pub(in crate::config) fn read(fields: &mut Fields<'_, '_>, directory: &Path) -> 
     let has_kind = fields.has("kind");
     let kind = fields.optional("kind", values::choice(&KINDS)).map(Spanned::into_inner);
     let kind = kind.or((!has_kind).then_some(Tcp));
-    let via = values::choice(&[("direct", Some(Via::Direct)), ("vip", Some(Via::Vip))]);
+    let via = values::choice(&[("direct", Via::Direct), ("vip", Via::Vip)]);
     let mut health = Health {
         place: fields.place(),
         kind,
@@ -97,9 +99,10 @@ pub(in crate::config) fn read(fields: &mut Fields<'_, '_>, directory: &Path) -> 
         timeout: fields.optional("timeout", values::duration(TIMEOUT)),
         fall: fields.optional("fall", values::integer(ROUNDS)),
         rise: fields.optional("rise", values::integer(ROUNDS)),
-        source: fields.optional("source", values::source),
+        source: fields.optional("source", values::address::source),
         via: fields.optional("via", via),
         port: None,
+        has_port: fields.has("port"),
         group: None,
     };
     if let Some(kind) = kind {
@@ -201,15 +204,15 @@ fn tls(fields: &mut Fields<'_, '_>, directory: &Path) -> Tls {
 fn dns(fields: &mut Fields<'_, '_>) -> Option<types::Dns> {
     let query = fields.required("query", "query = \"www.example.com\"", probe::dns_name);
     let record = values::choice(&[
-        ("A", Some(DnsRecord::A)),
-        ("AAAA", Some(DnsRecord::Aaaa)),
-        ("CNAME", Some(DnsRecord::Cname)),
-        ("MX", Some(DnsRecord::Mx)),
-        ("NS", Some(DnsRecord::Ns)),
-        ("PTR", Some(DnsRecord::Ptr)),
-        ("SOA", Some(DnsRecord::Soa)),
-        ("SRV", Some(DnsRecord::Srv)),
-        ("TXT", Some(DnsRecord::Txt)),
+        ("A", DnsRecord::A),
+        ("AAAA", DnsRecord::Aaaa),
+        ("CNAME", DnsRecord::Cname),
+        ("MX", DnsRecord::Mx),
+        ("NS", DnsRecord::Ns),
+        ("PTR", DnsRecord::Ptr),
+        ("SOA", DnsRecord::Soa),
+        ("SRV", DnsRecord::Srv),
+        ("TXT", DnsRecord::Txt),
     ]);
     let has_type = fields.has("type");
     let record = fields.optional("type", record).map(Spanned::into_inner);
@@ -276,6 +279,6 @@ fn either(words: &[String]) -> String {
 impl Kind {
     /// Its word in the file.
     pub(in crate::config) fn word(self) -> &'static str {
-        KINDS.iter().find(|(_, kind)| *kind == Some(self)).map_or("", |(word, _)| word)
+        KINDS.iter().find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
     }
 }

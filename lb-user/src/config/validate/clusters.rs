@@ -122,9 +122,16 @@ fn addresses(raw: &Raw, report: &mut Report) {
 
 /// Whether a node of this cluster without a port of its own can get this one, from a service.
 fn has_port(raw: &Raw, cluster: usize, port: u16) -> bool {
+    let Some(name) = &raw.clusters[cluster].name else { return false };
     raw.services.iter().any(|service| {
-        service.address.as_ref().is_some_and(|vip| vip.get_ref().port() == port)
-            && service.has(&raw.clusters[cluster])
+        let its_name =
+            |member: &&raw::Member| value(&member.cluster).as_ref() == Some(name.get_ref());
+        let mut members = service.members().filter(its_name);
+        let vip = service.address.as_ref();
+        members.any(|member| match &member.port {
+            Some(given) => *given.get_ref() == port,
+            None => vip.is_some_and(|vip| vip.get_ref().ports.contains(port)),
+        })
     })
 }
 

@@ -1,11 +1,14 @@
 //! What the values of a health check must keep to, by themselves and with what it checks.
 
+use std::net::IpAddr;
+
+use lb_common::Forward;
 use toml::Spanned;
 
 use super::value;
 use crate::config::{
     raw::{self, Health, Kind, Raw},
-    report::Report,
+    report::{Report, Span},
     types::{self, Protocol, Source, Via},
 };
 
@@ -13,7 +16,7 @@ use crate::config::{
 struct Check<'a> {
     health: &'a Health,
     services: Vec<&'a raw::Service>,
-    nodes: Vec<&'a raw::Node>,
+    clusters: Vec<&'a raw::Cluster>,
 }
 
 pub(super) fn check(raw: &Raw, report: &mut Report) {
@@ -23,7 +26,10 @@ pub(super) fn check(raw: &Raw, report: &mut Report) {
         vip(raw, check, report);
         addresses(check, report);
     }
-    raw.services.iter().for_each(|service| explicit(raw, service, report));
+    for service in &raw.services {
+        kind_is_explicit(raw, service, report);
+        port_is_explicit(raw, service, report);
+    }
     let mut surveys = checks.iter().filter(|check| check.health.kind == Some(Kind::Survey));
     if let Some(survey) = surveys.next()
         && !raw.lb.has_survey_key
@@ -41,43 +47,88 @@ fn checks(raw: &Raw) -> Vec<Check<'_>> {
         let health = cluster.health.as_ref()?;
         let services = raw.services.iter();
         let services = services.filter(|s| s.health.is_none() && s.has(cluster)).collect();
-        Some(Check { health, services, nodes: cluster.nodes().iter().collect() })
+        Some(Check { health, services, clusters: vec![cluster] })
     });
     let of_services = raw.services.iter().filter_map(|service| {
         let health = service.health.as_ref()?;
-        let clusters = raw.clusters.iter().filter(|cluster| service.has(cluster));
-        let nodes = clusters.flat_map(raw::Cluster::nodes).collect();
-        Some(Check { health, services: vec![service], nodes })
+        let clusters = raw.clusters.iter().filter(|cluster| service.has(cluster)).collect();
+        Some(Check { health, services: vec![service], clusters })
     });
     of_clusters.chain(of_services).collect()
 }
 
 /// A TCP connection, which is what is tried where no kind is named, says nothing of a UDP service.
-fn explicit(raw: &Raw, service: &raw::Service, report: &mut Report) {
+fn kind_is_explicit(raw: &Raw, service: &raw::Service, report: &mut Report) {
     let udp = |protocol: &&Spanned<Protocol>| *protocol.get_ref() == Protocol::Udp;
     let Some(protocol) = service.protocol.as_ref().filter(udp) else { return };
-    let names_a_kind = |health: &Option<Health>| health.as_ref().is_some_and(|h| h.has_kind);
     let help = "add health = { kind = \"udp\", … } to the service or to each of its clusters; dns, \
                 icmp, survey and every other kind will do";
-    if let Some(health) = &service.health {
-        if !health.has_kind {
+    match lacks(raw, service, |health| health.has_kind) {
+        None => {}
+        Some(Lacks::Own(health)) => {
             let message = format!("{} is by UDP, and its health names no kind", service.called());
             report.error(health.place.clone(), message).help(help);
         }
+        Some(Lacks::Of(cluster)) => {
+            let message = format!(
+                "{} is by UDP, and nothing says how the nodes of {} are checked",
+                service.called(),
+                cluster.called()
+            );
+            let problem = report.error(protocol.span(), message);
+            problem.help(help).also(cluster.place.clone(), "the cluster");
+        }
+    }
+}
+
+/// Which of several ports a check asks is nothing to guess.
+fn port_is_explicit(raw: &Raw, service: &raw::Service, report: &mut Report) {
+    let Some(vip) = service.address.as_ref().filter(|vip| vip.get_ref().ports.one().is_none())
+    else {
         return;
+    };
+    // A survey speaks of the service as a whole; what cannot be read has an error already.
+    let without = |health: &Health| matches!(health.kind, None | Some(Kind::Icmp | Kind::Survey));
+    let help = "add health = { port = …, … } to the service or to each of its clusters; kind = \
+                \"icmp\" and \"survey\" need none";
+    match lacks(raw, service, |health| health.has_port || without(health)) {
+        None => {}
+        Some(Lacks::Own(health)) => {
+            let message =
+                format!("{} is on several ports, and its health names none", service.called());
+            report.error(health.place.clone(), message).help(help);
+        }
+        Some(Lacks::Of(cluster)) => {
+            let message = format!(
+                "{} is on several ports, and nothing says on which the nodes of {} are checked",
+                service.called(),
+                cluster.called()
+            );
+            let problem = report.error(vip.span(), message);
+            problem.help(help).also(cluster.place.clone(), "the cluster");
+        }
+    }
+}
+
+/// A check that does not say what a service needs.
+enum Lacks<'a> {
+    /// The service's own.
+    Own(&'a Health),
+    /// That of a cluster, or one that is not written.
+    Of(&'a raw::Cluster),
+}
+
+/// The first check of a service that does not say it.
+fn lacks<'a>(
+    raw: &'a Raw,
+    service: &'a raw::Service,
+    says: impl Fn(&Health) -> bool,
+) -> Option<Lacks<'a>> {
+    if let Some(health) = &service.health {
+        return (!says(health)).then_some(Lacks::Own(health));
     }
     let mut clusters = raw.clusters.iter().filter(|cluster| service.has(cluster));
-    if let Some(cluster) = clusters.find(|cluster| !names_a_kind(&cluster.health)) {
-        let message = format!(
-            "{} is by UDP, and nothing says how the nodes of {} are checked",
-            service.called(),
-            cluster.called()
-        );
-        report
-            .error(protocol.span(), message)
-            .help(help)
-            .also(cluster.place.clone(), "the cluster");
-    }
+    clusters.find(|cluster| !cluster.health.as_ref().is_some_and(&says)).map(Lacks::Of)
 }
 
 fn times(health: &Health, report: &mut Report) {
@@ -101,10 +152,22 @@ fn vip(raw: &Raw, check: &Check<'_>, report: &mut Report) {
         report.error(via.span(), message).help(help);
         return;
     }
+    let mut nat = check.clusters.iter().filter(|c| c.forward() == Some(Forward::Nat));
+    if let Some(cluster) = nat.next() {
+        let message = format!(
+            "via: \"vip\" does not go with forward = \"nat\": nodes of {} do not have the VIP",
+            cluster.called()
+        );
+        let help = "leave it out: via = \"direct\" asks a node's own address";
+        let problem = report.error(via.span(), message);
+        problem.help(help).also(cluster.place.clone(), "the cluster");
+        return;
+    }
     let vips = raw.services.iter().filter_map(|service| service.address.as_ref());
     if let Some(source) = &health.source
         && let Source::Address(address) = source.get_ref()
-        && let Some(vip) = vips.map(|vip| (vip.get_ref().ip(), vip.span())).find(|v| v.0 == address)
+        && let Some(vip) =
+            vips.map(|vip| (vip.get_ref().address, vip.span())).find(|v| v.0 == *address)
     {
         let message =
             format!("source: {address} is a VIP: with via = \"vip\" no answer would come back");
@@ -114,40 +177,49 @@ fn vip(raw: &Raw, check: &Check<'_>, report: &mut Report) {
     let Some(port) = &health.port else { return };
     let others = check.services.iter().filter_map(|service| {
         let vip = service.address.as_ref()?;
-        (vip.get_ref().port() != *port.get_ref()).then_some((service, vip))
+        (!vip.get_ref().ports.contains(*port.get_ref())).then_some((service, vip))
     });
     for (service, vip) in others.take(1) {
         let message = format!(
             "port: {port} is not the port of {}, {}",
             service.called(),
-            vip.get_ref().port()
+            vip.get_ref().ports
         );
-        let help = "leave it out: with via = \"vip\" the service is asked on its own port";
+        let help =
+            "with via = \"vip\" the service is asked on its own port; leave it out if it is one";
         report.error(port.span(), message).help(help).also(vip.span(), "the service");
     }
 }
 
-/// Addresses of the check must go with those of the nodes.
+/// Addresses of the check must go with those that are asked.
 fn addresses(check: &Check<'_>, report: &mut Report) {
     let source = check.health.source.as_ref().and_then(|source| match source.get_ref() {
         Source::Address(address) => Some(("source", *address, source.span())),
         Source::Interface(_) => None,
     });
     let group = check.health.group.as_ref().map(|at| ("group", *at.get_ref(), at.span()));
-    let nodes = || check.nodes.iter().filter_map(|node| node.address.as_ref());
+    let nodes = check.clusters.iter().flat_map(|cluster| cluster.nodes());
+    let nodes =
+        nodes.filter_map(|node| Some((value(&node.address)?, node.address.as_ref()?.span())));
+    let nodes: Vec<(IpAddr, Span)> = nodes.collect();
+    let through_vip = value(&check.health.via) == Some(Via::Vip);
+    let vips = check.services.iter().filter(|_| through_vip).filter_map(|s| s.address.as_ref());
+    let vips: Vec<_> = vips.map(|vip| (vip.get_ref().address, vip.span())).collect();
+    let (asked, who) = if through_vip { (&vips, "service") } else { (&nodes, "node") };
     for (field, address, place) in source.into_iter().chain(group) {
-        if let Some(node) = nodes().find(|node| node.get_ref().is_ipv4() != address.is_ipv4()) {
-            let family = if node.get_ref().is_ipv4() { "IPv4" } else { "IPv6" };
-            let message = format!("{field}: {address} cannot reach {node}");
-            let help = format!("an {family} address, as the nodes have");
-            report.error(place, message).help(help).also(node.span(), "a node");
-        } else if let Some(node) = nodes().find(|node| *node.get_ref() == address) {
+        let other_version = |at: &&(IpAddr, Span)| at.0.is_ipv4() != address.is_ipv4();
+        if let Some((at, its_place)) = asked.iter().find(other_version) {
+            let version = if at.is_ipv4() { "IPv4" } else { "IPv6" };
+            let message = format!("{field}: {address} cannot reach {at}");
+            let help = format!("an {version} address, as the {who} has");
+            report.error(place, message).help(help).also(its_place.clone(), "what is asked");
+        } else if let Some((_, node)) = nodes.iter().find(|node| node.0 == address) {
             let message = format!("{field}: {address} is the address of a node");
             let help = match field {
                 "group" => "an address that reaches all nodes: broadcast or multicast",
                 _ => "an address of this host",
             };
-            report.error(place, message).help(help).also(node.span(), "the node");
+            report.error(place, message).help(help).also(node.clone(), "the node");
         }
     }
 }

@@ -1,9 +1,13 @@
 //! What the maps can take.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
-use lb_common::layout::{
-    CHUNK_SHIFT, MAX_CHUNKS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, table_log2,
+use lb_common::{
+    Forward,
+    layout::{
+        CHUNK_SHIFT, MAX_CHUNKS, MAX_CLUSTERS, MAX_INTERFACES, MAX_NODES, MAX_SERVICES,
+        REPLY_PLACES, REPLY_RANGES, table_log2,
+    },
 };
 
 use super::value;
@@ -11,13 +15,15 @@ use crate::{
     config::{
         raw::{self, Raw},
         report::{Report, Span},
-        types::{Config, Panic, Service},
+        types::{Config, Panic, Ports, Protocol, Service},
     },
     decide::Pools,
 };
 
 /// What can be counted in the text.
 pub(super) fn check(raw: &Raw, report: &mut Report) {
+    let interfaces = raw.interfaces.iter().map(|interface| &interface.place);
+    at_most(MAX_INTERFACES as u32, "interfaces", interfaces, report);
     let services = raw.services.iter().map(|service| &service.place);
     at_most(MAX_SERVICES, "services", services, report);
     let nodes = raw.clusters.iter().flat_map(raw::Cluster::nodes).map(|node| &node.place);
@@ -48,6 +54,56 @@ pub(super) fn tables(raw: &Raw, config: &Config, report: &mut Report) {
         );
     } else {
         chunks(config, &pools, report);
+    }
+    replies(raw, config, report);
+}
+
+/// What replies of `nat` nodes are found by.
+#[derive(Default)]
+struct Replies {
+    /// Places of the table: single ports, and once each address with ports in a row (port 0).
+    places: BTreeSet<(IpAddr, Protocol, u16)>,
+    /// Ports in a row.
+    ranges: BTreeSet<(IpAddr, Protocol, Ports)>,
+}
+
+/// Whether the ports of all `nat` nodes fit their table, at most half of which is used.
+fn replies(raw: &Raw, config: &Config, report: &mut Report) {
+    let mut replies = Replies::default();
+    for raw in &raw.services {
+        let name = value(&raw.name).unwrap_or_default();
+        let Some(service) = config.services.iter().find(|service| service.name == name) else {
+            continue;
+        };
+        replies.add(config, service);
+        for (is, limit, what) in [
+            (replies.places.len(), REPLY_PLACES / 2, "ports"),
+            (replies.ranges.len(), REPLY_RANGES, "ranges of ports"),
+        ] {
+            if is > limit as usize {
+                let message = format!("more than {limit} {what} of nodes in nat clusters");
+                let help = "each port of a node counts once for each protocol, and so do ranges; \
+                            other ways of forwarding have no such limit";
+                report.error(raw.place.clone(), message).help(help);
+                return;
+            }
+        }
+    }
+}
+
+impl Replies {
+    fn add(&mut self, config: &Config, service: &Service) {
+        for member in service.members() {
+            let cluster = &config.clusters[member.cluster];
+            for node in cluster.nodes.iter().filter(|_| cluster.forward == Forward::Nat) {
+                let (at, protocol) = (node.address, service.protocol);
+                let ports = service.ports_of(member, node);
+                self.places.insert((at, protocol, ports.one().unwrap_or(0)));
+                if matches!(ports, Ports::Range { .. }) {
+                    self.ranges.insert((at, protocol, ports));
+                }
+            }
+        }
     }
 }
 

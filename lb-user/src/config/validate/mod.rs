@@ -1,7 +1,9 @@
 //! From values that are well-formed by themselves to a configuration that holds together: names
 //! resolved, defaults filled in, everything sorted and numbered.
 
+mod addresses;
 mod clusters;
+mod forward;
 mod health;
 mod limits;
 mod services;
@@ -12,15 +14,15 @@ use std::{
     time::Duration,
 };
 
-use lb_common::Forward;
 use toml::Spanned;
 
 use super::{
     raw::{self, Field, Raw},
     report::{Report, Span},
     types::{
-        BackupMode, Balance, Cluster, Config, DEFAULT_BPFFS, DEFAULT_SOCKET, Failback, Fallback,
-        Health, Lb, Member, Node, Panic, Protocol, Ratio, Service, Threshold,
+        BackupMode, Balance, Cluster, Config, DEFAULT_BPFFS, DEFAULT_GUE_PORT, DEFAULT_SOCKET,
+        Destination, Failback, Fallback, Health, Interface, Lb, Member, Node, Panic, Protocol,
+        Ratio, Service, Threshold,
     },
 };
 
@@ -28,12 +30,18 @@ use super::{
 const DEFAULT_THRESHOLD: Threshold = Threshold::Ratio(Ratio { numerator: 5, denominator: 10 });
 const DEFAULT_FREEZE: Duration = Duration::from_secs(10);
 
+/// The clusters by name; of two with one name the first.
+type ByName<'a> = BTreeMap<&'a str, &'a raw::Cluster>;
+
 /// The checked configuration, or `None` if anything was noted that makes it unusable.
 pub(super) fn check(raw: &Raw, report: &mut Report) -> Option<Config> {
-    let interfaces = raw.interfaces.iter().filter_map(|(name, _)| name.as_ref());
+    let interfaces = raw.interfaces.iter().filter_map(|interface| interface.name.as_ref());
     unique_names(report, "interfaces", interfaces);
+    let by_name = by_name(raw);
     clusters::check(raw, report);
-    services::check(raw, report);
+    services::check(raw, &by_name, report);
+    forward::check(raw, &by_name, report);
+    addresses::check(raw, report);
     health::check(raw, report);
     limits::check(raw, report);
     if report.is_refused() {
@@ -46,6 +54,16 @@ pub(super) fn check(raw: &Raw, report: &mut Report) -> Option<Config> {
     }
     warnings::check(raw, &config, report);
     Some(config)
+}
+
+fn by_name(raw: &Raw) -> ByName<'_> {
+    let mut clusters = ByName::new();
+    for cluster in &raw.clusters {
+        if let Some(name) = &cluster.name {
+            clusters.entry(name.get_ref()).or_insert(cluster);
+        }
+    }
+    clusters
 }
 
 /// `None` only if a value that must be there is not; that has been noted when it was read.
@@ -67,8 +85,18 @@ fn build(raw: &Raw) -> Option<Config> {
         freeze: value(&raw.lb.freeze).unwrap_or(DEFAULT_FREEZE),
         survey_key: value(&raw.lb.survey_key),
     };
-    let interfaces = raw.interfaces.iter().map(|(_, interface)| interface.clone()).collect();
+    let interfaces = raw.interfaces.iter().map(interface).collect::<Option<Vec<_>>>()?;
     Some(Config { lb, interfaces, clusters, services })
+}
+
+fn interface(raw: &raw::Interface) -> Option<Interface> {
+    Some(Interface {
+        name: value(&raw.name)?,
+        mac: value(&raw.mac),
+        gateway_mac: value(&raw.gateway_mac),
+        address: value(&raw.address),
+        address6: value(&raw.address6),
+    })
 }
 
 fn cluster(raw: &raw::Cluster) -> Option<Cluster> {
@@ -86,7 +114,8 @@ fn cluster(raw: &raw::Cluster) -> Option<Cluster> {
         recover_at: value(&raw.recover_at),
         failback,
         min_services: value(&raw.min_services).unwrap_or(0),
-        forward: value(&raw.forward).unwrap_or(Forward::L2),
+        forward: raw.forward()?,
+        gue_port: value(&raw.gue_port).unwrap_or(DEFAULT_GUE_PORT),
         health: raw.health.as_ref().map_or_else(|| Some(Health::default()), self::health)?,
         nodes,
     })
@@ -131,7 +160,7 @@ fn number(clusters: &mut [Cluster], taken: BTreeSet<u32>) {
 }
 
 fn service(raw: &raw::Service, clusters: &[Cluster]) -> Option<Service> {
-    let address = value(&raw.address)?;
+    let Destination { address, ports } = value(&raw.address)?;
     let members = |list: &Field<Vec<raw::Member>>| -> Option<Vec<Member>> {
         let list = list.as_ref().map_or(&[][..], |list| list.get_ref());
         list.iter().map(|raw| member(raw, clusters)).collect()
@@ -142,9 +171,10 @@ fn service(raw: &raw::Service, clusters: &[Cluster]) -> Option<Service> {
     };
     Some(Service {
         name: value(&raw.name)?,
-        address: (*address.ip()).into(),
-        port: address.port(),
+        address,
+        ports,
         protocol: value(&raw.protocol).unwrap_or(Protocol::Tcp),
+        affinity: value(&raw.affinity).unwrap_or_default(),
         mode: value(&raw.backup).unwrap_or(BackupMode::None),
         masters: members(&raw.masters)?,
         standbys: members(&raw.standbys)?,

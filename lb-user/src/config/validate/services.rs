@@ -1,33 +1,22 @@
 //! What the values of a service, and those of all services together, must keep to.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
-use super::{called, unique, unique_names, value};
+use super::{ByName, called, unique_names, value};
 use crate::config::{
     raw::{self, Member, Raw, Service},
     reader::nearest,
     report::{Report, Span},
-    types::{BackupMode, Protocol},
+    types::BackupMode,
 };
 
-/// The clusters by name; of two with one name the first.
-type ByName<'a> = BTreeMap<&'a str, &'a raw::Cluster>;
-
-pub(super) fn check(raw: &Raw, report: &mut Report) {
-    let mut clusters = ByName::new();
-    for cluster in &raw.clusters {
-        if let Some(name) = &cluster.name {
-            clusters.entry(name.get_ref()).or_insert(cluster);
-        }
-    }
+pub(super) fn check(raw: &Raw, clusters: &ByName<'_>, report: &mut Report) {
     unique_names(report, "services", raw.services.iter().filter_map(|s| s.name.as_ref()));
     for service in &raw.services {
-        members(service, &clusters, report);
+        members(service, clusters, report);
         shape(service, report);
-        weights(service, &clusters, report);
+        weights(service, clusters, report);
     }
-    node_ports(raw, &clusters, report);
-    vips(raw, report);
 }
 
 impl Service {
@@ -169,51 +158,5 @@ fn weights(service: &Service, clusters: &ByName<'_>, report: &mut Report) {
     if masters.get_ref().iter().all(is_zero) {
         let message = format!("all masters of {} have weight 0", service.called());
         report.error(masters.span(), message).help("give one of them a weight above 0");
-    }
-}
-
-/// With `l2`, the only way to forward now, packets reach the node with the service's port.
-fn node_ports(raw: &Raw, clusters: &ByName<'_>, report: &mut Report) {
-    let mut wrong = BTreeMap::new();
-    for service in &raw.services {
-        let Some(vip) = &service.address else { continue };
-        let ports = service.members().flat_map(|member| {
-            // The service's own word for the cluster's nodes counts before theirs.
-            let name = member.cluster.as_ref().filter(|_| member.port.is_none());
-            let cluster = name.and_then(|name| clusters.get(name.get_ref().as_str()));
-            let nodes = cluster.into_iter().flat_map(|cluster| cluster.nodes());
-            member.port.iter().chain(nodes.filter_map(|node| node.port.as_ref()))
-        });
-        for port in ports.filter(|port| *port.get_ref() != vip.get_ref().port()) {
-            // Once for each node, however many services it cannot serve.
-            wrong.entry(port.span().start).or_insert((port, service.called(), vip));
-        }
-    }
-    for (port, service, vip) in wrong.into_values() {
-        let message =
-            format!("port: {port} is not the port of {service}, {}", vip.get_ref().port());
-        let help = "leave it out, or write the service's; forward = \"l2\" cannot change the port";
-        report.error(port.span(), message).help(help).also(vip.span(), "the service");
-    }
-}
-
-fn vips(raw: &Raw, report: &mut Report) {
-    let vips = raw.services.iter().filter_map(|service| {
-        let vip = service.address.as_ref()?;
-        let protocol = value(&service.protocol).unwrap_or(Protocol::Tcp);
-        Some(((*vip.get_ref(), protocol), vip.span()))
-    });
-    let help = "each needs an address, port or protocol of its own";
-    unique(report, vips, help, |(vip, _)| format!("two services have the address {vip}"));
-    let nodes = raw.clusters.iter().flat_map(raw::Cluster::nodes);
-    let nodes = nodes.filter_map(|node| node.address.as_ref());
-    let nodes: BTreeMap<IpAddr, Span> = nodes.map(|at| (*at.get_ref(), at.span())).collect();
-    for vip in raw.services.iter().filter_map(|service| service.address.as_ref()) {
-        let address = IpAddr::V4(*vip.get_ref().ip());
-        if let Some(node) = nodes.get(&address) {
-            let message = format!("{address} is also the address of a node");
-            let help = "a service needs an address that is no node's own";
-            report.error(vip.span(), message).help(help).also(node.clone(), "the node");
-        }
     }
 }

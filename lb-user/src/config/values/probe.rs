@@ -177,13 +177,13 @@ pub(in crate::config) fn group(value: &DeValue<'_>) -> Parsed<IpAddr> {
                 \"255.255.255.255\", or a multicast group (like \"239.1.2.3\")";
     let text = string(value, help)?;
     let Ok(address) = text.parse::<IpAddr>() else {
-        let help = super::unresolved(text, help);
+        let help = super::address::unresolved(text, help);
         return Err(Fault::new(format!("\"{}\" is no IP address", text.escape_debug()), help));
     };
     let good = match address {
         IpAddr::V4(a) if a.is_multicast() || a.is_broadcast() => true,
         // The host's part of a broadcast address is all ones, and has two bits or more.
-        IpAddr::V4(a) => super::station(a).is_ok() && a.octets()[3] & 3 == 3,
+        IpAddr::V4(a) => super::address::station(a.into()).is_ok() && a.octets()[3] & 3 == 3,
         IpAddr::V6(a) => a.is_multicast(),
     };
     match good {

@@ -6,8 +6,9 @@ use lb_common::{Forward, HashAlgorithm, NodeId};
 
 use crate::{
     config::{
-        BackupMode, Balance, Cluster, Config, Exchange, Failback, Fallback, Health, Lb, Member,
-        Node, Panic, Probe, Protocol, Ratio, Service, Threshold, Via,
+        Affinity, BackupMode, Balance, Cluster, Config, DEFAULT_GUE_PORT, Exchange, Failback,
+        Fallback, Health, Lb, Member, Node, Panic, Ports, Probe, Protocol, Ratio, Service,
+        Threshold, Via,
     },
     decide::{Decision, Event, Model, NextHop, Outcome, Planner, State, TargetId},
 };
@@ -43,6 +44,7 @@ pub(in crate::decide) fn cluster(
         failback: Failback::Auto,
         min_services: 0,
         forward: Forward::L2,
+        gue_port: DEFAULT_GUE_PORT,
         health: Health {
             probe: Probe::Tcp(Exchange::default()),
             source: None,
@@ -101,8 +103,9 @@ pub(in crate::decide) fn service(
     Service {
         name: name.into(),
         address: Ipv4Addr::new(192, 0, 2, 1).into(),
-        port: 1000 + config.services.len() as u16,
+        ports: Ports::One(1000 + config.services.len() as u16),
         protocol: Protocol::Tcp,
+        affinity: Affinity::Flow,
         mode,
         masters: members(masters),
         standbys: members(standbys),

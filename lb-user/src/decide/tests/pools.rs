@@ -7,8 +7,8 @@ use lb_common::ClusterId;
 use super::fixture::{checked, cluster, config, percent, position, service, started};
 use crate::{
     config::{
-        BackupMode, Config, DEFAULT_AGENT_PORT, Exchange, Health, Http, Probe, Source, Survey,
-        SurveySend, Via,
+        BackupMode, Config, DEFAULT_AGENT_PORT, Exchange, Health, Http, Ports, Probe, Source,
+        Survey, SurveySend, Via,
     },
     decide::{
         Effect, Event, Intent, MissReason, Model, Notice, Outcome, Pools, State, TargetId,
@@ -245,7 +245,7 @@ fn another_configuration_keeps_what_asks_the_same() {
 fn what_is_asked_where() {
     let mut config = config(vec![cluster("A", 1, percent(50), &[1, 1])]);
     config.services.push(service(&config, "web", BackupMode::None, "A", ""));
-    config.services[0].port = 443;
+    config.services[0].ports = Ports::One(443);
     config.clusters[0].health = Health::default();
     let asked = |config: &Config| -> Vec<_> {
         let pools = Pools::of(config);

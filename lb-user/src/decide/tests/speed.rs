@@ -8,7 +8,7 @@ use std::{
 
 use super::fixture::{cluster, config, percent, service, started};
 use crate::{
-    config::{BackupMode, Config},
+    config::{BackupMode, Config, Ports},
     decide::{Effect, Event, MissReason, Outcome, State, TargetId},
 };
 
@@ -22,7 +22,7 @@ fn large(services: usize, clusters: usize) -> Config {
         let (masters, standbys) = (members[..4].join(" "), members[4..].join(" "));
         let mode = BackupMode::MultiStandby;
         let mut service = service(&config, &format!("s{i:03}"), mode, &masters, &standbys);
-        service.port = i as u16;
+        service.ports = Ports::One(i as u16);
         config.services.push(service);
     }
     config

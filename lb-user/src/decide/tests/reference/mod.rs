@@ -64,7 +64,7 @@ pub(super) struct World<'a> {
 /// How a service checks a cluster.
 fn way(config: &Config, service: &Service, cluster: usize) -> (Health, u16) {
     let health = service.health.as_ref().unwrap_or(&config.clusters[cluster].health);
-    (health.clone(), health.port.unwrap_or(service.port))
+    (health.clone(), health.port.unwrap_or(service.ports.first()))
 }
 
 impl<'a> World<'a> {
