@@ -70,7 +70,14 @@ pub(super) fn suppose(model: &Arc<Model>, down: &BTreeSet<usize>) -> anyhow::Res
     });
     let mut events: Vec<Event> = checked.collect();
     // The way to every node is taken as found; these values stand for it and are not shown.
-    let hop = Some(NextHop { ifindex: 1, src_mac: [0; 6], dst_mac: [0; 6], mtu: 1500 });
+    let hop = Some(NextHop {
+        ifindex: 1,
+        src_mac: [0; 6],
+        dst_mac: [0; 6],
+        mtu: 1500,
+        tags: [0; 2],
+        source: None,
+    });
     let ids = (0..model.nodes.len()).filter_map(NodeId::new);
     events.extend(ids.map(|node| Event::Resolved { node, hop }));
     let mut state = State::with_model(Arc::clone(model), Duration::ZERO);

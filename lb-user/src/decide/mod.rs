@@ -21,7 +21,7 @@ mod succeed;
 pub mod tables;
 mod view;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use lb_common::{ClusterId, NodeId};
 
@@ -78,6 +78,22 @@ pub struct NextHop {
     pub dst_mac: [u8; 6],
     /// MTU of the way, in bytes.
     pub mtu: u16,
+    /// VLAN tags that frames leave with, as [`lb_common::NodeRecord`] has them.
+    pub tags: [u16; 2],
+    /// Address of this host that tunnel packets to the node are from.
+    pub source: Option<IpAddr>,
+}
+
+/// What this host is, as far as packets see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// Indices of the interfaces of the configuration, as far as they exist.
+    pub interfaces: Vec<u32>,
+    /// All of its addresses, sorted.
+    pub addresses: Vec<IpAddr>,
+    /// It forwards IPv4 packets that are from an address of its own, and so fragments them
+    /// (`ip_forward` and `accept_local` of every interface of the configuration).
+    pub fragments: bool,
 }
 
 /// What to do, in order.

@@ -133,7 +133,14 @@ impl Kernel<'_> {
         };
         let dst_mac = target.mac.or(gateway_mac).or(neighbour)?;
         let src_mac = interface.and_then(|i| i.mac).or(link.mac)?;
-        Some(NextHop { ifindex: route.ifindex, src_mac, dst_mac, mtu: link.mtu })
+        Some(NextHop {
+            ifindex: route.ifindex,
+            src_mac,
+            dst_mac,
+            mtu: link.mtu,
+            tags: [0; 2],
+            source: None,
+        })
     }
 }
 
@@ -171,7 +178,14 @@ mod tests {
 
     fn known(route: Route, mac: u8, way: Way) -> Known {
         let ifindex = route.ifindex;
-        let hop = NextHop { ifindex, src_mac: [2; 6], dst_mac: [mac; 6], mtu: 1500 };
+        let hop = NextHop {
+            ifindex,
+            src_mac: [2; 6],
+            dst_mac: [mac; 6],
+            mtu: 1500,
+            tags: [0; 2],
+            source: None,
+        };
         Known { hop: Some(hop), way, route: Some(route) }
     }
 
