@@ -28,8 +28,8 @@ pub struct Intent {
     pub replies: Vec<Vip>,
     /// This host's own addresses; needed, and so there, only if something forwards by `nat`.
     pub own: Vec<[u32; 4]>,
-    /// By service id: its address, in network order.
-    pub addresses: Vec<[u8; 16]>,
+    /// By service id: its address, four words in host order.
+    pub addresses: Vec<[u32; 4]>,
     /// By service id; members of slots are cluster ids.
     pub services: Vec<Table>,
     /// By cluster id: the pools' tables, then those of clusters that ignore health; members of
@@ -107,7 +107,7 @@ impl Intent {
             plan: PlanRecord::default(),
             replies: Vec::new(),
             own: Vec::new(),
-            addresses: config.services.iter().map(|s| address_bytes(s.address)).collect(),
+            addresses: config.services.iter().map(|s| address_words(s.address)).collect(),
             services: services.collect(),
             clusters: clusters.collect(),
             nodes: nodes

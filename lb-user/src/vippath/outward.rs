@@ -164,7 +164,7 @@ mod tests {
         let (ports, protocol) = (Ports::One(80), Protocol::Tcp.number());
         let intent = Intent {
             vips: vec![Vip { address, ports, protocol, service }],
-            addresses: vec![[0; 16]],
+            addresses: vec![[0; 4]],
             services: vec![table()],
             clusters: vec![table()],
             nodes: vec![record],
