@@ -18,4 +18,5 @@ pub mod packet;
 pub mod probe;
 pub mod secret;
 pub mod survey;
+pub mod trace;
 pub mod vippath;
