@@ -19,7 +19,7 @@ use crate::{
         Line, Outcome, Tracer, Whose,
         headers::headers,
         hex,
-        kernel::{Kernel, KernelError},
+        kernel::{Kernel, KernelError, difference},
         ways::Ways,
         words,
     },
@@ -117,14 +117,18 @@ impl Bench {
 
     /// What became of a frame, whose it is, and how the kernel's word differs.
     fn run(&mut self, frame: &[u8]) -> Result<(Outcome, Whose, Option<String>), KernelError> {
+        let Some(kernel) = &mut self.kernel else {
+            let (memory, whose) = self.tracer.run(frame);
+            return Ok((memory, whose, None));
+        };
+        // How many answers there were within this second is the clock's word, which each side asks
+        // for itself.
+        self.tracer.set_limit(kernel.limit());
         let (memory, whose) = self.tracer.run(frame);
-        let Some(kernel) = &mut self.kernel else { return Ok((memory, whose, None)) };
-        let kernel = kernel.run(frame)?;
-        let difference = (kernel != memory).then(|| {
-            let [kernel, memory] = [&kernel, &memory].map(in_short);
-            format!("the kernel: {kernel}; in memory: {memory}")
-        });
-        Ok((kernel, whose, difference))
+        let outcome = kernel.run(frame)?;
+        let same_second = kernel.limit().second == self.tracer.limit().second;
+        let difference = difference(&outcome, &memory).filter(|_| same_second);
+        Ok((outcome, whose, difference))
     }
 }
 
@@ -132,11 +136,6 @@ impl Bench {
 fn gue_ports(config: &Config) -> Vec<u16> {
     let gue = config.clusters.iter().filter(|cluster| cluster.forward == Forward::Gue);
     gue.map(|cluster| cluster.gue_port).collect()
-}
-
-fn in_short(outcome: &Outcome) -> String {
-    let Outcome { action, reason, packet, .. } = outcome;
-    format!("{} {} {}", words::action(*action), reason.name(), hex::print(packet))
 }
 
 fn for_people(

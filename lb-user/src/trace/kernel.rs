@@ -8,15 +8,15 @@ use aya::{
     maps::MapError,
     programs::{ProgramError, TestRun, TestRunOptions, Xdp},
 };
-use lb_common::{Control, Counters, HashKey, LAYOUT_VERSION, Reason, maps};
+use lb_common::{Control, Counters, HashKey, LAYOUT_VERSION, Limit, Reason, layout::LIMITS, maps};
 use lb_ebpf::Action;
 use nix::{
-    sched::{CpuSet, sched_setaffinity},
+    sched::{CpuSet, sched_getcpu, sched_setaffinity},
     unistd::Pid,
 };
 use thiserror::Error;
 
-use super::Outcome;
+use super::{Outcome, hex, words};
 use crate::{
     dataplane::{
         PROGRAM,
@@ -36,7 +36,8 @@ pub struct Kernel {
     ebpf: aya::Ebpf,
     counts: Counts,
     counted: Counters,
-    _memory: Memory,
+    memory: Memory,
+    cpu: usize,
 }
 
 /// The kernel does not run frames.
@@ -78,7 +79,7 @@ impl Kernel {
         if !nix::unistd::geteuid().is_root() {
             return Err(KernelError::NotRoot);
         }
-        one_cpu().map_err(KernelError::Cpu)?;
+        let cpu = one_cpu().map_err(KernelError::Cpu)?;
         let mut ebpf = EbpfLoader::new().load(object)?;
         let program = ebpf.program_mut(PROGRAM).ok_or(KernelError::NotOurs)?;
         let program: &mut Xdp = program.try_into().map_err(|_| KernelError::NotOurs)?;
@@ -91,7 +92,7 @@ impl Kernel {
         memory.secret.set(0, key);
         Writer::adopt(&memory).commit(&memory, intent)?;
         let counted = counts.read()?;
-        Ok(Self { ebpf, counts, counted, _memory: memory })
+        Ok(Self { ebpf, counts, counted, memory, cpu })
     }
 
     /// Runs one frame.
@@ -122,6 +123,13 @@ impl Kernel {
         Ok(Outcome { action, reason, packet, counters })
     }
 
+    /// The program's answers of its own within a second.
+    #[must_use]
+    pub fn limit(&self) -> Limit {
+        // Elements are by the low bits of the CPU's number.
+        self.memory.limits.get(self.cpu as u32 & (LIMITS - 1)).unwrap_or_default()
+    }
+
     /// The one reason that was counted since it was asked last.
     fn news(&mut self) -> Result<(Reason, Counters), KernelError> {
         let now = self.counts.read()?;
@@ -140,9 +148,46 @@ impl Kernel {
     }
 }
 
+/// How what the kernel did with a frame differs from what was done in memory.
+#[must_use]
+pub fn difference(kernel: &Outcome, memory: &Outcome) -> Option<String> {
+    let in_short = |Outcome { action, reason, packet, .. }: &Outcome| {
+        format!("{} {} {}", words::action(*action), reason.name(), hex::print(packet))
+    };
+    (kernel != memory)
+        .then(|| format!("the kernel: {}; in memory: {}", in_short(kernel), in_short(memory)))
+}
+
 /// Stays on one CPU, as the rate of answers is each CPU's own.
-fn one_cpu() -> io::Result<()> {
+fn one_cpu() -> io::Result<usize> {
     let mut set = CpuSet::new();
-    set.set(nix::sched::sched_getcpu()?)?;
-    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+    let cpu = sched_getcpu()?;
+    set.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &set)?;
+    Ok(cpu)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_difference_is_told() {
+        let of = |action, reason, packet: &[u8]| {
+            let mut counters = Counters::default();
+            counters.count(reason);
+            Outcome { action, reason, packet: packet.to_vec(), counters }
+        };
+        let memory = of(Action::Tx, Reason::ForwardTx, &[1, 2]);
+        assert_eq!(difference(&memory, &memory), None);
+        let others = [
+            (of(Action::Redirect, Reason::ForwardTx, &[1, 2]), "redirect forward_tx 0102"),
+            (of(Action::Tx, Reason::ForwardIcmp, &[1, 2]), "tx forward_icmp 0102"),
+            (of(Action::Tx, Reason::ForwardTx, &[1, 3]), "tx forward_tx 0103"),
+        ];
+        for (kernel, short) in others {
+            let told = format!("the kernel: {short}; in memory: tx forward_tx 0102");
+            assert_eq!(difference(&kernel, &memory), Some(told));
+        }
+    }
 }

@@ -10,8 +10,8 @@ pub mod words;
 
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
-use lb_common::{ClusterId, Counters, NodeId, Reason, ServiceId};
-use lb_ebpf::{Action, Hop};
+use lb_common::{ClusterId, Counters, Limit, NodeId, Reason, ServiceId};
+use lb_ebpf::{Action, Hop, Tables};
 use serde::Serialize;
 
 use crate::{
@@ -123,6 +123,17 @@ impl Tracer {
             counters,
         };
         (outcome, self.named(asked.into_inner()))
+    }
+
+    /// The answers within a second, as the next frame finds them.
+    #[must_use]
+    pub fn limit(&self) -> Limit {
+        Tables::limit(&self.memory).unwrap_or_default()
+    }
+
+    /// Overwrites them.
+    pub fn set_limit(&self, limit: Limit) {
+        Tables::set_limit(&self.memory, limit);
     }
 
     fn named(&self, asked: Asked) -> Whose {
