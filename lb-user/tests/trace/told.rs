@@ -28,14 +28,14 @@ line 1: tx: sent to the node, out of the interface it came in by (forward_tx)
   in   Ethernet        02:00:00:00:00:c1 → 02:00:00:00:00:1b, 802.1Q, 65 bytes
   in   VLAN            5, priority 5, IPv4
   in   IPv4            198.51.100.7 → 192.0.2.14, TCP, 45 bytes (and 2 behind it), ttl 64, tos 0x00, id 0, DF, checksum 0x4e82 right
-  in   TCP             40000 → 80, PSH ACK, seq 7, ack 9, window 64240, checksum 0x6d0d right
+  in   TCP             40000 → 80, PSH ACK, seq 7, ack 9, window 64240, checksum 0xe81a right
   in   data            5 bytes
-  out  Ethernet        02:00:00:00:00:1b → 02:00:00:00:00:fe, IPv6, 99 bytes
-  out  IPv6            2001:db8:1::2 → 2001:db8:3::1, UDP, 97 bytes (and 2 behind it), hop limit 64, class 0x00, flow FLOW
-  out  UDP             PORT → 6080, 57 bytes, checksum SUM right
+  out  Ethernet        02:00:00:00:00:1b → 02:00:00:00:00:fe, IPv6, 113 bytes
+  out  IPv6            2001:db8:1::2 → 2001:db8:3::1, UDP, 97 bytes (and 2 behind it), hop limit 64, class 0x00, flow 0x9ca2f
+  out  UDP             51759 → 6080, 57 bytes, checksum SUM right
   out  GUE             variant 0, IPv4 inside
   out  IPv4            198.51.100.7 → 192.0.2.14, TCP, 45 bytes, ttl 64, tos 0x00, id 0, DF, checksum 0x4e82 right
-  out  TCP             40000 → 80, PSH ACK, seq 7, ack 9, window 64240, checksum 0x6d0d right
+  out  TCP             40000 → 80, PSH ACK, seq 7, ack 9, window 64240, checksum 0xe81a right
   out  data            5 bytes
 ";
     assert_eq!(told, expected);
@@ -54,8 +54,17 @@ fn what_an_icmp_error_quotes_is_shown_as_far_as_it_goes() {
     let told = told(&frame);
     let expected = "\
 line 1: tx: an ICMP error, sent to the node of the flow that it is about (forward_icmp)
-  service direct, cluster direct, node d1
+  service direct, cluster direct, node d2
   in   Ethernet        02:00:00:00:00:c1 → 02:00:00:00:00:1b, IPv4, 70 bytes
+  in   IPv4            203.0.113.9 → 192.0.2.10, ICMP, 56 bytes, ttl 64, tos 0x00, id 0, DF, checksum 0x3cb1 right
+  in   ICMP            fragmentation needed (type 3, code 4), mtu 1280, checksum 0x5b64 right
+  in   quoted IPv4     192.0.2.10 → 198.51.100.7, TCP, 45 bytes (28 are there), ttl 64, tos 0x00, id 0, DF, checksum 0x4e86 right
+  in   quoted TCP      80 → 40000, no whole header in 8 bytes
+  out  Ethernet        02:00:00:00:00:1b → 02:00:00:00:01:02, IPv4, 70 bytes
+  out  IPv4            203.0.113.9 → 192.0.2.10, ICMP, 56 bytes, ttl 64, tos 0x00, id 0, DF, checksum 0x3cb1 right
+  out  ICMP            fragmentation needed (type 3, code 4), mtu 1280, checksum 0x5b64 right
+  out  quoted IPv4     192.0.2.10 → 198.51.100.7, TCP, 45 bytes (28 are there), ttl 64, tos 0x00, id 0, DF, checksum 0x4e86 right
+  out  quoted TCP      80 → 40000, no whole header in 8 bytes
 ";
     assert_eq!(told, expected);
 }
@@ -102,7 +111,7 @@ fn what_the_configuration_does_not_override_is_said() {
     let reasons = |ends: &[[String; 2]]| ends.iter().map(|end| end[0].clone()).collect::<Vec<_>>();
     let vips = ["192.0.2.10", "192.0.2.11", "192.0.2.12", "192.0.2.15"];
     // Neither MACs nor addresses of the interface, but some nodes have a MAC.
-    let (said, ends) = without(&["mac", "gateway_mac", "address"], &vips);
+    let (said, ends) = without(&["mac", "gateway_mac", "address = \"10.0.0.2\"", "address6"], &vips);
     let expected = "\
 FILE: the first [[interface]] has no `mac`: 02:00:00:00:00:01 here
 FILE: the first [[interface]] has no `address` and no `address6`: tunnels are from 192.0.0.8 and 100:0:0:1::8 here
