@@ -32,7 +32,7 @@ line 1: tx: sent to the node, out of the interface it came in by (forward_tx)
   in   data            5 bytes
   out  Ethernet        02:00:00:00:00:1b → 02:00:00:00:00:fe, IPv6, 113 bytes
   out  IPv6            2001:db8:1::2 → 2001:db8:3::1, UDP, 97 bytes (and 2 behind it), hop limit 64, class 0x00, flow 0x9ca2f
-  out  UDP             51759 → 6080, 57 bytes, checksum SUM right
+  out  UDP             51759 → 6080, 57 bytes, checksum 0xae78 right
   out  GUE             variant 0, IPv4 inside
   out  IPv4            198.51.100.7 → 192.0.2.14, TCP, 45 bytes, ttl 64, tos 0x00, id 0, DF, checksum 0x4e82 right
   out  TCP             40000 → 80, PSH ACK, seq 7, ack 9, window 64240, checksum 0xe81a right
@@ -111,7 +111,8 @@ fn what_the_configuration_does_not_override_is_said() {
     let reasons = |ends: &[[String; 2]]| ends.iter().map(|end| end[0].clone()).collect::<Vec<_>>();
     let vips = ["192.0.2.10", "192.0.2.11", "192.0.2.12", "192.0.2.15"];
     // Neither MACs nor addresses of the interface, but some nodes have a MAC.
-    let (said, ends) = without(&["mac", "gateway_mac", "address = \"10.0.0.2\"", "address6"], &vips);
+    let (said, ends) =
+        without(&["mac", "gateway_mac", "address = \"10.0.0.2\"", "address6"], &vips);
     let expected = "\
 FILE: the first [[interface]] has no `mac`: 02:00:00:00:00:01 here
 FILE: the first [[interface]] has no `address` and no `address6`: tunnels are from 192.0.0.8 and 100:0:0:1::8 here
