@@ -14,6 +14,7 @@ mod restart;
 mod small;
 mod story;
 mod survey;
+mod trace;
 mod two_labs;
 mod via;
 mod ward;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Case> {
         via::CASES,
         probes::CASES,
         survey::CASES,
+        trace::CASES,
         fooled::CASES,
         per_service::CASES,
         story::CASES,
