@@ -20,3 +20,5 @@ pub mod status;
 pub mod stop;
 pub mod suites;
 pub mod topology;
+pub mod variant;
+pub mod xdp;

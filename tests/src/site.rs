@@ -16,6 +16,7 @@ use crate::{
     status::{Plan, Status},
     stop::Stop,
     topology::Topology,
+    variant::Variant,
 };
 
 /// How long the daemon may take for anything that is waited for.
@@ -42,8 +43,8 @@ impl Site {
     ///
     /// # Errors
     /// If something cannot be had, or the switch is pulled. Nothing is left of it then.
-    pub fn start(stop: &Stop) -> Result<Self> {
-        let mut this = Self::build(stop, Configuration::default())?;
+    pub fn start(stop: &Stop, variant: Variant) -> Result<Self> {
+        let mut this = Self::build(stop, Configuration { variant, ..Default::default() })?;
         this.start_daemon()?;
         Ok(this)
     }
@@ -53,12 +54,9 @@ impl Site {
     /// # Errors
     /// If something cannot be had. Nothing is left of it then.
     pub fn build(stop: &Stop, configuration: Configuration) -> Result<Self> {
-        let object = lb_user::object::object();
-        let object = object.context("built without the data path, use cargo xtask build")?;
         let owner = Owner::this();
         let _directories = Directories::create()?;
-        let mut topology = Topology::build(owner)?;
-        topology.receive_xdp_tx(object)?;
+        let topology = Topology::build(owner, configuration.variant)?;
         Ok(Self {
             board: Board::watch(Daemon::socket(owner))?,
             configuration,

@@ -2,6 +2,7 @@
 
 mod attach;
 mod cleanup;
+mod decap;
 mod detection;
 mod fooled;
 mod lab;
@@ -38,5 +39,5 @@ pub fn all() -> Vec<Case> {
         story::CASES,
         detection::CASES,
     ];
-    [pipeline::suites(), attach::CASES.to_vec(), network.concat()].concat()
+    [pipeline::suites(), attach::CASES.to_vec(), decap::CASES.to_vec(), network.concat()].concat()
 }
