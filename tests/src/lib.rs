@@ -13,6 +13,7 @@ pub mod netns;
 pub mod offload;
 pub mod owner;
 pub mod pipeline;
+pub mod road;
 pub mod runner;
 pub mod servers;
 pub mod site;

@@ -73,7 +73,9 @@ impl Site {
     /// # Errors
     /// If it does not come so far.
     pub fn start_daemon(&mut self) -> Result<()> {
-        self.daemon = Some(Daemon::start(Owner::this(), &self.topology.lb, &self.configuration)?);
+        let owner = Owner::this();
+        let text = self.configuration.text(owner);
+        self.daemon = Some(Daemon::start(owner, &self.topology.lb, &text)?);
         self.until("every node up and a plan in force", |known| {
             let status = known.status.as_ref()?;
             let mut pools = status.clusters.iter();

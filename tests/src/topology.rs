@@ -209,7 +209,7 @@ impl Topology {
                 (&format!("ipv4/neigh/{INTERFACE}/retrans_time_ms"), ARP_RETRY_MS),
                 (&format!("ipv6/neigh/{INTERFACE}/retrans_time_ms"), ARP_RETRY_MS),
             ])?;
-            netns.run(|| offload::checksum_in_software(INTERFACE))?;
+            netns.run(|| offload::off(INTERFACE))?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ mod per_service;
 mod probes;
 mod refused;
 mod restart;
+mod road;
 mod small;
 mod story;
 mod survey;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Case> {
         lab::CASES,
         cleanup::CASES,
         two_labs::CASES,
+        road::CASES,
         restart::CASES,
         refused::CASES,
         operator::CASES,
