@@ -8,16 +8,18 @@ use nix::sys::signal::Signal;
 use serde::Serialize;
 
 use crate::{
-    checked::agent::{Agent, KEY},
+    checked::agent::Agent,
     clock::Moment,
     configuration::Configuration,
     load::{self, Load, Outcome, Rates},
-    owner::Owner,
     site::Site,
     status::Plan,
     stop::Stop,
-    topology::{NodeIndex, PORT},
+    topology::NodeIndex,
 };
+
+/// How agents check their server.
+const CHECK: &str = "\"tcp\"";
 
 /// How a node goes, and how that is found out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,12 +93,11 @@ impl fmt::Display for Distribution {
 /// # Errors
 /// If something cannot be had, or does not come about.
 pub fn measure(stop: &Stop, way: Way, trials: usize, rate: u32) -> Result<Distribution> {
-    let lb = if way.surveyed() { format!("survey_key = \"{KEY}\"\n") } else { String::new() };
-    let configuration = Configuration { lb, ..Configuration::checked_by(way.health()) };
-    let mut site = Site::build(stop, configuration)?;
-    let nodes = NodeIndex::all().filter(|_| way.surveyed());
-    let agents: Result<Vec<Agent>> = nodes.map(|node| agent(&site, node)).collect();
-    let mut agents = agents?;
+    let (mut agents, mut site) = if way.surveyed() {
+        Site::surveyed(stop, way.health(), |_| CHECK)?
+    } else {
+        (Vec::new(), Site::build(stop, Configuration::checked_by(way.health()))?)
+    };
     site.start_daemon()?;
     let rates = Rates { requests: rate, flows: 0, lasting: 0, ..Rates::default() };
     let load = Load::start(&site.topology, rates)?;
@@ -110,11 +111,6 @@ pub fn measure(stop: &Stop, way: Way, trials: usize, rate: u32) -> Result<Distri
     }
     ms.sort_by(f64::total_cmp);
     Ok(Distribution { way: way.name(), ms })
-}
-
-fn agent(site: &Site, node: NodeIndex) -> Result<Agent> {
-    let directory = Owner::this().directory();
-    Agent::start(site.topology.node(node), &directory, node, PORT, "\"tcp\"")
 }
 
 /// Waits until everything is up, and requests come to a node.
@@ -161,7 +157,7 @@ fn trial(
             let lost = site.lost(&load.log, fault)?;
             ensure!(lost.is_none(), "a request failed during a planned stop: {lost:?}");
             agents[node.index()].wait()?;
-            agents[node.index()] = agent(site, node)?;
+            agents[node.index()] = site.agent(node, CHECK)?;
         }
         Way::Survey | Way::Tcp => site.topology.set_link(node, true)?,
     }

@@ -7,15 +7,16 @@ use nix::sys::signal::Signal;
 
 use crate::{
     board::{Board, Knowledge},
+    checked::agent::{Agent, KEY},
     clock::Moment,
     configuration::Configuration,
     daemon::Daemon,
     load::{Log, Outcome, Sample},
     owner::{Directories, Owner},
     servers::Servers,
-    status::{Plan, Status},
+    status::{Event, Plan, Status},
     stop::Stop,
-    topology::Topology,
+    topology::{NodeIndex, PORT, Topology},
     variant::Variant,
 };
 
@@ -66,6 +67,31 @@ impl Site {
             _directories,
             stop: stop.clone(),
         })
+    }
+
+    /// Builds it with an agent on every node, by `health` for a daemon that surveys them, but starts
+    /// no daemon yet. `check` is how a node's agent checks its server, as [`Agent::start`] takes it.
+    ///
+    /// # Errors
+    /// If something cannot be had. Nothing is left of it then.
+    pub fn surveyed(
+        stop: &Stop,
+        health: &str,
+        check: impl Fn(NodeIndex) -> &'static str,
+    ) -> Result<(Vec<Agent>, Self)> {
+        let lb = format!("survey_key = \"{KEY}\"\n");
+        let this = Self::build(stop, Configuration { lb, ..Configuration::checked_by(health) })?;
+        let agents = NodeIndex::all().map(|node| this.agent(node, check(node)));
+        Ok((agents.collect::<Result<_>>()?, this))
+    }
+
+    /// Starts a node's agent.
+    ///
+    /// # Errors
+    /// See [`Agent::start`].
+    pub fn agent(&self, node: NodeIndex, check: &str) -> Result<Agent> {
+        let directory = Owner::this().directory();
+        Agent::start(self.topology.node(node), &directory, node, PORT, check)
     }
 
     /// Starts the daemon and waits until everything is up and its plan says so.
@@ -124,6 +150,17 @@ impl Site {
         }
     }
 
+    /// Waits until the board has all that the daemon did before this call.
+    ///
+    /// # Errors
+    /// As [`Site::until`].
+    pub fn catch_up(&mut self) -> Result<()> {
+        let now = Moment::now();
+        self.until("the board is up to date", |known| {
+            (known.status.as_ref()?.said_at() > now).then_some(())
+        })
+    }
+
     /// Waits so long, while the daemon lives.
     ///
     /// # Errors
@@ -146,14 +183,10 @@ impl Site {
         if failed.is_empty() {
             return Ok(None);
         }
-        // By then the board has the commits of their time.
-        let now = Moment::now();
-        let commits = self.until("the board is up to date", |known| {
-            (known.status.as_ref()?.said_at() > now).then(|| {
-                let commits = known.events.iter().filter(|event| event.kind == "commit");
-                commits.map(|event| event.at()).collect::<Vec<_>>()
-            })
-        })?;
+        self.catch_up()?;
+        let known = self.board.watch.now();
+        let commits = known.events.iter().filter(|event| event.kind == "commit");
+        let commits: Vec<Moment> = commits.map(Event::at).collect();
         let excused =
             |sample: &Sample| commits.iter().any(|at| (sample.start..=sample.end).contains(at));
         Ok(failed.into_iter().find(|sample| !excused(sample)))

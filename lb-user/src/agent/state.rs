@@ -3,7 +3,7 @@
 //! A server survives if its latest check succeeded, that is not too long ago, and nothing holds it:
 //! no drain, no end of the agent. Until a check has succeeded it does not.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use tokio::time::Instant;
 
@@ -21,6 +21,30 @@ pub(super) enum Hold {
     Order,
     /// The drain file is there.
     File,
+}
+
+/// Why a server does not survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle<'a> {
+    Held(Hold),
+    Unchecked,
+    /// The latest check failed, and why.
+    Failed(&'a str),
+    /// The latest check succeeded, but began so long ago.
+    Old(Duration),
+}
+
+impl fmt::Display for Obstacle<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held(Hold::Ending) => f.write_str("the agent ends"),
+            Self::Held(Hold::Order) => f.write_str("drained by a signal"),
+            Self::Held(Hold::File) => f.write_str("the drain file is there"),
+            Self::Unchecked => f.write_str("not checked yet"),
+            Self::Failed(reason) => f.write_str(reason),
+            Self::Old(age) => write!(f, "its latest check began {} ms ago", age.as_millis()),
+        }
+    }
 }
 
 /// All servers of this host.
@@ -69,23 +93,16 @@ impl State {
         Record { server: self.servers[server].server, survival }
     }
 
-    /// Why a server does not survive.
-    pub(super) fn obstacle(&self, server: usize, now: Instant) -> Option<String> {
+    /// Why a server does not survive; `None`: it does.
+    pub(super) fn obstacle(&self, server: usize, now: Instant) -> Option<Obstacle<'_>> {
         let Entry { fresh, latest, .. } = &self.servers[server];
-        let hold = self.holds.iter().copied().next();
-        if let Some(hold) = hold {
-            return Some(match hold {
-                Hold::Ending => "the agent ends".to_owned(),
-                Hold::Order => "drained by a signal".to_owned(),
-                Hold::File => "the drain file is there".to_owned(),
-            });
+        if let Some(&hold) = self.holds.first() {
+            return Some(Obstacle::Held(hold));
         }
         match latest {
-            None => Some("not checked yet".to_owned()),
-            Some((_, Err(reason))) => Some(reason.clone()),
-            Some((at, Ok(()))) if *at + *fresh < now => {
-                Some(format!("its latest check began {} ms ago", (now - *at).as_millis()))
-            }
+            None => Some(Obstacle::Unchecked),
+            Some((_, Err(reason))) => Some(Obstacle::Failed(reason)),
+            Some((at, Ok(()))) if *at + *fresh < now => Some(Obstacle::Old(now - *at)),
             Some((_, Ok(()))) => None,
         }
     }

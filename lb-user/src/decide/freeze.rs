@@ -137,12 +137,11 @@ impl Freezer {
         longest.is_none_or(|time| now >= *self.settles.get_or_insert(now.saturating_add(time)))
     }
 
-    /// What is known under another configuration, in which targets are these.
-    pub(super) fn succeed(&self, now_are: impl Fn(TargetId) -> Vec<TargetId>) -> Self {
-        let vanished = self.vanished.iter();
-        let vanished =
-            vanished.flat_map(|(&was, &at)| now_are(was).into_iter().map(move |t| (t, at)));
-        Self { vanished: vanished.collect(), ..self.clone() }
+    /// What is known under another configuration; `kept`: targets as they were, and what they are
+    /// there.
+    pub(super) fn succeed(&self, kept: &[(TargetId, TargetId)]) -> Self {
+        let vanished = kept.iter().filter_map(|(was, id)| Some((*id, *self.vanished.get(was)?)));
+        Self { vanished: vanished.collect(), ..*self }
     }
 
     /// Forgets what vanished in earlier rounds: a round is the longest time from one check to the

@@ -37,13 +37,19 @@ pub struct Survey {
     pub refused: BTreeMap<String, u64>,
 }
 
-impl Figures {
-    /// Those of a schedule, of the askers of its surveys, and of the way through VIPs.
-    pub fn new(
-        checked: schedule::Figures,
-        surveyed: impl IntoIterator<Item = Counts>,
-        via_vip: Option<vippath::Counts>,
-    ) -> Self {
+/// What [`Figures`] are summed up from, when somebody asks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counted {
+    /// By the schedule.
+    pub(super) checked: schedule::Figures,
+    /// By each asker of surveys.
+    pub(super) surveyed: Vec<Counts>,
+    /// On the way through VIPs.
+    pub(super) via_vip: Option<vippath::Counts>,
+}
+
+impl From<Counted> for Figures {
+    fn from(Counted { checked, surveyed, via_vip }: Counted) -> Self {
         let survey = surveyed.into_iter().map(Survey::from).reduce(Survey::and);
         Self { checked, survey, via_vip }
     }

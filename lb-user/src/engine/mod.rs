@@ -34,6 +34,7 @@ use crate::{
 };
 pub use alarm::Alarm;
 use ask::{Asking, Check, Heard};
+use figures::Counted;
 pub use figures::{Figures, Survey};
 use schedule::Schedule;
 
@@ -97,7 +98,7 @@ enum Told {
 pub struct Engine {
     /// Its end ends the thread. `None` only while it is dropped.
     told: Option<UnboundedSender<Told>>,
-    figures: Arc<Mutex<Figures>>,
+    figures: Arc<Mutex<Counted>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -113,7 +114,7 @@ impl Engine {
         send: impl Fn(Report) -> bool + Send + 'static,
     ) -> Result<Self, EngineError> {
         let (told, news) = unbounded_channel();
-        let figures = Arc::new(Mutex::new(Figures::default()));
+        let figures = Arc::new(Mutex::new(Counted::default()));
         let shown = Arc::clone(&figures);
         let (ready, started) = mpsc::channel();
         let body = move || {
@@ -185,7 +186,8 @@ impl Engine {
 
     /// What was done and seen so far, at most some 100 ms old.
     pub fn figures(&self) -> Figures {
-        lock(&self.figures).clone()
+        let counted = lock(&self.figures).clone();
+        counted.into()
     }
 }
 
@@ -199,7 +201,7 @@ impl Drop for Engine {
     }
 }
 
-fn lock(figures: &Mutex<Figures>) -> MutexGuard<'_, Figures> {
+fn lock(figures: &Mutex<Counted>) -> MutexGuard<'_, Counted> {
     figures.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -227,7 +229,7 @@ struct Turns<'a> {
     begin: Instant,
     schedule: Schedule,
     asking: &'a Asking<'a>,
-    shown: &'a Mutex<Figures>,
+    shown: &'a Mutex<Counted>,
     alarms: alarm::Watch,
     /// When figures are due.
     figures_at: Duration,
@@ -315,9 +317,10 @@ impl Turns<'_> {
             return Vec::new();
         }
         self.figures_at = now + FIGURES;
-        let figures = self.schedule.figures();
-        let alarms = self.alarms.look(&figures, now).collect();
-        *lock(self.shown) = Figures::new(figures, self.asking.surveyed(), self.asking.vip_path());
+        let checked = self.schedule.figures();
+        let alarms = self.alarms.look(&checked, now).collect();
+        let (surveyed, via_vip) = (self.asking.surveyed().collect(), self.asking.vip_path());
+        *lock(self.shown) = Counted { checked, surveyed, via_vip };
         alarms
     }
 }

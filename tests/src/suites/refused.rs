@@ -24,7 +24,7 @@ pub(super) const CASES: &[Case] = &[
     Case::network("refused/other-secret", other_secret),
 ];
 
-/// The start is refused with all of these words, and nothing is left of it.
+/// The start is refused with all of these words.
 fn refused(small: &Small, configuration: &std::path::Path, words: &[&str]) -> Result<()> {
     let output = small.understudy(&["run", "--config", &configuration.display().to_string()])?;
     ensure!(output.status.code() == Some(1), "not refused: {}", said(&output));

@@ -1,10 +1,12 @@
 //! One failover reads as one story: what was seen, the verdict, the group, the plan, the commit.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::ward::{share, site, told};
-use crate::{checked::firewall::Rules, configuration::Configuration, runner::Case};
+use super::ward::{PATIENCE, share, site, told};
+use crate::{checked::firewall::Rules, clock::Moment, configuration::Configuration, runner::Case};
 
 /// The cases.
 pub(super) const CASES: &[Case] = &[Case::network("story/failover", failover)];
@@ -15,6 +17,7 @@ fn failover() -> Result<()> {
     let _swallow = Rules::add(&site.topology.lb, "swallow", &swallow, &[])?;
     site.until("S carries A", |known| (share(known.status.as_ref()?, "S") > 0.0).then_some(()))?;
     // The commit is told after the plan is in force.
+    let deadline = Moment::now().after(PATIENCE);
     let lines = loop {
         let text = told(&["--events", "--format", "json"])?;
         let lines = text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
@@ -25,7 +28,8 @@ fn failover() -> Result<()> {
         if lines.last().is_some_and(|line| line["kind"] == "commit") {
             break lines;
         }
-        site.wait(std::time::Duration::from_millis(20))?;
+        ensure!(Moment::now() < deadline, "no story with a commit at its end in:\n{text}");
+        site.wait(Duration::from_millis(20))?;
     };
     let kinds: Vec<_> = lines.iter().filter_map(|line| line["kind"].as_str()).collect();
     let mut rest = kinds.iter();

@@ -11,15 +11,15 @@ use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::ward::{
-    RATES, agent, ask, figure, nobody_went_down, node, none_failed, served, surveyed,
-    until_in_plan, until_is, until_more,
+    RATES, ask, figure, nobody_went_down, node, none_failed, served, until_in_plan, until_is,
+    until_more,
 };
 use crate::{
     checked::{agent::Impostor, firewall::Rules, nginx::Nginx},
     clock::Moment,
     load::Load,
     owner::Owner,
-    runner::Case,
+    runner::{self, Case},
     site::Site,
     topology::NodeIndex,
     variant::Variant,
@@ -54,8 +54,8 @@ fn broadcast() -> Result<()> {
 /// Servers fail and hang, agents end and are killed, nodes are drained; no user ever notices.
 fn life(health: &str) -> Result<()> {
     let (a1, a2) = (node("a1"), node("a2"));
-    let page = |of: NodeIndex| if of == a1 { PAGE } else { CHECK }.to_owned();
-    let (mut agents, mut site) = surveyed(health, page)?;
+    let page = |of: NodeIndex| if of == a1 { PAGE } else { CHECK };
+    let (mut agents, mut site) = Site::surveyed(runner::stop()?, health, page)?;
     let nginx = page_server(&site, a1)?;
     site.start_daemon()?;
     let load = Load::start(&site.topology, RATES)?;
@@ -78,7 +78,7 @@ fn life(health: &str) -> Result<()> {
 
     agents[a1.index()].signal(Signal::SIGKILL)?;
     until_is(&mut site, a1, "down")?;
-    agents[a1.index()] = agent(&site, a1, PAGE)?;
+    agents[a1.index()] = site.agent(a1, PAGE)?;
     until_is(&mut site, a1, "up")?;
 
     agents[a2.index()].set_draining(true)?;
@@ -91,7 +91,7 @@ fn life(health: &str) -> Result<()> {
     agents[a2.index()].wait()?;
     // Who said its end and is silent is down in the end.
     until_is(&mut site, a2, "down")?;
-    agents[a2.index()] = agent(&site, a2, CHECK)?;
+    agents[a2.index()] = site.agent(a2, CHECK)?;
     until_is(&mut site, a2, "up")?;
     until_in_plan(&mut site, a2, true)?;
     served(&mut site, &load, 100, start)
@@ -121,7 +121,7 @@ fn page_server(site: &Site, of: NodeIndex) -> Result<Nginx> {
 /// below 1e-5, so it does not happen. (With a fall of 3 it would, every 40 outcomes.)
 fn loss() -> Result<()> {
     let health = r#"kind = "survey", interval = "100ms", timeout = "80ms", fall = 16, rise = 1"#;
-    let (_agents, mut site) = surveyed(health, |_| CHECK.to_owned())?;
+    let (_agents, mut site) = Site::surveyed(runner::stop()?, health, |_| CHECK)?;
     site.start_daemon()?;
     let lossy = ["udp sport 7411 numgen random mod 100 < 30 drop"];
     let before = (figure("confirmations")?, figure("survey.answers")?);
@@ -138,7 +138,7 @@ fn loss() -> Result<()> {
 /// Duplicates, replays and forgeries of one node's answers.
 fn strangers() -> Result<()> {
     let health = format!("kind = \"survey\", {TIMES}");
-    let (_agents, mut site) = surveyed(&health, |_| CHECK.to_owned())?;
+    let (_agents, mut site) = Site::surveyed(runner::stop()?, &health, |_| CHECK)?;
     site.start_daemon()?;
     let (a1, since) = (node("a1"), Moment::now());
     let impostor = Impostor::on(site.topology.node(a1))?;

@@ -1,12 +1,11 @@
-//! What the suites of health share: the lab's network with other checks, agents on its nodes, and
-//! what the daemon says of pools, nodes and itself.
+//! What the suites of health share: the lab's network with other checks, and what the daemon says of
+//! pools, nodes and itself.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    checked::agent::{Agent, KEY},
     clock::Moment,
     configuration::Configuration,
     daemon::Daemon,
@@ -15,7 +14,7 @@ use crate::{
     runner,
     site::Site,
     status::{Plan, Status},
-    topology::{NodeIndex, PORT},
+    topology::NodeIndex,
 };
 
 /// How long anything may take on a machine that is busy with other things.
@@ -35,30 +34,11 @@ pub(super) fn node(name: &str) -> NodeIndex {
     NodeIndex::named(name).expect("a node of the lab")
 }
 
-/// A site with a daemon that has everything up; agents run if the checks are a survey.
+/// A site with a daemon that has everything up, but without agents: the checks may not be a survey.
 pub(super) fn site(configuration: Configuration) -> Result<Site> {
     let mut site = Site::build(runner::stop()?, configuration)?;
     site.start_daemon()?;
     Ok(site)
-}
-
-/// A site whose nodes have agents, surveyed by `health`; its daemon is not started yet.
-pub(super) fn surveyed(
-    health: &str,
-    check: impl Fn(NodeIndex) -> String,
-) -> Result<(Vec<Agent>, Site)> {
-    let configuration = Configuration {
-        lb: format!("survey_key = \"{KEY}\"\n"),
-        ..Configuration::checked_by(health)
-    };
-    let site = Site::build(runner::stop()?, configuration)?;
-    let agents = NodeIndex::all().map(|node| agent(&site, node, &check(node)));
-    Ok((agents.collect::<Result<_>>()?, site))
-}
-
-/// Starts a node's agent.
-pub(super) fn agent(site: &Site, node: NodeIndex, check: &str) -> Result<Agent> {
-    Agent::start(site.topology.node(node), &Owner::this().directory(), node, PORT, check)
 }
 
 /// Waits until a node is in a state.
@@ -127,11 +107,7 @@ pub(super) fn events(site: &Site, kind: &str, since: Moment) -> Vec<String> {
 
 /// Fails if a node went down since a moment.
 pub(super) fn nobody_went_down(site: &mut Site, since: Moment) -> Result<()> {
-    // What happened before this answer is on the board with the next one.
-    let at = ask()?.monotonic_ns;
-    site.until("the board is up to date", |known| {
-        (known.status.as_ref()?.monotonic_ns > at).then_some(())
-    })?;
+    site.catch_up()?;
     let down = events(site, "node_down", since);
     ensure!(down.is_empty(), "{}", down.join("; "));
     let status = ask()?;
