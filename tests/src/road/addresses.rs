@@ -26,7 +26,7 @@ pub const CLIENT: u8 = 2;
 pub const LB: u8 = 3;
 /// The nodes' gateway.
 pub const GATEWAY: u8 = 4;
-/// The first node; the others follow.
+/// The first address of a node; the others follow.
 pub const NODE: u8 = 11;
 
 impl Network {
@@ -51,11 +51,16 @@ impl Network {
     /// A host's address and the length of the prefix.
     #[must_use]
     pub fn interface(self, family: Family, host: u8) -> String {
-        let prefix = match family {
+        format!("{}/{}", self.host(family, host), Self::bits(family))
+    }
+
+    /// The length of the networks' prefixes.
+    #[must_use]
+    pub const fn bits(family: Family) -> u8 {
+        match family {
             Family::V4 => 26,
             Family::V6 => 64,
-        };
-        format!("{}/{prefix}", self.host(family, host))
+        }
     }
 
     /// The whole network.

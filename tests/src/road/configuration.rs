@@ -1,7 +1,6 @@
 //! The text of a road's configuration: a cluster and two services for each way to forward.
 
 use super::{
-    addresses::NODE,
     network::{NODES, Road},
     way::{NODE_PORT, Way},
 };
@@ -32,7 +31,7 @@ fn cluster(road: &Road, way: Way) -> String {
         _ => String::new(),
     };
     let node = |number| {
-        let address = road.nodes_network().host(way.nodes, NODE + number);
+        let address = way.node(road.nodes_network(), number);
         format!("  {{ name = \"n{number}\", address = \"{address}\"{port} }},\n")
     };
     let nodes: String = (0..NODES).map(node).collect();

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use aya::programs::links::FdLink;
 
 use super::{
-    addresses::{CLIENT, GATEWAY, LB, NODE, Network, ROUTER, vips},
+    addresses::{CLIENT, GATEWAY, LB, Network, ROUTER, vips},
     shape::{Link, MTU, Shape, Tunnels},
     way,
 };
@@ -53,6 +53,7 @@ const NODE_SYSCTLS: [(&str, &str); 2] =
 
 /// Devices that take any tunnel of theirs apart; `fou add` is what opens GUE's port.
 const TUNNEL_DEVICES: &str = "link add ipip-in type ipip external\nlink set ipip-in up\n\
+    link set sit0 up\n\
     link add ip6-in type ip6tnl mode any external\nlink set ip6-in up\n\
     fou add port 6080 gue\n";
 /// The same for IPv6.
@@ -244,21 +245,19 @@ impl Road {
             Some(link) => self.joined(node, link, "eth0")?,
             None => "eth0".to_owned(),
         };
-        addressed(node, &device, network, NODE + number)?;
+        for way in way::ALL {
+            let (address, prefix) = (way.node(network, number), Network::bits(way.nodes));
+            node.ip(&format!("address add {address}/{prefix} dev {device}\n"))?;
+        }
         for family in FAMILIES {
-            let own = network.host(family, NODE + number);
             let (router, lb) = if self.shape.gateway { (GATEWAY, GATEWAY) } else { (ROUTER, LB) };
             let (router, lb) = (network.host(family, router), network.host(family, lb));
-            by_source(node, family, &own.to_string(), &lb.to_string())?;
+            by_source(node, family, &network.prefix(family), &lb.to_string())?;
             node.ip(&format!("route add default via {router} mtu {MTU}\n"))?;
         }
         if self.shape.tunnels == Tunnels::Devices {
             node.ip(TUNNEL_DEVICES)?;
             node.ip6(TUNNEL_DEVICES_V6)?;
-            let own = network.host(Family::V4, NODE + number);
-            node.ip(&format!(
-                "link add sit-in type sit local {own} remote any\nlink set sit-in up\n"
-            ))?;
         }
         let direct = way::ALL.into_iter().filter(|way| way.forward != Forward::Nat);
         direct

@@ -22,8 +22,7 @@ use tokio::{
 };
 
 use super::{
-    addresses::NODE,
-    network::{FAMILIES, Road},
+    network::Road,
     pattern,
     way::{NODE_PORT, PORT, Way},
 };
@@ -100,9 +99,9 @@ impl Drop for Servers {
 /// Where a node listens: each address by itself, so that an echo leaves from where it was asked.
 fn addresses(road: &Road, node: u8, ways: &[Way]) -> Vec<SocketAddr> {
     let network = road.nodes_network();
-    let own = FAMILIES.map(|family| SocketAddr::new(network.host(family, NODE + node), NODE_PORT));
+    let own = ways.iter().map(|way| SocketAddr::new(way.node(network, node), NODE_PORT));
     let direct = ways.iter().filter(|way| way.forward != Forward::Nat);
-    own.into_iter().chain(direct.map(|way| SocketAddr::new(way.address(), PORT))).collect()
+    own.chain(direct.map(|way| SocketAddr::new(way.address(), PORT))).collect()
 }
 
 /// Sockets in the namespace of the calling thread.

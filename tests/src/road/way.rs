@@ -6,7 +6,10 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::addresses;
+use super::{
+    addresses::{self, NODE, Network},
+    network::NODES,
+};
 use crate::variant::{
     Family::{self, V4, V6},
     Forward,
@@ -52,8 +55,19 @@ impl Way {
     /// The address that the client asks.
     #[must_use]
     pub fn address(self) -> IpAddr {
-        let number = ALL.iter().position(|way| *way == self).unwrap_or_default();
-        addresses::vip(self.vip, number as u8 + 1)
+        addresses::vip(self.vip, self.number() + 1)
+    }
+
+    /// A node's address for this way: a node is in one cluster only, so a host has an address for
+    /// each.
+    #[must_use]
+    pub fn node(self, network: Network, node: u8) -> IpAddr {
+        network.host(self.nodes, NODE + self.number() * NODES + node)
+    }
+
+    /// Its position in [`ALL`].
+    fn number(self) -> u8 {
+        ALL.iter().position(|way| *way == self).unwrap_or_default() as u8
     }
 
     /// The address and port that the client asks.
