@@ -250,3 +250,7 @@ fn folded(parts: &[&[u8]]) -> u16 {
     }
     sum as u16
 }
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;
