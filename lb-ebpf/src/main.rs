@@ -8,6 +8,7 @@
 // The xdp macro makes an exported twin of each entry point, without its documentation.
 #![allow(missing_docs)]
 
+mod decap;
 mod frame;
 mod maps;
 mod verifier;

@@ -2,6 +2,7 @@
 
 mod attach;
 mod cleanup;
+mod decap;
 mod detection;
 mod fooled;
 mod lab;
@@ -11,6 +12,7 @@ mod per_service;
 mod probes;
 mod refused;
 mod restart;
+mod road;
 mod small;
 mod story;
 mod survey;
@@ -28,6 +30,7 @@ pub fn all() -> Vec<Case> {
         lab::CASES,
         cleanup::CASES,
         two_labs::CASES,
+        road::CASES,
         restart::CASES,
         refused::CASES,
         operator::CASES,
@@ -40,5 +43,5 @@ pub fn all() -> Vec<Case> {
         story::CASES,
         detection::CASES,
     ];
-    [pipeline::suites(), attach::CASES.to_vec(), network.concat()].concat()
+    [pipeline::suites(), attach::CASES.to_vec(), decap::CASES.to_vec(), network.concat()].concat()
 }
