@@ -3,7 +3,12 @@
 //! The daemon's own state takes one outcome for each node, and the writer commits what comes of
 //! it: what is shown is what a daemon would put in force, or refuse.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::bail;
 use lb_common::NodeId;
@@ -11,7 +16,7 @@ use lb_common::NodeId;
 use super::Usage;
 use crate::{
     dataplane::{memory::Memory, writer::Writer},
-    decide::{Effect, Event, MissReason, Model, NextHop, Outcome, State, TargetId, reason},
+    decide::{Effect, Event, Host, MissReason, Model, NextHop, Outcome, State, TargetId, reason},
     secret,
 };
 
@@ -70,16 +75,21 @@ pub(super) fn suppose(model: &Arc<Model>, down: &BTreeSet<usize>) -> anyhow::Res
     });
     let mut events: Vec<Event> = checked.collect();
     // The way to every node is taken as found; these values stand for it and are not shown.
-    let hop = Some(NextHop {
+    // Who serves what does not depend on which ways and which host these are.
+    let hop = |node: NodeId| NextHop {
         ifindex: 1,
         src_mac: [0; 6],
         dst_mac: [0; 6],
         mtu: 1500,
         tags: [0; 2],
-        source: None,
-    });
+        source: Some(match model.node(node.index()).address {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        }),
+    };
     let ids = (0..model.nodes.len()).filter_map(NodeId::new);
-    events.extend(ids.map(|node| Event::Resolved { node, hop }));
+    events.extend(ids.map(|node| Event::Resolved { node, hop: Some(hop(node)) }));
+    events.push(Event::Host(Host::default()));
     let mut state = State::with_model(Arc::clone(model), Duration::ZERO);
     for effect in state.step(Duration::ZERO, &events) {
         if let Effect::Refused(violations) = effect {
