@@ -265,6 +265,7 @@ impl Daemon {
                     self.events.add(epoch, change.kind(), &subject, change.to_string());
                 }
             }
+            Seen::Host(host) => batch.push(Event::Host(host)),
             Seen::Ended => {
                 self.blind = true;
                 self.events.add(epoch, "no_checks", "", DaemonError::NoChecks.to_string());

@@ -101,7 +101,7 @@ fn from_a_verdict_to_the_commit() {
         }
         let rest: Vec<Event> = (5..11).map(|node| event(node, MISS)).collect();
         time("its cluster fails", &rest);
-        let back: Vec<Event> = (0..11).flat_map(|n| [event(n, Outcome::Hit); 2]).collect();
+        let back: Vec<Event> = (0..11).flat_map(|n| vec![event(n, Outcome::Hit); 2]).collect();
         time("all are back", &back);
         let chunks = writer.chunks_in_use();
         println!("  slot memory in use: {chunks} KiB (chunks of 1 KiB)");

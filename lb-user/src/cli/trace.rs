@@ -98,21 +98,21 @@ impl Bench {
         for note in &ways.notes {
             eprintln!("{}: {note}", args.file.display());
         }
-        let state = whatif::suppose_over(&model, &args.down.nodes(&model)?, |n| ways.hop(n))?;
+        let down = args.down.nodes(&model)?;
+        let mut host = ways.host.clone();
+        if args.kernel {
+            // Where replies go would be for the routes of this very host to say.
+            host.interfaces = Vec::new();
+        }
+        let state = whatif::suppose_over(&model, &down, host, |node| ways.hop(node))?;
         let published = state.view().published.context("there is no plan, which is a defect")?;
         let mut intent = (**published).clone();
         ways.unresolve(&mut intent);
-        let mut reply = ways.reply;
-        if args.kernel {
-            // Where replies go would be for the routes of this very host to say.
-            intent.plan.interfaces = Default::default();
-            reply = None;
-        }
         let memory = Memory::anonymous()?;
         memory.secret.set(0, key);
         Writer::adopt(&memory).commit(&memory, &intent)?;
         let kernel = object.map(|object| Kernel::new(object, &intent, key)).transpose()?;
-        Ok(Self { tracer: Tracer::new(model, memory, reply), kernel, gue_ports })
+        Ok(Self { tracer: Tracer::new(model, memory, ways.reply), kernel, gue_ports })
     }
 
     /// What became of a frame, whose it is, and how the kernel's word differs.

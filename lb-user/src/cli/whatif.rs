@@ -12,7 +12,7 @@ use super::Usage;
 use crate::{
     config::Config,
     dataplane::{memory::Memory, writer::Writer},
-    decide::{Effect, Event, MissReason, Model, NextHop, Outcome, State, TargetId, reason},
+    decide::{Effect, Event, Host, MissReason, Model, NextHop, Outcome, State, TargetId, reason},
     secret,
 };
 
@@ -63,25 +63,26 @@ impl BeforeDown {
     }
 }
 
-/// What a daemon knows and decides when its first outcomes are these. The way to every node is taken
-/// as found.
+/// What a daemon knows and decides when its first outcomes are these. This host, and the way to every
+/// node, are taken as found.
 pub(super) fn suppose(model: &Arc<Model>, down: &BTreeSet<usize>) -> anyhow::Result<State> {
     // These values stand for it and are not shown.
-    let hop = NextHop {
+    let hop = |node: NodeId| NextHop {
         ifindex: 1,
         src_mac: [0; 6],
         dst_mac: [0; 6],
         mtu: 1500,
         tags: [0; 2],
-        source: None,
+        source: Some(model.node(node.index()).address),
     };
-    suppose_over(model, down, |_| hop)
+    suppose_over(model, down, Host::default(), hop)
 }
 
-/// As [`suppose`], with these ways to the nodes.
+/// As [`suppose`], with this host, and these ways to the nodes.
 pub(super) fn suppose_over(
     model: &Arc<Model>,
     down: &BTreeSet<usize>,
+    host: Host,
     hop: impl Fn(NodeId) -> NextHop,
 ) -> anyhow::Result<State> {
     // A target is down if a node is that it is asked for.
@@ -91,7 +92,7 @@ pub(super) fn suppose_over(
         let miss = Outcome::Miss(MissReason::Timeout);
         Event::Checked { target, outcome: if is_down { miss } else { Outcome::Hit } }
     });
-    let mut events: Vec<Event> = checked.collect();
+    let mut events: Vec<Event> = checked.chain([Event::Host(host)]).collect();
     let ids = (0..model.nodes.len()).filter_map(NodeId::new);
     events.extend(ids.map(|node| Event::Resolved { node, hop: Some(hop(node)) }));
     let mut state = State::with_model(Arc::clone(model), Duration::ZERO);

@@ -13,7 +13,7 @@ use tracing::error;
 
 use super::ways::{self, Change, Ways};
 use crate::{
-    decide::{Model, Outcome, TargetId, View, intent::node_record},
+    decide::{Host, Model, Outcome, TargetId, View, intent::node_record, model::NodePlace},
     engine::{Alarm, Engine, EngineError, Figures, Report, Settings, pass_on},
     nexthop::{Found, News, NextHops, Way},
 };
@@ -27,6 +27,8 @@ pub(super) enum Seen {
     Checked(Vec<(TargetId, Outcome)>),
     /// The way to a node.
     Way(Found),
+    /// What this host is.
+    Host(Host),
     /// A gateway on it answered after it was doubted.
     GatewayAnswers(IpAddr),
     /// There are no more checks.
@@ -86,8 +88,11 @@ impl Watchers {
         if news {
             self.engine.path(address, found.way == Way::Up);
         }
-        let record = found.hop.map(|_| node_record(model, id, true, found.hop));
-        self.engine.hop(address, record);
+        // The same server may be another cluster's node, and get its packets otherwise there.
+        if through_vip(model, id) {
+            let record = node_record(model, id, true, found.hop);
+            self.engine.hop(address, Some(record).filter(|record| record.ifindex != 0));
+        }
         self.engine.gateway(address, found.gateway);
         changes
     }
@@ -106,6 +111,13 @@ impl Watchers {
             down: self.ways.down().map(down).collect(),
         }
     }
+}
+
+/// Whether a node is checked through a VIP.
+fn through_vip(model: &Model, node: usize) -> bool {
+    let NodePlace { cluster, index } = model.nodes[node];
+    let targets = model.pools_of(cluster).filter_map(|pool| model.pool(pool).targets.get(index));
+    targets.into_iter().any(|target| model.pools.targets[target.index()].vip.is_some())
 }
 
 /// What `status` shows of the watching.
@@ -153,6 +165,7 @@ fn follow(
         send(match news {
             News::Way(found) => Seen::Way(found),
             News::Answers(gateway) => Seen::GatewayAnswers(gateway),
+            News::Host(host) => Seen::Host(host),
         })
     }));
 }

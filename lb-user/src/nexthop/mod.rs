@@ -62,12 +62,14 @@ pub struct Found {
 }
 
 /// What is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// The way to a node.
     Way(Found),
     /// A gateway that was asked for answered.
     Answers(IpAddr),
+    /// What this host is, new or changed.
+    Host(crate::decide::Host),
 }
 
 /// Follows the next hops of all nodes of a configuration and tells of every change.

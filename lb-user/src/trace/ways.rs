@@ -7,11 +7,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::{Forward, NodeId, NodeRecord};
-use lb_ebpf::Hop;
+use lb_ebpf::{Hop, Mac};
 
 use crate::{
     config::{Interface, Node},
-    decide::{Intent, Model, NextHop},
+    decide::{Host, Intent, Model, NextHop},
 };
 
 /// Index of the one interface: frames come in by it, and go out of it. `BPF_PROG_TEST_RUN` says so
@@ -38,6 +38,8 @@ pub struct Ways {
     hops: Vec<NextHop>,
     /// By node id: why it is not resolved.
     missing: Vec<Option<Missing>>,
+    /// This host: it has that interface, the addresses that are its tunnels', and does not fragment.
+    pub host: Host,
     /// Where replies of `nat` nodes go.
     pub reply: Option<Hop>,
     /// What people should know of this.
@@ -74,14 +76,21 @@ impl Ways {
             known.hop(model.node(id), forward)
         });
         let (hops, missing): (Vec<_>, Vec<_>) = ways.unzip();
-        let hop = |dst_mac| Hop { dst_mac, src_mac: known.mac, ifindex: INTERFACE };
+        let hop =
+            |mac| Hop { dst_mac: Mac::new(mac), src_mac: Mac::new(known.mac), ifindex: INTERFACE };
+        let addresses = known.address.map(IpAddr::from).into_iter();
+        let host = Host {
+            interfaces: vec![INTERFACE],
+            addresses: addresses.chain(known.address6.map(IpAddr::from)).collect(),
+            fragments: false,
+        };
         let mut notes = known.notes;
         for what in Missing::ALL {
             let nodes = (0..hops.len()).filter(|id| missing[*id] == Some(what));
             let names: Vec<String> = nodes.map(|id| name(model, id)).collect();
             notes.extend(note(what, &names));
         }
-        Self { reply: known.gateway.map(hop), hops, missing, notes }
+        Self { host, reply: known.gateway.map(hop), hops, missing, notes }
     }
 
     /// The way to a node, taken as found if it is not resolved: who serves a flow does not depend on it.
