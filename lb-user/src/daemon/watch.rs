@@ -13,7 +13,7 @@ use tracing::error;
 
 use super::ways::{self, Change, Ways};
 use crate::{
-    decide::{Model, Outcome, TargetId, View, intent::node_record},
+    decide::{Host, Model, Outcome, TargetId, View, intent::node_record},
     engine::{Alarm, Engine, EngineError, Figures, Report, Settings, pass_on},
     nexthop::{Found, News, NextHops, Way},
 };
@@ -29,6 +29,8 @@ pub(super) enum Seen {
     Way(Found),
     /// A gateway on it answered after it was doubted.
     GatewayAnswers(IpAddr),
+    /// What this host is.
+    Host(Host),
     /// There are no more checks.
     Ended,
     /// Something that people want to know.
@@ -69,7 +71,12 @@ impl Watchers {
             })
         })?;
         let mut tasks = JoinSet::new();
-        follow(NextHops::new(config, view.hops), doubted, &mut tasks, send);
+        follow(
+            NextHops::new(config, &view.model.pools.targets, view.hops),
+            doubted,
+            &mut tasks,
+            send,
+        );
         Ok(Self { engine, ways: Ways::default(), tasks })
     }
 
@@ -86,7 +93,9 @@ impl Watchers {
         if news {
             self.engine.path(address, found.way == Way::Up);
         }
-        let record = found.hop.map(|_| node_record(model, id, true, found.hop));
+        self.ways.lacks(id, found.hop.err());
+        let hop = found.hop.ok();
+        let record = hop.map(|_| node_record(model, id, true, hop));
         self.engine.hop(address, record);
         self.engine.gateway(address, found.gateway);
         changes
@@ -100,10 +109,12 @@ impl Watchers {
     /// What was done and seen.
     pub(super) fn watched(&self, loop_lag: Duration) -> Watched {
         let down = |(way, nodes)| Down { what: ways::name(way), nodes };
+        let unresolved = |(lack, nodes)| Unresolved { why: ways::explain(lack), nodes };
         Watched {
             engine: self.engine.figures(),
             loop_lag_ms: loop_lag.as_secs_f64() * 1000.0,
             down: self.ways.down().map(down).collect(),
+            unresolved: self.ways.unresolved().into_iter().map(unresolved).collect(),
         }
     }
 }
@@ -117,6 +128,8 @@ pub struct Watched {
     loop_lag_ms: f64,
     /// Links and gateways of this host that are down.
     down: Vec<Down>,
+    /// Why nodes have no next hop.
+    unresolved: Vec<Unresolved>,
 }
 
 /// A link or gateway that is down.
@@ -127,12 +140,23 @@ struct Down {
     nodes: usize,
 }
 
+/// A reason for having no next hop.
+#[derive(Serialize, Deserialize)]
+struct Unresolved {
+    why: String,
+    /// How many nodes have it.
+    nodes: usize,
+}
+
 impl std::fmt::Display for Watched {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.engine)?;
         self.down.iter().try_for_each(|down| {
             write!(f, "\ndown    {}, with {} nodes behind it", down.what, down.nodes)
-        })
+        })?;
+        self.unresolved
+            .iter()
+            .try_for_each(|reason| write!(f, "\nno hop  {} nodes: {}", reason.nodes, reason.why))
     }
 }
 
@@ -153,6 +177,7 @@ fn follow(
         send(match news {
             News::Way(found) => Seen::Way(found),
             News::Answers(gateway) => Seen::GatewayAnswers(gateway),
+            News::Host(host) => Seen::Host(host),
         })
     }));
 }
