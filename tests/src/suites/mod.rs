@@ -4,6 +4,7 @@ mod attach;
 mod cleanup;
 mod detection;
 mod fooled;
+mod hops;
 mod lab;
 mod lab_child;
 mod operator;
@@ -17,6 +18,7 @@ mod survey;
 mod two_labs;
 mod via;
 mod ward;
+mod wires;
 
 use crate::{pipeline, runner::Case};
 
@@ -30,6 +32,7 @@ pub fn all() -> Vec<Case> {
         restart::CASES,
         refused::CASES,
         operator::CASES,
+        hops::CASES,
         via::CASES,
         probes::CASES,
         survey::CASES,
