@@ -10,6 +10,7 @@
 //! of the nodes within it. What is never announced (a path MTU that is learned, a kernel parameter)
 //! is found within [`AGAIN`] times [`ROUNDS`].
 
+mod due;
 mod host;
 mod kernel;
 mod neighbours;
@@ -18,7 +19,6 @@ mod way;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
-    ops::RangeInclusive,
     time::Duration,
 };
 
@@ -36,7 +36,8 @@ use crate::{
     config::{self, Config, Interface},
     decide::{Host, NextHop},
 };
-use kernel::{Change, Links, Route, change, links, route};
+use due::{Due, within};
+use kernel::{Change, Link, Links, Route, change, links, route};
 use neighbours::{Entries, Key, Neighbour, asked, lives, neighbours, probe, resolve};
 use way::{Kernel, Known, Target};
 pub use way::{Lack, Way};
@@ -116,25 +117,6 @@ pub struct NextHops {
     told: Vec<Option<Found>>,
     /// Gateways that somebody doubts, and that have not answered yet.
     doubted: BTreeSet<IpAddr>,
-}
-
-/// What is to be looked at anew.
-#[derive(Default)]
-struct Due {
-    all: bool,
-    links: bool,
-    /// What a neighbour says means something else than before.
-    neighbours: bool,
-    /// Addresses of nodes that may have another route.
-    routes: BTreeSet<IpAddr>,
-    /// What is not announced.
-    again: bool,
-}
-
-impl Due {
-    fn is_something(&self) -> bool {
-        self.all || self.links || self.neighbours || self.again || !self.routes.is_empty()
-    }
 }
 
 impl NextHops {
@@ -273,6 +255,10 @@ impl NextHops {
         let links = links(handle).await?;
         // Routes on a link that goes down, comes back or gets another MTU change without a word.
         due.all |= self.links.iter().any(|(index, link)| links.get(index) != Some(link));
+        // One that is made is of interest if it is in the configuration: its routes are announced.
+        let is_ours = |link: &Link| self.interfaces.iter().any(|ours| ours.name == link.name);
+        let is_new = |index: &u32| !self.links.contains_key(index);
+        due.all |= links.iter().any(|(index, link)| is_new(index) && is_ours(link));
         self.links = links;
         for index in 0..self.targets.len() {
             let known = self.known[index];
@@ -345,7 +331,8 @@ impl NextHops {
 
     /// Decides all ways anew; returns the neighbours that are to be asked for.
     fn find(&mut self, report: &UnboundedSender<News>) -> Vec<Key> {
-        let mut wanted = Vec::new();
+        // What becomes of their entries: not before all nodes have seen what these are.
+        let mut wanted = BTreeMap::new();
         for index in 0..self.targets.len() {
             let (target, route) = (self.targets[index], self.routes[index]);
             // Ways can change while routes are asked for; then there is another look.
@@ -360,11 +347,11 @@ impl NextHops {
             if let Some(key) = neighbour
                 && let Some(entry) = asked(self.neighbours.get(&key).copied(), target.through_vip)
             {
-                self.neighbours.insert(key, entry);
-                wanted.push(key);
+                wanted.insert(key, entry);
             }
         }
-        wanted
+        self.neighbours.extend(&wanted);
+        wanted.into_keys().collect()
     }
 
     fn learn(&mut self, index: usize, found: Known, report: &UnboundedSender<News>) {
@@ -379,24 +366,6 @@ impl NextHops {
     }
 }
 
-/// The addresses with a prefix.
-fn within(prefix: IpAddr, length: u8) -> RangeInclusive<IpAddr> {
-    match prefix {
-        IpAddr::V4(prefix) => {
-            let rest = u32::MAX.checked_shr(length.into()).unwrap_or(0);
-            let bits = prefix.to_bits();
-            let [first, last] = [bits & !rest, bits | rest].map(std::net::Ipv4Addr::from_bits);
-            first.into()..=last.into()
-        }
-        IpAddr::V6(prefix) => {
-            let rest = u128::MAX.checked_shr(length.into()).unwrap_or(0);
-            let bits = prefix.to_bits();
-            let [first, last] = [bits & !rest, bits | rest].map(std::net::Ipv6Addr::from_bits);
-            first.into()..=last.into()
-        }
-    }
-}
-
 /// Whether packets to an address are for this host: one of its addresses, or routed as local.
 ///
 /// # Errors
@@ -405,25 +374,4 @@ pub async fn is_local(address: IpAddr) -> Result<bool, NextHopError> {
     let (connection, handle, _) = new_connection().map_err(NextHopError::Open)?;
     tokio::spawn(connection);
     Ok(route(&handle, address).await?.is_some_and(|route| route.local))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::within;
-
-    #[test]
-    fn a_prefix_covers_its_addresses() {
-        let table = [
-            ("10.1.2.3", 32, "10.1.2.3", "10.1.2.3"),
-            ("10.1.2.0", 23, "10.1.2.0", "10.1.3.255"),
-            ("0.0.0.0", 0, "0.0.0.0", "255.255.255.255"),
-            ("2001:db8::", 64, "2001:db8::", "2001:db8::ffff:ffff:ffff:ffff"),
-            ("2001:db8::1", 128, "2001:db8::1", "2001:db8::1"),
-            ("::", 0, "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
-        ];
-        for (prefix, length, first, last) in table {
-            let parsed = [prefix, first, last].map(|text| text.parse().expect("an address"));
-            assert_eq!(within(parsed[0], length), parsed[1]..=parsed[2], "{prefix}/{length}");
-        }
-    }
 }

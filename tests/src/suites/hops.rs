@@ -218,7 +218,20 @@ fn host() -> Result<()> {
         world.lb.sysctl(&[("ipv4/conf/lb2/accept_local", "1")])?;
         followed.until("it fragments", is("192.0.2.200", true)).await?;
         world.lb.sysctl(&[("ipv4/conf/lb2/forwarding", "0")])?;
-        followed.until("it does no more", is("192.0.2.200", false)).await
+        followed.until("it does no more", is("192.0.2.200", false)).await?;
+        for (script, interfaces) in [
+            ("link del lb2\n", vec!["lb1"]),
+            ("link add lb2 type veth peer name lb4\n", vec!["lb1", "lb2"]),
+        ] {
+            world.lb.ip(script)?;
+            let indices =
+                interfaces.into_iter().map(if_nametoindex).collect::<Result<Vec<_>, _>>()?;
+            let has = |followed: &Followed| {
+                Ok(followed.host.as_ref().is_some_and(|host| host.interfaces == indices))
+            };
+            followed.until(script, has).await?;
+        }
+        Ok(())
     })
 }
 
