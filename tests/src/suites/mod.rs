@@ -5,6 +5,7 @@ mod cleanup;
 mod decap;
 mod detection;
 mod fooled;
+mod hops;
 mod lab;
 mod lab_child;
 mod operator;
@@ -20,6 +21,7 @@ mod trace;
 mod two_labs;
 mod via;
 mod ward;
+mod wires;
 
 use crate::{pipeline, runner::Case};
 
@@ -34,6 +36,7 @@ pub fn all() -> Vec<Case> {
         restart::CASES,
         refused::CASES,
         operator::CASES,
+        hops::CASES,
         via::CASES,
         probes::CASES,
         survey::CASES,
