@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{daemon::Daemon, owner::Owner, variant::Forward};
 
-/// For these ways; paths are the owner's.
+/// For these ways; paths are the owner's. That all nodes vanish at once is to be believed.
 #[must_use]
 pub fn text(road: &Road, ways: &[Way], owner: Owner) -> String {
     let (bpffs, socket) = (owner.bpffs(), Daemon::socket(owner));
@@ -16,6 +16,7 @@ pub fn text(road: &Road, ways: &[Way], owner: Owner) -> String {
     format!(
         r#"[lb]
 secret = "000102030405060708090a0b0c0d0e0f"
+freeze = "0s"
 bpffs = "{bpffs}"
 socket = "{socket}"
 
