@@ -127,8 +127,11 @@ impl State {
             ensure!(grown.is_empty(), "{name} counted {grown:?}");
         }
         let grown = counters::grown(&self.balancer, &now.balancer);
-        let dropped = grown.keys().any(|reason| reason.starts_with("drop_"));
-        ensure!(!dropped, "the load balancer dropped: {grown:?}");
+        // Routers quote later fragments of IPv6 in "packet too big", too: these say nobody's ports.
+        let quoted = demand.nodes_learn && way.vip == Family::V6;
+        let expected = |reason: &str| quoted && reason == "drop_icmp";
+        let mut dropped = grown.keys().filter(|reason| reason.starts_with("drop_"));
+        ensure!(dropped.all(|reason| expected(reason)), "the load balancer dropped: {grown:?}");
         let counted = |reason| grown.get(reason).copied().unwrap_or_default();
         let one_wire = travel.road.shape.wires() == 1;
         let mut expected = vec![
