@@ -261,7 +261,9 @@ impl Topology {
     /// The line that puts the VIP on an interface.
     fn vip_on(&self, interface: &str) -> String {
         let vip = host(self.variant.vip(), self.variant.family);
-        format!("address add {vip} dev {interface}\n")
+        // No host speaks of itself by it: IPv6 would choose it as a source by its prefix alone.
+        let never = if self.variant.family == Family::V6 { " preferred_lft 0" } else { "" };
+        format!("address add {vip} dev {interface}{never}\n")
     }
 
     /// What a frame of an end may carry, and of its port.
