@@ -45,29 +45,33 @@ const _: () = assert!(size_of::<HashKey>() == KEY_WORDS * 8 + 8);
 
 /// The fields of a packet that make its flow. Numbers in host order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FlowKey {
-    /// IPv4.
-    V4 {
-        /// Source address.
-        source: u32,
-        /// Destination address.
-        destination: u32,
-        /// Source port in the high half, destination port in the low half.
-        ports: u32,
-        /// IP protocol number.
-        protocol: u8,
-    },
-    /// IPv6.
-    V6 {
-        /// Source address, as four words.
-        source: [u32; 4],
-        /// Destination address, as four words.
-        destination: [u32; 4],
-        /// Source port in the high half, destination port in the low half.
-        ports: u32,
-        /// Next header after extensions.
-        protocol: u8,
-    },
+#[repr(C, align(8))]
+pub struct FlowKey {
+    /// Source address, as four words, IPv4 as `::ffff:a.b.c.d`.
+    pub source: [u32; 4],
+    /// Destination address, as the source.
+    pub destination: [u32; 4],
+    /// Source port in the high half, destination port in the low half.
+    pub ports: u32,
+    /// IP protocol number; of IPv6 what follows the extensions.
+    pub protocol: u8,
+    /// Whether it is IPv6.
+    pub v6: bool,
+}
+
+impl FlowKey {
+    /// A flow of IPv4.
+    #[inline(always)]
+    pub const fn v4(source: u32, destination: u32, ports: u32, protocol: u8) -> Self {
+        let (source, destination) = ([0, 0, 0xffff, source], [0, 0, 0xffff, destination]);
+        Self { source, destination, ports, protocol, v6: false }
+    }
+
+    /// A flow of IPv6.
+    #[inline(always)]
+    pub const fn v6(source: [u32; 4], destination: [u32; 4], ports: u32, protocol: u8) -> Self {
+        Self { source, destination, ports, protocol, v6: true }
+    }
 }
 
 /// The 64 bits, and the slots that they name.
@@ -109,13 +113,10 @@ impl HashKey {
     fn multilinear(&self, flow: &FlowKey) -> u64 {
         let k = &self.words;
         let term = |word: u32, key: usize| u64::from(word).wrapping_mul(k[key]);
-        let sum = match *flow {
-            FlowKey::V4 { source, destination, ports, protocol } => term(source, 1)
-                .wrapping_add(term(destination, 2))
-                .wrapping_add(term(ports, PORTS))
-                .wrapping_add(term(u32::from(protocol), PROTOCOL))
-                .wrapping_add(k[IPV4]),
-            FlowKey::V6 { source: s, destination: d, ports, protocol } => term(s[0], 1)
+        let &FlowKey { source: s, destination: d, ports, protocol, v6 } = flow;
+        let both = term(ports, PORTS).wrapping_add(term(u32::from(protocol), PROTOCOL));
+        let sum = if v6 {
+            term(s[0], 1)
                 .wrapping_add(term(s[1], 2))
                 .wrapping_add(term(s[2], 3))
                 .wrapping_add(term(s[3], 4))
@@ -123,8 +124,9 @@ impl HashKey {
                 .wrapping_add(term(d[1], 6))
                 .wrapping_add(term(d[2], 7))
                 .wrapping_add(term(d[3], 8))
-                .wrapping_add(term(ports, PORTS))
-                .wrapping_add(term(u32::from(protocol), PROTOCOL)),
+                .wrapping_add(both)
+        } else {
+            term(s[3], 1).wrapping_add(term(d[3], 2)).wrapping_add(both).wrapping_add(k[IPV4])
         };
         mix(sum.wrapping_add(k[0]))
     }
@@ -133,18 +135,16 @@ impl HashKey {
     fn siphash(&self, flow: &FlowKey) -> u64 {
         let mut sip = Sip::new(self.words[0], self.words[1]);
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-        let (ports, protocol, length) = match *flow {
-            FlowKey::V4 { source, destination, ports, protocol } => {
-                sip.word(pair(source, destination));
-                (ports, protocol, 13)
-            }
-            FlowKey::V6 { source: s, destination: d, ports, protocol } => {
-                sip.word(pair(s[0], s[1]));
-                sip.word(pair(s[2], s[3]));
-                sip.word(pair(d[0], d[1]));
-                sip.word(pair(d[2], d[3]));
-                (ports, protocol, 37)
-            }
+        let &FlowKey { source: s, destination: d, ports, protocol, v6 } = flow;
+        let length = if v6 {
+            sip.word(pair(s[0], s[1]));
+            sip.word(pair(s[2], s[3]));
+            sip.word(pair(d[0], d[1]));
+            sip.word(pair(d[2], d[3]));
+            37
+        } else {
+            sip.word(pair(s[3], d[3]));
+            13
         };
         sip.word(pair(ports, u32::from(protocol)) | length << 56);
         sip.finish()

@@ -115,8 +115,8 @@ impl Directory {
 pub struct ServiceRecord {
     /// Where its slots are.
     pub table: Directory,
-    /// Its address, which replies of `nat` nodes get as their source.
-    pub vip: [u8; 16],
+    /// Its address, which replies of `nat` nodes get as their source: four words in host order.
+    pub vip: [u32; 4],
 }
 
 /// What holds for one generation as a whole. Map `PLANS`.

@@ -22,7 +22,7 @@ fn key(seed: u64, algorithm: HashAlgorithm) -> HashKey {
 const VIP: u32 = 0xc000_020a;
 
 fn v4(source: u32, source_port: u32, port: u32) -> FlowKey {
-    FlowKey::V4 { source, destination: VIP, ports: source_port << 16 | port, protocol: 6 }
+    FlowKey::v4(source, VIP, source_port << 16 | port, 6)
 }
 
 /// A name, and its flow of each number.
@@ -41,17 +41,11 @@ fn inputs() -> Vec<Input> {
             let r = mix(u64::from(i));
             v4(r as u32, (r >> 32) as u32 & 0xffff, 443)
         }),
-        ("ipv6, interface ids in turn", |i| FlowKey::V6 {
-            source: [0x2001_0db8, 0, 0, i],
-            destination: [0x2001_0db8, 0, 0, 10],
-            ports: 40_000 << 16 | 443,
-            protocol: 6,
+        ("ipv6, interface ids in turn", |i| {
+            FlowKey::v6([0x2001_0db8, 0, 0, i], [0x2001_0db8, 0, 0, 10], 40_000 << 16 | 443, 6)
         }),
-        ("ipv6, a client a /64", |i| FlowKey::V6 {
-            source: [0x2001_0db8, i, 0, 1],
-            destination: [0x2001_0db8, 0, 0, 10],
-            ports: 40_000 << 16 | 443,
-            protocol: 6,
+        ("ipv6, a client a /64", |i| {
+            FlowKey::v6([0x2001_0db8, i, 0, 1], [0x2001_0db8, 0, 0, 10], 40_000 << 16 | 443, 6)
         }),
     ]
 }
@@ -123,15 +117,15 @@ fn every_field_of_a_flow_counts() {
     for algorithm in [HashAlgorithm::Multilinear, HashAlgorithm::SipHash] {
         let key = key(3, algorithm);
         let (source, destination, ports) = (1, 2, 3);
-        let flow = FlowKey::V4 { source, destination, ports, protocol: 6 };
+        let flow = FlowKey::v4(source, destination, ports, 6);
         let hash = key.hash(&flow).0;
         for bit in 0..32 {
             let flip = |word: u32| word ^ 1 << bit;
             for other in [
-                FlowKey::V4 { source: flip(source), destination, ports, protocol: 6 },
-                FlowKey::V4 { source, destination: flip(destination), ports, protocol: 6 },
-                FlowKey::V4 { source, destination, ports: flip(ports), protocol: 6 },
-                FlowKey::V4 { source, destination, ports, protocol: 6 ^ 1 << (bit % 8) },
+                FlowKey::v4(flip(source), destination, ports, 6),
+                FlowKey::v4(source, flip(destination), ports, 6),
+                FlowKey::v4(source, destination, flip(ports), 6),
+                FlowKey::v4(source, destination, ports, 6 ^ 1 << (bit % 8)),
             ] {
                 let differing = (key.hash(&other).0 ^ hash).count_ones();
                 assert!((12..=52).contains(&differing), "{other:?}: {differing} bits differ");
@@ -145,7 +139,7 @@ fn siphash_is_siphash() {
     for seed in 0..100 {
         let key = key(seed, HashAlgorithm::SipHash);
         let (source, destination, ports) = (seed as u32, 0xc000_020a, 0x1234_0050);
-        let flow = FlowKey::V4 { source, destination, ports, protocol: 6 };
+        let flow = FlowKey::v4(source, destination, ports, 6);
         let mut sip = SipHasher13::new_with_keys(key.words[0], key.words[1]);
         for word in [source, destination, ports] {
             sip.write(&word.to_le_bytes());
@@ -154,7 +148,7 @@ fn siphash_is_siphash() {
         assert_eq!(key.hash(&flow).0, sip.finish());
 
         let (source, destination) = ([seed as u32, 1, 2, 3], [4, 5, 6, 7]);
-        let flow = FlowKey::V6 { source, destination, ports, protocol: 17 };
+        let flow = FlowKey::v6(source, destination, ports, 17);
         let mut sip = SipHasher13::new_with_keys(key.words[0], key.words[1]);
         for word in source.into_iter().chain(destination).chain([ports]) {
             sip.write(&word.to_le_bytes());
@@ -171,11 +165,6 @@ fn the_hash_is_frozen() {
     let key = key(42, HashAlgorithm::Multilinear);
     let flow = v4(0xc633_6407, 40_000, 443);
     assert_eq!(format!("{:016x}", key.hash(&flow).0), "ffa0a1a238cda64e");
-    let flow = FlowKey::V6 {
-        source: [0x2001_0db8, 1, 2, 3],
-        destination: [0x2001_0db8, 4, 5, 6],
-        ports: 40_000 << 16 | 443,
-        protocol: 17,
-    };
+    let flow = FlowKey::v6([0x2001_0db8, 1, 2, 3], [0x2001_0db8, 4, 5, 6], 40_000 << 16 | 443, 17);
     assert_eq!(format!("{:016x}", key.hash(&flow).0), "34d7736c712beffa");
 }

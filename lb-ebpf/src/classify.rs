@@ -51,20 +51,29 @@ pub fn service<T: Tables>(
     epoch: u64,
     key: &VipKey,
 ) -> Result<Option<ServiceId>, Verdict> {
-    let mut found = entry(tables, book, epoch, key)?;
-    if found.is_none() {
-        found = entry(tables, book, epoch, &VipKey { port: 0, ..*key })?;
-    }
-    let Some(entry) = found else { return Ok(None) };
-    let service = if entry.kind == VipKind::Ports as u8 {
-        among_ranges(tables, book, epoch, &entry, key.port)?
-    } else {
-        entry.service
+    let exact = entry(tables, book, epoch, key)?;
+    let service = match exact {
+        Some(entry) if entry.kind == VipKind::Port as u8 => entry.service,
+        _ => among_several(tables, book, epoch, key),
     };
     if service == VipEntry::NO_SERVICE {
         return Ok(None);
     }
     ServiceId::new(usize::from(service)).map(Some).ok_or(Verdict::BAD_TABLE)
+}
+
+/// No id, and neither [`VipEntry::NO_SERVICE`].
+const BAD_ID: u16 = VipEntry::NO_SERVICE - 1;
+
+/// The service of a key whose port is not one of a service by itself.
+#[inline(never)]
+fn among_several<T: Tables>(tables: &T, book: Book, epoch: u64, key: &VipKey) -> u16 {
+    let several = VipKey { port: 0, ..*key };
+    match entry(tables, book, epoch, &several) {
+        Err(_) => BAD_ID,
+        Ok(None) => VipEntry::NO_SERVICE,
+        Ok(Some(entry)) => among_ranges(tables, book, epoch, &entry, key.port).unwrap_or(BAD_ID),
+    }
 }
 
 /// The service on a range that has the port, else the one on all ports.
@@ -113,12 +122,31 @@ pub enum Address {
 /// What an address is to us.
 #[inline(always)]
 pub fn address<T: Tables>(tables: &T, epoch: u64, of: [u32; 4]) -> Result<Address, Verdict> {
-    let found = entry(tables, Book::Services, epoch, &VipKey::of_address(of))?;
-    Ok(match found {
-        Some(vip) if vip.kind == VipKind::Address as u8 => Address::Vip { alive: vip.alive != 0 },
-        Some(_) => Address::Own,
-        None => Address::Foreign,
-    })
+    match kind(tables, epoch, &VipKey::of_address(of)) {
+        FOREIGN => Ok(Address::Foreign),
+        OWN => Ok(Address::Own),
+        DEAD => Ok(Address::Vip { alive: false }),
+        ALIVE => Ok(Address::Vip { alive: true }),
+        _ => Err(Verdict::BAD_TABLE),
+    }
+}
+
+// An [`Address`] in a register.
+const FOREIGN: u32 = 0;
+const OWN: u32 = 1;
+const DEAD: u32 = 2;
+const ALIVE: u32 = 3;
+const BAD: u32 = 4;
+
+#[inline(never)]
+fn kind<T: Tables>(tables: &T, epoch: u64, key: &VipKey) -> u32 {
+    match entry(tables, Book::Services, epoch, key) {
+        Err(_) => BAD,
+        Ok(None) => FOREIGN,
+        Ok(Some(vip)) if vip.kind != VipKind::Address as u8 => OWN,
+        Ok(Some(vip)) if vip.alive == 0 => DEAD,
+        Ok(Some(_)) => ALIVE,
+    }
 }
 
 /// Whether an address is a service's.

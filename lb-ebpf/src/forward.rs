@@ -4,36 +4,42 @@
 use lb_common::{FlowHash, Forward, NodeId, NodeRecord, PlanRecord, Reason};
 
 use crate::{
-    Frame, Tables, Verdict, answer,
+    Frame, Tables, Verdict,
     icmp::Quote,
-    link, nat,
-    parse::{self, Packet, Part},
+    link,
+    parse::{self, Packet},
+    stages::{Job, Next},
     tunnel::{self, overhead},
 };
 
 /// The smallest MTU of IPv6: nobody sends less because of an answer (RFC 8200, 5).
 const IPV6_LEAST: u16 = 1280;
 
-/// Whom a packet goes to.
+/// Whom a packet goes to, and how.
 #[derive(Clone, Copy, Debug)]
+#[repr(C, align(8))]
 pub struct To {
-    /// The epoch in force.
-    pub epoch: u64,
-    /// The node.
-    pub node: NodeId,
-    /// How.
-    pub load: Load,
-}
-
-/// What matters of a packet to the way it is forwarded.
-#[derive(Clone, Copy, Debug)]
-pub struct Load {
-    /// The port that `nat` gives it; 0: the node's own.
-    pub port: u16,
     /// What spreads tunnel packets over the underlay.
     pub hash: FlowHash,
+    /// The node.
+    pub node: NodeId,
+    /// The port that `nat` gives it; 0: the node's own.
+    pub port: u16,
     /// What is forwarded.
     pub what: What,
+}
+
+impl To {
+    /// Nobody yet: any node.
+    pub(crate) const NOBODY: Self = Self {
+        hash: FlowHash(0),
+        node: match NodeId::new(0) {
+            Some(node) => node,
+            None => panic!("the maps have nodes"),
+        },
+        port: 0,
+        what: What::Flow,
+    };
 }
 
 /// What is forwarded.
@@ -47,50 +53,60 @@ pub enum What {
     Error(Quote),
 }
 
-/// Sends the frame on its way.
+/// Sends the frame on its way, or says how.
 #[inline(never)]
-pub fn forward<F: Frame, T: Tables>(
-    frame: &mut F,
-    tables: &T,
-    packet: &Packet,
-    to: &To,
-) -> Verdict {
-    match forwarded(frame, tables, packet, to) {
-        Ok(verdict) | Err(verdict) => verdict,
-    }
+pub(crate) fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Next {
+    let next = forwarded(frame, tables, job);
+    job.then(next)
 }
 
 #[inline(always)]
 fn forwarded<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
-    packet: &Packet,
-    to: &To,
-) -> Result<Verdict, Verdict> {
-    let record = &*tables.node(to.epoch, to.node).ok_or(Verdict::BAD_TABLE)?;
+    job: &mut Job,
+) -> Result<Next, Verdict> {
+    let record = &*tables.node(job.epoch, job.to.node).ok_or(Verdict::BAD_TABLE)?;
     let way = Forward::from_raw(record.forward).ok_or(Verdict::BAD_TABLE)?;
     if record.ifindex == 0 {
         return Err(Verdict::drop(Reason::DropUnresolved));
     }
+    let head = &job.packet.head;
     match way {
         // Sent by another load balancer already, and flooded by a switch: it would go round.
         Forward::L2 if frame.read(0) == Some(record.dst_mac) => {
             return Err(Verdict::pass(Reason::PassNotOurs));
         }
-        Forward::Nat if record.v6 != u8::from(packet.head.v6) => {
+        Forward::Nat if record.v6 != u8::from(head.v6) => {
             return Err(Verdict::drop(Reason::DropVersion));
         }
         _ => {}
     }
-    let most = most(record, way);
-    let fits = packet.length <= most;
-    if !fits {
-        by_host(frame, tables, packet, to, record, most)?;
+    job.verdict = sent(frame, record, &job.to);
+    if job.packet.length > most(record, way) {
+        if job.packet.dont_fragment {
+            let told = may_be_told(job);
+            return if told { Ok(Next::TooBig) } else { Err(TOO_BIG) };
+        }
+        if !by_host(tables, job, record, way)? {
+            return Err(TOO_BIG);
+        }
+        job.verdict = Verdict::pass(Reason::PassTooBig);
     }
-    carry(frame, packet, &to.load, record, fits)
+    match way {
+        Forward::L2 => {
+            link::write(frame, head, 0, head.v6, record)?;
+            Ok(Next::End)
+        }
+        Forward::Nat => Ok(Next::Rewrite),
+        Forward::Ipip | Forward::Gue => Ok(Next::Wrap),
+    }
 }
 
-/// Sends a frame that this host made itself to a node, as one that came in.
+const TOO_BIG: Verdict = Verdict::drop(Reason::DropTooBig);
+
+/// Sends a frame that this host made itself to a node, as one that came in. `nat` is for what comes
+/// in only.
 ///
 /// # Errors
 /// The verdict of what cannot be sent.
@@ -99,52 +115,33 @@ pub fn deliver<F: Frame>(
     record: &NodeRecord,
     hash: FlowHash,
 ) -> Result<Verdict, Verdict> {
-    let head = parse::head(frame)?;
-    let malformed = Verdict::pass(Reason::PassMalformed);
-    let packet = parse::packet(frame, head).map_err(|_| malformed)?;
+    let mut packet = Packet { head: parse::head(frame)?, ..Packet::NONE };
+    parse::packet(frame, &mut packet).map_err(|_| Verdict::pass(Reason::PassMalformed))?;
     let way = Forward::from_raw(record.forward).ok_or(Verdict::BAD_TABLE)?;
+    let to = To { hash, ..To::NOBODY };
     if record.ifindex == 0 {
         return Err(Verdict::drop(Reason::DropUnresolved));
     }
     if packet.length > most(record, way) {
-        return Err(Verdict::drop(Reason::DropTooBig));
+        return Err(TOO_BIG);
     }
-    carry(frame, &packet, &Load { port: 0, hash, what: What::Flow }, record, true)
+    match way {
+        Forward::L2 => link::write(frame, &packet.head, 0, packet.head.v6, record)?,
+        Forward::Ipip | Forward::Gue => tunnel::put(frame, &packet, &to, record, way, true)?,
+        Forward::Nat => return Err(Verdict::drop(Reason::DropVersion)),
+    }
+    Ok(sent(frame, record, &to))
 }
 
 /// Bytes of the largest IP packet that fits the way to a node.
 #[inline(always)]
-fn most(record: &NodeRecord, way: Forward) -> u16 {
+pub fn most(record: &NodeRecord, way: Forward) -> u16 {
     if record.mtu == 0 { u16::MAX } else { record.mtu.saturating_sub(overhead(way, record)) }
 }
 
-/// Makes of the frame what goes to the node, or, if it does not fit the way there, what goes to the
-/// host to be fragmented.
 #[inline(always)]
-fn carry<F: Frame>(
-    frame: &mut F,
-    packet: &Packet,
-    load: &Load,
-    record: &NodeRecord,
-    fits: bool,
-) -> Result<Verdict, Verdict> {
-    let head = &packet.head;
-    match Forward::from_raw(record.forward).ok_or(Verdict::BAD_TABLE)? {
-        Forward::L2 => link::write(frame, head, 0, head.v6, record)?,
-        Forward::Nat => {
-            nat::to_node(frame, packet, load, record).ok_or(Verdict::BAD_TABLE)?;
-            if fits {
-                link::write(frame, head, 0, head.v6, record)?;
-            }
-        }
-        way => tunnel::wrap(frame, packet, load, record, way, fits)?,
-    }
-    Ok(if fits { sent(frame, record, load) } else { Verdict::pass(Reason::PassTooBig) })
-}
-
-#[inline(always)]
-fn sent<F: Frame>(frame: &F, record: &NodeRecord, load: &Load) -> Verdict {
-    let reason = match load.what {
+fn sent<F: Frame>(frame: &F, record: &NodeRecord, to: &To) -> Verdict {
+    let reason = match to.what {
         What::Flow if record.ifindex == frame.ingress() => Reason::ForwardTx,
         What::Flow => Reason::ForwardRedirect,
         What::Later => Reason::ForwardFragment,
@@ -153,37 +150,34 @@ fn sent<F: Frame>(frame: &F, record: &NodeRecord, load: &Load) -> Verdict {
     Verdict::out_of(reason, record.ifindex, frame.ingress())
 }
 
-/// What is too big for the way to the node: goes on if the host may fragment it, else ends here.
+/// Whether the sender of a packet that is too big is told so: not if that is an error itself, nor by
+/// IPv4 if it is a later fragment (RFC 1122, 3.2.2), nor if it could not send less.
 #[inline(always)]
-fn by_host<F: Frame, T: Tables>(
-    frame: &mut F,
-    tables: &T,
-    packet: &Packet,
-    to: &To,
-    record: &NodeRecord,
-    most: u16,
-) -> Result<(), Verdict> {
-    const TOO_BIG: Verdict = Verdict::drop(Reason::DropTooBig);
-    // No errors about errors, nor about later fragments of IPv4 (RFC 1122, 3.2.2).
-    let unanswered = match to.load.what {
-        What::Flow => packet.head.v6 && packet.length <= IPV6_LEAST,
-        What::Later => !packet.head.v6 || packet.length <= IPV6_LEAST,
-        What::Error(_) => true,
-    };
-    if packet.dont_fragment {
-        return Err(if unanswered {
-            TOO_BIG
-        } else {
-            answer::too_big(frame, tables, packet, most)
-        });
+fn may_be_told(job: &Job) -> bool {
+    let v6 = job.packet.head.v6;
+    let able = !v6 || job.packet.length > IPV6_LEAST;
+    match job.to.what {
+        What::Flow => able,
+        What::Later => v6 && able,
+        What::Error(_) => false,
     }
-    let able = match Forward::from_raw(record.forward) {
+}
+
+/// Whether this host fragments what is too big for the way to the node, once it is ready for it.
+#[inline(always)]
+fn by_host<T: Tables>(
+    tables: &T,
+    job: &Job,
+    record: &NodeRecord,
+    way: Forward,
+) -> Result<bool, Verdict> {
+    let able = match way {
         // The VIP is the host's own address: it would not send it on.
-        None | Some(Forward::L2) => false,
-        Some(Forward::Nat) => true,
+        Forward::L2 => false,
+        Forward::Nat => true,
         // Routers do not fragment IPv6.
-        Some(Forward::Ipip | Forward::Gue) => record.v6 == 0 && packet.part != Part::Later,
+        Forward::Ipip | Forward::Gue => record.v6 == 0,
     };
-    let flags = tables.plan_flags(to.epoch).ok_or(Verdict::BAD_TABLE)?;
-    if able && flags & PlanRecord::HOST_FRAGMENTS != 0 { Ok(()) } else { Err(TOO_BIG) }
+    let flags = tables.plan_flags(job.epoch).ok_or(Verdict::BAD_TABLE)?;
+    Ok(able && flags & PlanRecord::HOST_FRAGMENTS != 0)
 }

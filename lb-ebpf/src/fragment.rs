@@ -7,13 +7,13 @@
 //! identification alone: the protocol of a later fragment means nothing (RFC 8200, 4.5).
 
 use lb_common::{
-    FlowHash, NodeId, ServiceId,
+    FlowHash, FlowKey, NodeId, ServiceId,
     layout::{FRAGMENT_BUCKETS, FRAGMENT_WAYS},
 };
 
 use crate::{
     Tables, Verdict,
-    parse::{self, Packet},
+    parse::{Head, Packet},
 };
 
 /// Seconds until a first fragment is forgotten, as long as hosts wait for the rest (Linux:
@@ -60,6 +60,7 @@ impl Whom {
 }
 
 /// Where a datagram is kept.
+#[repr(C, align(8))]
 struct Place {
     bucket: u32,
     tag: u32,
@@ -72,7 +73,8 @@ impl Place {
     fn of<T: Tables>(tables: &T, packet: &Packet) -> Result<Self, Verdict> {
         let head = &packet.head;
         let protocol = if head.v6 { ANY_PROTOCOL } else { packet.protocol };
-        let flow = parse::flow(head.v6, head.source, head.destination, packet.id, protocol);
+        let &Head { source, destination, v6, .. } = head;
+        let flow = FlowKey { source, destination, ports: packet.id, protocol, v6 };
         let hash = tables.hash_key().ok_or(Verdict::BAD_TABLE)?.hash(&flow);
         let bucket = (hash.0 >> 32) as u32 & (FRAGMENT_BUCKETS - 1);
         let second = (tables.now() / SECOND) as u16;

@@ -11,7 +11,9 @@ use aya_ebpf::{
 };
 use core::{ffi::c_void, mem::zeroed};
 use lb_common::Pod;
-use lb_ebpf::{Frame, Hop, MAX_SUM, Route};
+use lb_ebpf::{Frame, Hop, MAX_SUM, Mac, Route};
+
+use crate::verifier::{end, start, unknown, unknown_unless_constant};
 
 /// The largest offset of a header: any there may be behind six extension headers.
 const MAX_OFFSET: usize = 0x3fff;
@@ -37,8 +39,10 @@ impl XdpFrame {
         // The verifier does not follow how the compiler checks the bounds of a single byte.
         const { assert!(size_of::<T>() >= 2) };
         // SAFETY: the context is valid for the whole run.
-        let (start, end) = unsafe { ((*self.ctx).data as usize, (*self.ctx).data_end as usize) };
-        // Nothing that is read or written lies so far behind; the verifier wants to see it.
+        let (start, end) = unsafe { (start(self.ctx), end(self.ctx)) };
+        // Nothing that is read or written lies so far behind; the verifier wants to see that of the
+        // very number that is added.
+        let offset = unknown_unless_constant(offset);
         if offset > MAX_OFFSET {
             return None;
         }
@@ -58,7 +62,7 @@ impl Frame for XdpFrame {
     fn has(&self, length: usize) -> bool {
         // SAFETY: as in `at`; the helper only reads the context.
         unsafe {
-            let first = (*self.ctx).data_end as usize - (*self.ctx).data as usize;
+            let first = end(self.ctx) - start(self.ctx);
             length <= first || length as u64 <= bpf_xdp_get_buff_len(self.ctx)
         }
     }
@@ -108,7 +112,12 @@ impl Frame for XdpFrame {
         }
         let folded = (sum.total & 0xffff) + (sum.total >> 16 & 0xffff) + (sum.total >> 32);
         let folded = (folded & 0xffff) + (folded >> 16);
-        Some(((folded & 0xffff) + (folded >> 16)) as u16)
+        Some(u16::from_be(((folded & 0xffff) + (folded >> 16)) as u16))
+    }
+
+    #[inline(always)]
+    fn forget(number: u64) -> u64 {
+        unknown(number)
     }
 
     #[inline(always)]
@@ -132,8 +141,11 @@ unsafe extern "C" fn add_block(index: u64, sum: *mut Summing) -> i64 {
     let sum = unsafe { &mut *sum };
     let from = sum.offset + index as usize * BLOCK;
     let left = sum.end.wrapping_sub(from);
-    let length = if left < BLOCK { left } else { BLOCK };
-    let mut words = [0u16; BLOCK / 2];
+    let length = unknown(if left < BLOCK { left } else { BLOCK } as u64);
+    if length == 0 || length > BLOCK as u64 {
+        return 1;
+    }
+    let mut words = [0u64; BLOCK / 8];
     // SAFETY: the buffer has BLOCK bytes, and length is at most as many.
     let result = unsafe {
         bpf_xdp_load_bytes(sum.ctx, from as u32, words.as_mut_ptr().cast(), length as u32)
@@ -142,8 +154,9 @@ unsafe extern "C" fn add_block(index: u64, sum: *mut Summing) -> i64 {
         sum.failed = 1;
         return 1;
     }
+    // A sum in the machine's byte order is the right one with its bytes swapped (RFC 1071, 2 (B)).
     for word in words {
-        sum.total += u64::from(u16::from_be(word));
+        sum.total += (word & 0xffff_ffff) + (word >> 32);
     }
     0
 }
@@ -176,5 +189,23 @@ fn route(ctx: *mut xdp_md, packet: &Route) -> Option<Hop> {
     if result != i64::from(BPF_FIB_LKUP_RET_SUCCESS) {
         return None;
     }
-    Some(Hop { dst_mac: fib.dmac, src_mac: fib.smac, ifindex: fib.ifindex })
+    // SAFETY: inside the struct and on even addresses.
+    let (dst_mac, src_mac) = unsafe { (mac(&raw const fib.dmac), mac(&raw const fib.smac)) };
+    Some(Hop { dst_mac, src_mac, ifindex: fib.ifindex })
+}
+
+/// A MAC address out of the kernel's answer, by pairs of bytes: it is aligned for no more, and the
+/// compiler would take four.
+///
+/// # Safety
+/// The pointer is to six bytes on an even address.
+#[inline(always)]
+unsafe fn mac(at: *const [u8; 6]) -> Mac {
+    let pairs = at.cast::<u16>();
+    let pair = |i| {
+        // SAFETY: as this function's.
+        unsafe { pairs.add(i).read_volatile() }.to_ne_bytes()
+    };
+    let ([a, b], [c, d], [e, f]) = (pair(0), pair(1), pair(2));
+    Mac::new([a, b, c, d, e, f])
 }

@@ -1,25 +1,28 @@
 //! ICMP to a service's address: errors about a flow go to the flow's node, echo requests are
 //! answered, the rest is the host's.
 
-use lb_common::{Reason, VipKey};
+use lb_common::{FlowKey, Reason};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
     Frame, Tables, Verdict, answer,
-    classify::{self, Address, Book},
-    forward::{Load, To, What},
-    parse::{self, Packet, Part, Ports, TCP, UDP},
-    select, stages,
+    classify::{self, Address},
+    forward::What,
+    parse::{self, Behind, Packet, Part, Ports, TCP, UDP},
+    stages::{self, Job, Next},
 };
 
 /// Bytes of an ICMP header, and so the offset of what an error quotes (RFC 792, RFC 4443).
 pub(crate) const ICMP_LEN: usize = 8;
 /// Bytes of the quoted packet behind its IP headers that there are at least (RFC 792).
 const QUOTED: usize = 8;
-const BAD: Verdict = Verdict::drop(Reason::DropIcmp);
+
+/// An error that quotes nothing of ours.
+pub(crate) const BAD: Verdict = Verdict::drop(Reason::DropIcmp);
 
 /// Where the packet is that an ICMP error quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
 pub struct Quote {
     /// Offset of its IP header.
     pub l3: u16,
@@ -30,11 +33,22 @@ pub struct Quote {
 }
 
 /// Whom the packet is from and to that an ICMP error quotes.
+#[repr(C, align(8))]
 pub(crate) struct Inner {
-    pub(crate) quote: Quote,
     pub(crate) source: [u32; 4],
     pub(crate) destination: [u32; 4],
+    pub(crate) quote: Quote,
     pub(crate) ports: Ports,
+}
+
+impl Inner {
+    /// Nothing yet.
+    pub(crate) const NONE: Self = Self {
+        source: [0; 4],
+        destination: [0; 4],
+        quote: Quote { l3: 0, l4: 0, protocol: 0 },
+        ports: Ports { source: 0, destination: 0 },
+    };
 }
 
 /// What an ICMP message is to us.
@@ -63,78 +77,89 @@ pub(crate) fn kind<F: Frame>(frame: &F, packet: &Packet) -> Option<Kind> {
     })
 }
 
-/// Whom a whole ICMP packet goes to; `None`: it is not to a service's address.
+/// A whole ICMP packet to what may be a service's address.
 #[inline(never)]
-pub(crate) fn to_vip<F: Frame, T: Tables>(
-    frame: &mut F,
-    tables: &T,
-    epoch: u64,
-    packet: &Packet,
-) -> Result<Option<To>, Verdict> {
-    let Address::Vip { alive } = classify::address(tables, epoch, packet.head.destination)? else {
-        return stages::no_service(tables, epoch, packet);
-    };
-    stages::sane(tables, epoch, &packet.head)?;
+pub(crate) fn to_vip<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Next {
+    let next = sorted(frame, tables, job);
+    job.then(next)
+}
+
+#[inline(always)]
+fn sorted<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Result<Next, Verdict> {
     const MALFORMED: Verdict = Verdict::drop(Reason::DropMalformed);
-    match kind(frame, packet).ok_or(MALFORMED)? {
-        Kind::Error => {
-            let inner = inner(frame, packet).ok_or(BAD)?;
-            node_of(tables, epoch, packet, &inner).map(Some)
-        }
-        Kind::Echo if alive => Err(answer::echo(frame, packet).ok_or(MALFORMED)?),
+    let head = &job.packet.head;
+    let Address::Vip { alive } = classify::address(tables, job.epoch, head.destination)? else {
+        return stages::no_service(tables, job);
+    };
+    stages::sane(tables, job.epoch, head)?;
+    match kind(frame, &job.packet).ok_or(MALFORMED)? {
+        Kind::Error => about_a_flow(frame, job),
+        Kind::Echo if alive => Err(answer::echo(frame, &job.packet).ok_or(MALFORMED)?),
         Kind::Echo => Err(Verdict::drop(Reason::DropEcho)),
         Kind::Other => Err(Verdict::pass(Reason::PassNoService)),
     }
 }
 
-/// The node of the flow that an error is about: the quoted packet went from the service to its
-/// client, so the flow is the other way round.
+/// An error goes to the node of the flow that it is about: the quoted packet went from the service to
+/// its client, so the flow is the other way round.
 #[inline(always)]
-fn node_of<T: Tables>(
-    tables: &T,
-    epoch: u64,
-    packet: &Packet,
-    inner: &Inner,
-) -> Result<To, Verdict> {
+fn about_a_flow<F: Frame>(frame: &F, job: &mut Job) -> Result<Next, Verdict> {
+    let mut inner = Inner::NONE;
+    let head = &job.packet.head;
     // Errors go to whom the quoted packet is from (RFC 792, RFC 4443).
-    if inner.source != packet.head.destination {
+    if !quoted(frame, &job.packet, &mut inner) || inner.source != head.destination {
         return Err(BAD);
     }
-    let &Inner { quote, source: vip, destination: client, ports } = inner;
-    let protocol = quote.protocol;
-    let key = VipKey { address: vip, port: ports.source, protocol };
-    let service = classify::service(tables, Book::Services, epoch, &key)?.ok_or(BAD)?;
-    let both = u32::from(ports.destination) << 16 | u32::from(ports.source);
-    let flow = parse::flow(packet.head.v6, client, vip, both, protocol);
-    let (_, choice) = select::of_service(tables, epoch, service, flow)?;
-    let select::Choice { node, port, hash, .. } = choice?;
-    Ok(To { epoch, node, load: Load { port, hash, what: What::Error(quote) } })
+    let Inner { source: vip, destination: client, quote, ports } = inner;
+    job.flow = FlowKey {
+        source: client,
+        destination: vip,
+        ports: u32::from(ports.destination) << 16 | u32::from(ports.source),
+        protocol: quote.protocol,
+        v6: head.v6,
+    };
+    job.to.what = What::Error(quote);
+    Ok(Next::Choose)
 }
 
 /// What an error quotes, if that is a TCP or UDP packet with its ports.
+#[inline(never)]
+pub(crate) fn quoted<F: Frame>(frame: &F, packet: &Packet, inner: &mut Inner) -> bool {
+    read(frame, packet, inner).is_some()
+}
+
 #[inline(always)]
-pub(crate) fn inner<F: Frame>(frame: &F, packet: &Packet) -> Option<Inner> {
+fn read<F: Frame>(frame: &F, packet: &Packet, inner: &mut Inner) -> Option<()> {
     let l3 = usize::from(packet.l4) + ICMP_LEN;
-    let (source, destination, protocol, part, l4) = if packet.head.v6 {
+    let mut behind = Behind::NONE;
+    if packet.head.v6 {
         let ip: Ipv6Hdr = frame.read(l3)?;
-        let behind = parse::extensions(frame, ip.next_hdr, l3 + Ipv6Hdr::LEN).ok()?;
-        let (from, to) = (parse::words(ip.src_addr), parse::words(ip.dst_addr));
-        (from, to, behind.protocol, behind.part, behind.l4)
+        behind.protocol = ip.next_hdr;
+        behind.l4 = (l3 + Ipv6Hdr::LEN) as u16;
+        parse::extensions(frame, &mut behind).ok()?;
+        inner.source = parse::words(ip.src_addr);
+        inner.destination = parse::words(ip.dst_addr);
     } else {
         let ip: Ipv4Hdr = frame.read(l3)?;
         let header = usize::from(ip.ihl());
         if ip.version() != 4 || header < Ipv4Hdr::LEN {
             return None;
         }
-        let (from, to) = (parse::mapped(ip.src_addr), parse::mapped(ip.dst_addr));
-        let part = parse::ipv4_part(u16::from_be_bytes(ip.frags));
-        (from, to, ip.proto, part, l3 + header)
-    };
-    if l4 + QUOTED > packet.end() || part == Part::Later || protocol != TCP && protocol != UDP {
+        inner.source = parse::mapped(ip.src_addr);
+        inner.destination = parse::mapped(ip.dst_addr);
+        behind.part = parse::ipv4_part(u16::from_be_bytes(ip.frags));
+        behind.protocol = ip.proto;
+        behind.l4 = (l3 + header) as u16;
+    }
+    let (l4, protocol) = (usize::from(behind.l4), behind.protocol);
+    if l4 + QUOTED > packet.end()
+        || behind.part == Part::Later
+        || protocol != TCP && protocol != UDP
+    {
         return None;
     }
     let [from, to]: [[u8; 2]; 2] = frame.read(l4)?;
-    let ports = Ports { source: u16::from_be_bytes(from), destination: u16::from_be_bytes(to) };
-    let quote = Quote { l3: l3 as u16, l4: l4 as u16, protocol };
-    Some(Inner { quote, source, destination, ports })
+    inner.ports = Ports { source: u16::from_be_bytes(from), destination: u16::from_be_bytes(to) };
+    inner.quote = Quote { l3: l3 as u16, l4: behind.l4, protocol };
+    Some(())
 }

@@ -52,6 +52,11 @@ pub trait Frame {
     /// The ones' complement sum (RFC 1071) of so many bytes from an offset as 16-bit words, folded;
     /// `None` if the frame ends before. At most [`MAX_SUM`] bytes.
     fn sum(&self, offset: usize, length: usize) -> Option<u16>;
+    /// The same number. The kernel's verifier follows each number that it knows on a way of its own;
+    /// behind this it knows no more of it than its type, and follows one way.
+    fn forget(number: u64) -> u64 {
+        number
+    }
     /// Where this host would send a packet of this kind, if it forwards it and knows the neighbour.
     fn route(&self, packet: &Route) -> Option<Hop>;
 }
@@ -73,13 +78,14 @@ pub const MAX_SUM: usize = 9216;
 
 /// What a host routes a packet by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
 pub struct Route {
-    /// Whether it is IPv6.
-    pub v6: bool,
     /// Source address, four words in host order, IPv4 as `::ffff:a.b.c.d`.
     pub source: [u32; 4],
     /// Destination address, as the source.
     pub destination: [u32; 4],
+    /// Whether it is IPv6.
+    pub v6: bool,
     /// IP protocol number.
     pub protocol: u8,
     /// Type of service or traffic class.
@@ -88,13 +94,34 @@ pub struct Route {
     pub length: u16,
 }
 
+/// A MAC address in one word: on the program's stack six bytes would be accessed unaligned, which
+/// the verifier refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mac(u64);
+
+impl Mac {
+    /// From its bytes.
+    #[inline(always)]
+    pub const fn new([a, b, c, d, e, f]: [u8; 6]) -> Self {
+        Self(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+    }
+
+    /// Its bytes.
+    #[inline(always)]
+    pub const fn bytes(self) -> [u8; 6] {
+        let [a, b, c, d, e, f, _, _] = self.0.to_le_bytes();
+        [a, b, c, d, e, f]
+    }
+}
+
 /// The next hop of a packet that this host routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
 pub struct Hop {
     /// MAC of the neighbour.
-    pub dst_mac: [u8; 6],
+    pub dst_mac: Mac,
     /// MAC of the interface.
-    pub src_mac: [u8; 6],
+    pub src_mac: Mac,
     /// Index of the interface.
     pub ifindex: u32,
 }

@@ -26,14 +26,14 @@ pub(crate) fn write<F: Frame>(
     v6: bool,
     record: &NodeRecord,
 ) -> Result<(), Verdict> {
-    let &NodeRecord { dst_mac, src_mac, ifindex, tags, .. } = record;
-    written(frame, head, room, v6, &Hop { dst_mac, src_mac, ifindex }, tags)
+    let &NodeRecord { dst_mac, src_mac, tags, .. } = record;
+    written(frame, head, room, v6, [dst_mac, src_mac], tags)
 }
 
 /// Gives the frame the link header to a next hop.
 #[inline(always)]
 pub(crate) fn to_hop<F: Frame>(frame: &mut F, head: &Head, hop: &Hop) -> Result<(), Verdict> {
-    written(frame, head, 0, head.v6, hop, [0; 2])
+    written(frame, head, 0, head.v6, [hop.dst_mac.bytes(), hop.src_mac.bytes()], [0; 2])
 }
 
 /// Bytes of the link header that a node's record says.
@@ -54,20 +54,20 @@ fn written<F: Frame>(
     head: &Head,
     room: usize,
     v6: bool,
-    hop: &Hop,
+    macs: [[u8; 6]; 2],
     tags: [u16; 2],
 ) -> Result<(), Verdict> {
     let by = i32::from(head.l3) - (tagged(tags) + room) as i32;
     if by != 0 {
         frame.move_start(by).ok_or(NO_ROOM)?;
     }
-    fill(frame, v6, hop, tags).ok_or(NO_ROOM)
+    fill(frame, v6, macs, tags).ok_or(NO_ROOM)
 }
 
 #[inline(always)]
-fn fill<F: Frame>(frame: &mut F, v6: bool, hop: &Hop, tags: [u16; 2]) -> Option<()> {
-    frame.write(0, hop.dst_mac)?;
-    frame.write(6, hop.src_mac)?;
+fn fill<F: Frame>(frame: &mut F, v6: bool, [to, from]: [[u8; 6]; 2], tags: [u16; 2]) -> Option<()> {
+    frame.write(0, to)?;
+    frame.write(6, from)?;
     let mut at = ADDRESSES;
     for tag in tags {
         if tag & NodeRecord::TAG == 0 {

@@ -2,12 +2,16 @@
 //!
 //! The only room of `unsafe` on the packet's way. Licensed GPL where the kernel asks for it.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch, core_intrinsics))]
+#![cfg_attr(target_arch = "bpf", allow(internal_features))]
 #![allow(unsafe_code)]
 // The xdp macro makes an exported twin of each entry point, without its documentation.
 #![allow(missing_docs)]
 
+mod decap;
 mod frame;
 mod maps;
+mod verifier;
 
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext};
 use lb_ebpf::{Action, Verdict, process};

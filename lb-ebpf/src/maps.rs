@@ -22,6 +22,8 @@ use lb_common::{
 };
 use lb_ebpf::{Book, Tables};
 
+use crate::verifier::unknown;
+
 const MAPPED: usize = MMAPABLE as usize;
 
 #[btf_map]
@@ -70,11 +72,16 @@ static NODES: HashMap<u32, NodeInfo, { MAX_NODES as usize }, 0> = HashMap::new()
 /// Count a packet. Per CPU, and XDP runs are not preempted by others on their CPU: no atomics.
 #[inline(always)]
 pub(crate) fn count(reason: Reason) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+    // The compiler knows that every reason has a counter and would leave the check out; the verifier
+    // sees a number out of memory.
+    let place = unknown(reason as u64);
+    if let Some(counters) = COUNTERS.get_ptr_mut(0)
+        && place < Reason::COUNT as u64
+    {
         // SAFETY: Counters is repr(C) with one u64 for each reason, in the order of the reasons
         // (asserted where it is defined), so the pointer stays inside this CPU's own value.
         unsafe {
-            let counter = counters.cast::<u64>().add(reason as usize);
+            let counter = counters.cast::<u64>().add(place as usize);
             *counter = (*counter).wrapping_add(1);
         }
     }

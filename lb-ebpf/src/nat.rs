@@ -1,14 +1,16 @@
 //! Other addresses and ports in a packet, its checksums updated (RFC 1624); in an ICMP error also in
 //! the packet that it quotes, so that it fits what its receiver sent (RFC 5508, 4).
 
-use lb_common::NodeRecord;
+use lb_common::Reason;
 
 use crate::{
-    Frame,
+    Frame, Tables, Verdict,
     checksum::Sum,
-    forward::{Load, What},
+    forward::{To, What},
     icmp::Quote,
+    link,
     parse::{self, ICMPV6, Packet, Part, TCP, UDP},
+    stages::Job,
 };
 
 /// Which end of a packet's way.
@@ -20,6 +22,7 @@ pub(crate) enum End {
 
 /// An address and a port to be written.
 #[derive(Clone, Copy)]
+#[repr(C, align(8))]
 pub(crate) struct Place {
     /// Four words in host order, IPv4 as `::ffff:a.b.c.d`.
     pub(crate) address: [u32; 4],
@@ -28,6 +31,7 @@ pub(crate) struct Place {
 }
 
 /// The headers of a packet, of ours or of a quoted one.
+#[repr(C, align(8))]
 struct Layers {
     v6: bool,
     l3: usize,
@@ -39,19 +43,31 @@ struct Layers {
     end: usize,
 }
 
-/// The destination becomes the node. `None` if the frame is shorter than when it was parsed: that
-/// cannot be.
-#[inline(always)]
-pub(crate) fn to_node<F: Frame>(
-    frame: &mut F,
-    packet: &Packet,
-    load: &Load,
-    record: &NodeRecord,
-) -> Option<()> {
-    let port = if load.port != 0 { load.port } else { u16::from_be_bytes(record.port_be) };
+/// The destination becomes the node, in a frame to it, or, if it does not fit the way there, in one to
+/// this host, which may fragment it.
+#[inline(never)]
+pub(crate) fn to_node<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &Job) -> Verdict {
+    let Some(record) = tables.node(job.epoch, job.to.node) else { return Verdict::BAD_TABLE };
+    let Job { packet, to, verdict, .. } = job;
+    let port = if to.port != 0 { to.port } else { u16::from_be_bytes(record.port_be) };
     let place = Place { address: parse::words(record.address), port };
+    if redirected(frame, packet, to, place).is_none() {
+        return Verdict::BAD_TABLE;
+    }
+    if verdict.reason == Reason::PassTooBig {
+        return *verdict;
+    }
+    match link::write(frame, &packet.head, 0, packet.head.v6, &record) {
+        Ok(()) => *verdict,
+        Err(verdict) => verdict,
+    }
+}
+
+/// `None` if the frame is shorter than when it was parsed: that cannot be.
+#[inline(always)]
+fn redirected<F: Frame>(frame: &mut F, packet: &Packet, to: &To, place: Place) -> Option<()> {
     rewrite(frame, packet, End::Destination, place)?;
-    match load.what {
+    match to.what {
         What::Flow | What::Later => Some(()),
         // The quoted packet is one that the node sent.
         What::Error(quote) => {

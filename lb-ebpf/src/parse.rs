@@ -1,6 +1,6 @@
 //! What the bytes say: Ethernet, VLAN tags, IPv4, IPv6, TCP, UDP. Layouts from `network-types`.
 
-use lb_common::{FlowKey, Reason, VipKey};
+use lb_common::{Reason, VipKey};
 use network_types::{
     eth::{EthHdr, EtherType},
     ip::{Ipv4Hdr, Ipv6Hdr},
@@ -46,22 +46,23 @@ pub struct Malformed;
 /// Aligned as words of eight bytes, as all that the program keeps on its stack: there the verifier
 /// takes only aligned access.
 #[derive(Clone, Copy, Debug)]
-#[repr(align(8))]
+#[repr(C, align(8))]
 pub struct Head {
-    /// Whether it is IPv6.
-    pub v6: bool,
-    /// Offset of the IP header: 14 bytes, and 4 more for each VLAN tag.
-    pub l3: u16,
-    /// The frame is to a group of hosts.
-    pub group: bool,
     /// Source address, four words in host order, IPv4 as `::ffff:a.b.c.d`.
     pub source: [u32; 4],
     /// Destination address, as the source.
     pub destination: [u32; 4],
+    /// Offset of the IP header: 14 bytes, and 4 more for each VLAN tag.
+    pub l3: u16,
+    /// Whether it is IPv6.
+    pub v6: bool,
+    /// The frame is to a group of hosts.
+    pub group: bool,
 }
 
 /// Which part of a datagram a packet has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Part {
     /// All of it.
     Whole,
@@ -73,10 +74,16 @@ pub enum Part {
 
 /// What the IP header says, extension headers included. Numbers in host order.
 #[derive(Clone, Copy, Debug)]
-#[repr(align(8))]
+#[repr(C, align(8))]
 pub struct Packet {
     /// Where it begins, from and to whom.
     pub head: Head,
+    /// Identification of the datagram; 0 of IPv6 that is not fragmented.
+    pub id: u32,
+    /// Bytes of the IP packet, its header included.
+    pub length: u16,
+    /// Offset of the transport header.
+    pub l4: u16,
     /// The protocol behind all IP headers.
     pub protocol: u8,
     /// Type of service or traffic class.
@@ -87,16 +94,11 @@ pub struct Packet {
     pub dont_fragment: bool,
     /// Which part of a datagram it is.
     pub part: Part,
-    /// Identification of the datagram; 0 of IPv6 that is not fragmented.
-    pub id: u32,
-    /// Bytes of the IP packet, its header included.
-    pub length: u16,
-    /// Offset of the transport header.
-    pub l4: u16,
 }
 
 /// The ports of a TCP segment or a UDP datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
 pub struct Ports {
     /// Whose it is from.
     pub source: u16,
@@ -105,6 +107,19 @@ pub struct Ports {
 }
 
 impl Packet {
+    /// Nothing yet.
+    pub const NONE: Self = Self {
+        head: Head { source: [0; 4], destination: [0; 4], l3: 0, v6: false, group: false },
+        id: 0,
+        length: 0,
+        l4: 0,
+        protocol: 0,
+        tos: 0,
+        ttl: 0,
+        dont_fragment: false,
+        part: Part::Whole,
+    };
+
     /// Bytes behind the IP headers.
     #[inline(always)]
     pub const fn l4_length(&self) -> usize {
@@ -121,22 +136,6 @@ impl Packet {
     #[inline(always)]
     pub const fn key(&self, port: u16) -> VipKey {
         VipKey { address: self.head.destination, port, protocol: self.protocol }
-    }
-}
-
-/// What is hashed of a flow.
-#[inline(always)]
-pub const fn flow(
-    v6: bool,
-    source: [u32; 4],
-    destination: [u32; 4],
-    ports: u32,
-    protocol: u8,
-) -> FlowKey {
-    if v6 {
-        FlowKey::V6 { source, destination, ports, protocol }
-    } else {
-        FlowKey::V4 { source: source[3], destination: destination[3], ports, protocol }
     }
 }
 
@@ -158,25 +157,27 @@ pub fn head<F: Frame>(frame: &F) -> Result<Head, Verdict> {
     if kind == EtherType::Ipv4 as u16 {
         let ip: Ipv4Hdr = frame.read(l3).ok_or(MALFORMED)?;
         let (source, destination) = (mapped(ip.src_addr), mapped(ip.dst_addr));
-        Ok(Head { v6: false, l3: l3 as u16, group, source, destination })
+        let l3 = F::forget(l3 as u64) as u16;
+        Ok(Head { source, destination, l3, v6: F::forget(0) != 0, group })
     } else if kind == EtherType::Ipv6 as u16 {
         let ip: Ipv6Hdr = frame.read(l3).ok_or(MALFORMED)?;
         let (source, destination) = (words(ip.src_addr), words(ip.dst_addr));
-        Ok(Head { v6: true, l3: l3 as u16, group, source, destination })
+        let l3 = F::forget(l3 as u64) as u16;
+        Ok(Head { source, destination, l3, v6: F::forget(1) != 0, group })
     } else {
         Err(Verdict::pass(Reason::PassNotIp))
     }
 }
 
-/// The rest of the IP headers.
+/// The rest of the IP headers, behind the addresses that stand in the packet already.
 #[inline(always)]
-pub fn packet<F: Frame>(frame: &F, head: Head) -> Result<Packet, Malformed> {
-    if head.v6 { ipv6(frame, head) } else { ipv4(frame, head) }
+pub fn packet<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Malformed> {
+    if packet.head.v6 { ipv6(frame, packet) } else { ipv4(frame, packet) }
 }
 
 #[inline(always)]
-fn ipv4<F: Frame>(frame: &F, head: Head) -> Result<Packet, Malformed> {
-    let l3 = usize::from(head.l3);
+fn ipv4<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Malformed> {
+    let l3 = usize::from(packet.head.l3);
     let ip: Ipv4Hdr = frame.read(l3).ok_or(Malformed)?;
     let (header, length) = (ip.ihl(), u16::from_be_bytes(ip.tot_len));
     let fragment = u16::from_be_bytes(ip.frags);
@@ -187,85 +188,101 @@ fn ipv4<F: Frame>(frame: &F, head: Head) -> Result<Packet, Malformed> {
     {
         return Err(Malformed);
     }
-    Ok(Packet {
-        head,
-        protocol: ip.proto,
-        tos: ip.tos,
-        ttl: ip.ttl,
-        dont_fragment: fragment & DONT_FRAGMENT != 0,
-        part: ipv4_part(fragment),
-        id: u32::from(u16::from_be_bytes(ip.id)),
-        length,
-        l4: head.l3 + u16::from(header),
-    })
+    packet.protocol = ip.proto;
+    (packet.tos, packet.ttl) = (ip.tos, ip.ttl);
+    packet.dont_fragment = fragment & DONT_FRAGMENT != 0;
+    packet.part = ipv4_part(fragment);
+    packet.id = u32::from(u16::from_be_bytes(ip.id));
+    packet.length = length;
+    packet.l4 = packet.head.l3 + u16::from(header);
+    Ok(())
 }
 
 #[inline(always)]
-fn ipv6<F: Frame>(frame: &F, head: Head) -> Result<Packet, Malformed> {
-    let l3 = usize::from(head.l3);
+fn ipv6<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Malformed> {
+    let l3 = usize::from(packet.head.l3);
     let ip: Ipv6Hdr = frame.read(l3).ok_or(Malformed)?;
     let payload = u16::from_be_bytes(ip.payload_len);
     let length = payload.checked_add(Ipv6Hdr::LEN as u16).ok_or(Malformed)?;
-    let end = l3 + usize::from(length);
-    if ip.version() != 6 || !frame.has(end) {
+    if ip.version() != 6 || !frame.has(l3 + usize::from(length)) {
         return Err(Malformed);
     }
-    let behind = extensions(frame, ip.next_hdr, l3 + Ipv6Hdr::LEN)?;
-    if behind.l4 > end {
+    let mut behind = Behind { l4: packet.head.l3 + Ipv6Hdr::LEN as u16, ..Behind::NONE };
+    behind.protocol = ip.next_hdr;
+    extensions(frame, &mut behind)?;
+    if usize::from(behind.l4) > l3 + usize::from(length) {
         return Err(Malformed);
     }
-    Ok(Packet {
-        head,
-        protocol: behind.protocol,
-        tos: ip.dscp() << 2 | ip.ecn(),
-        ttl: ip.hop_limit,
-        dont_fragment: true,
-        part: behind.part,
-        id: behind.id,
-        length,
-        l4: behind.l4 as u16,
-    })
+    packet.protocol = behind.protocol;
+    (packet.tos, packet.ttl) = (ip.dscp() << 2 | ip.ecn(), ip.hop_limit);
+    packet.dont_fragment = true;
+    (packet.part, packet.id) = (behind.part, behind.id);
+    packet.length = length;
+    packet.l4 = behind.l4;
+    Ok(())
 }
 
 /// What stands behind the extension headers of IPv6.
+#[repr(C, align(8))]
 pub(crate) struct Behind {
+    pub(crate) id: u32,
+    pub(crate) l4: u16,
     pub(crate) protocol: u8,
     pub(crate) part: Part,
-    pub(crate) id: u32,
-    pub(crate) l4: usize,
 }
 
-/// Walks over the extension headers from the first next header on, which stands at `l4`.
+impl Behind {
+    /// Nothing yet.
+    pub(crate) const NONE: Self = Self { id: 0, l4: 0, protocol: 0, part: Part::Whole };
+}
+
+/// Walks over the extension headers, from the first next header on.
 #[inline(always)]
-pub(crate) fn extensions<F: Frame>(
-    frame: &F,
-    protocol: u8,
-    l4: usize,
-) -> Result<Behind, Malformed> {
-    let mut behind = Behind { protocol, part: Part::Whole, id: 0, l4 };
+pub(crate) fn extensions<F: Frame>(frame: &F, behind: &mut Behind) -> Result<(), Malformed> {
+    match behind.protocol {
+        HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS => {
+            if walk(frame, behind) {
+                Ok(())
+            } else {
+                Err(Malformed)
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+#[inline(never)]
+fn walk<F: Frame>(frame: &F, behind: &mut Behind) -> bool {
     for _ in 0..MAX_EXTENSIONS {
         match behind.protocol {
             HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
-                let [next, words]: [u8; 2] = frame.read(behind.l4).ok_or(Malformed)?;
+                let at = usize::from(behind.l4);
+                let Some([next, words]): Option<[u8; 2]> = frame.read(at) else { return false };
                 behind.protocol = next;
-                behind.l4 += 8 * (usize::from(words) + 1);
+                let Some(l4) = behind.l4.checked_add(8 * (u16::from(words) + 1)) else {
+                    return false;
+                };
+                behind.l4 = l4;
             }
             FRAGMENT => {
-                let [next, _, high, low, id @ ..]: [u8; 8] =
-                    frame.read(behind.l4).ok_or(Malformed)?;
+                let at = usize::from(behind.l4);
+                let Some([next, _, high, low, id @ ..]): Option<[u8; 8]> = frame.read(at) else {
+                    return false;
+                };
                 let field = u16::from_be_bytes([high, low]);
                 behind.protocol = next;
                 behind.part = part(field >> 3, field & 1 != 0);
                 behind.id = u32::from_be_bytes(id);
-                behind.l4 += 8;
+                let Some(l4) = behind.l4.checked_add(8) else { return false };
+                behind.l4 = l4;
                 if behind.part == Part::Later {
-                    return Ok(behind);
+                    return true;
                 }
             }
-            _ => return Ok(behind),
+            _ => return true,
         }
     }
-    Err(Malformed)
+    false
 }
 
 /// Which part a packet is by the flags and offset of its IPv4 header.

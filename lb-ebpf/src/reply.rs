@@ -2,7 +2,7 @@
 //! way to a client, which gets the service's address as its source. No state of a flow is kept: the
 //! node's address and port say whose reply it is.
 
-use lb_common::{PlanRecord, Reason, ServiceId, VipKey};
+use lb_common::{Reason, ServiceId, VipKey};
 
 use crate::{
     Frame, Route, Tables, Verdict,
@@ -13,35 +13,16 @@ use crate::{
     link,
     nat::{self, End, Place},
     parse::{self, Head, ICMP, ICMPV6, Packet, Part, TCP, UDP},
+    stages::Job,
 };
 
-const STRANGER: Verdict = Verdict::pass(Reason::PassNotVip);
+/// What is nobody's here.
+pub(crate) const STRANGER: Verdict = Verdict::pass(Reason::PassNotVip);
 
-/// A packet that is not to a service's address, nor to this host's own.
-#[inline(always)]
-pub(crate) fn stranger<F: Frame, T: Tables>(
-    frame: &mut F,
-    tables: &T,
-    epoch: u64,
-    head: &Head,
-) -> Result<Verdict, Verdict> {
-    let flags = tables.plan_flags(epoch).ok_or(Verdict::BAD_TABLE)?;
-    if flags & PlanRecord::NAT == 0 {
-        return Err(STRANGER);
-    }
-    Ok(reply(frame, tables, epoch, head))
-}
-
-/// Whose reply it is.
-struct Reply {
-    service: ServiceId,
-    /// It is an ICMP error, and quotes this packet to the node.
-    inner: Option<Inner>,
-}
-
+/// A packet that is neither to a service's address nor to this host's own.
 #[inline(never)]
-fn reply<F: Frame, T: Tables>(frame: &mut F, tables: &T, epoch: u64, head: &Head) -> Verdict {
-    match replied(frame, tables, epoch, head) {
+pub(crate) fn reply<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Verdict {
+    match replied(frame, tables, job) {
         Ok(verdict) | Err(verdict) => verdict,
     }
 }
@@ -50,56 +31,58 @@ fn reply<F: Frame, T: Tables>(frame: &mut F, tables: &T, epoch: u64, head: &Head
 fn replied<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
-    epoch: u64,
-    head: &Head,
+    job: &mut Job,
 ) -> Result<Verdict, Verdict> {
+    let (epoch, head) = (job.epoch, &job.packet.head);
     let at = usize::from(head.l3) + if head.v6 { 6 } else { 8 };
     let [first, second]: [u8; 2] = frame.read(at).ok_or(STRANGER)?;
-    let next = if head.v6 { first } else { second };
-    let icmp = next == if head.v6 { ICMPV6 } else { ICMP };
+    let icmp = if head.v6 { first == ICMPV6 } else { second == ICMP };
     // Errors may come from any router between here and the node.
     if head.group || !icmp && !classify::maybe(tables, Book::Nodes, epoch, head.source)? {
         return Err(STRANGER);
     }
-    let malformed = Verdict::pass(Reason::PassMalformed);
-    let packet = &parse::packet(frame, *head).map_err(|_| malformed)?;
-    let reply = whose(frame, tables, epoch, packet)?.ok_or(STRANGER)?;
+    parse::packet(frame, &mut job.packet).map_err(|_| Verdict::pass(Reason::PassMalformed))?;
+    let packet = &job.packet;
+    let mut inner = Inner::NONE;
+    let service = whose(frame, tables, epoch, packet, &mut inner)?.ok_or(STRANGER)?;
     if packet.ttl <= 1 {
         return Err(Verdict::pass(Reason::PassExpired));
     }
-    let record = tables.service(epoch, reply.service).ok_or(Verdict::BAD_TABLE)?;
-    let place = Place { address: parse::words(record.vip), port: record.table.port };
+    let record = tables.service(epoch, service).ok_or(Verdict::BAD_TABLE)?;
+    let place = Place { address: record.vip, port: record.table.port };
     if packet.part == Part::First {
-        fragment::remember(tables, packet, Whom::Client(reply.service))?;
+        fragment::remember(tables, packet, Whom::Client(service))?;
     }
-    let source = rewrite(frame, packet, &reply, place).ok_or(Verdict::BAD_TABLE)?;
+    let is_source = rewrite(frame, packet, &inner, place).ok_or(Verdict::BAD_TABLE)?;
+    let source = if is_source { place.address } else { packet.head.source };
     send(frame, tables, epoch, packet, source)
 }
 
+/// The service whose reply it is; of an ICMP error, by the packet to the node that it quotes.
 #[inline(always)]
 fn whose<F: Frame, T: Tables>(
     frame: &F,
     tables: &T,
     epoch: u64,
     packet: &Packet,
-) -> Result<Option<Reply>, Verdict> {
+    inner: &mut Inner,
+) -> Result<Option<ServiceId>, Verdict> {
     let Head { v6, source, .. } = packet.head;
-    let service = match (packet.protocol, packet.part) {
+    match (packet.protocol, packet.part) {
         (TCP | UDP, Part::Later) => match fragment::find(tables, packet)?.0 {
-            Some(Whom::Client(service)) => Some(service),
-            _ => None,
+            Some(Whom::Client(service)) => Ok(Some(service)),
+            _ => Ok(None),
         },
         (TCP | UDP, _) => {
             let malformed = Verdict::pass(Reason::PassMalformed);
             let ports = parse::ports(frame, packet).map_err(|_| malformed)?;
             let key = VipKey { address: source, port: ports.source, protocol: packet.protocol };
-            classify::service(tables, Book::Nodes, epoch, &key)?
+            classify::service(tables, Book::Nodes, epoch, &key)
         }
-        (ICMP, Part::Whole) if !v6 => return error(frame, tables, epoch, packet),
-        (ICMPV6, Part::Whole) if v6 => return error(frame, tables, epoch, packet),
-        _ => None,
-    };
-    Ok(service.map(|service| Reply { service, inner: None }))
+        (ICMP, Part::Whole) if !v6 => error(frame, tables, epoch, packet, inner),
+        (ICMPV6, Part::Whole) if v6 => error(frame, tables, epoch, packet, inner),
+        _ => Ok(None),
+    }
 }
 
 /// An ICMP error about a packet that a client's packet has become on its way to a node.
@@ -109,37 +92,31 @@ fn error<F: Frame, T: Tables>(
     tables: &T,
     epoch: u64,
     packet: &Packet,
-) -> Result<Option<Reply>, Verdict> {
-    if icmp::kind(frame, packet) != Some(Kind::Error) {
+    inner: &mut Inner,
+) -> Result<Option<ServiceId>, Verdict> {
+    if icmp::kind(frame, packet) != Some(Kind::Error)
+        || !icmp::quoted(frame, packet, inner)
+        || inner.source != packet.head.destination
+    {
         return Ok(None);
     }
-    let Some(inner) = icmp::inner(frame, packet) else { return Ok(None) };
-    if inner.source != packet.head.destination {
-        return Ok(None);
-    }
-    let Inner { quote, destination: address, ports, .. } = inner;
+    let &mut Inner { destination: address, quote, ports, .. } = inner;
     let key = VipKey { address, port: ports.destination, protocol: quote.protocol };
-    let service = classify::service(tables, Book::Nodes, epoch, &key)?;
-    Ok(service.map(|service| Reply { service, inner: Some(inner) }))
+    classify::service(tables, Book::Nodes, epoch, &key)
 }
 
-/// Puts the service in the node's place. Returns the source that the packet then has.
+/// Puts the service in the node's place. Returns whether that is where the packet then is from.
 #[inline(always)]
-fn rewrite<F: Frame>(
-    frame: &mut F,
-    packet: &Packet,
-    reply: &Reply,
-    place: Place,
-) -> Option<[u32; 4]> {
-    if let Some(inner) = &reply.inner {
+fn rewrite<F: Frame>(frame: &mut F, packet: &Packet, inner: &Inner, place: Place) -> Option<bool> {
+    if packet.protocol == ICMP || packet.protocol == ICMPV6 {
         nat::quoted(frame, packet, &inner.quote, End::Destination, inner.destination, place)?;
         // From a router on the way, it stays from there.
         if inner.destination != packet.head.source {
-            return Some(packet.head.source);
+            return Some(false);
         }
     }
     nat::rewrite(frame, packet, End::Source, place)?;
-    Some(place.address)
+    Some(true)
 }
 
 /// Sends it to the client as this host would, or has the host do it.

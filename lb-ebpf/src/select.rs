@@ -9,6 +9,7 @@ use crate::{Tables, Verdict};
 
 /// The way from a flow to its node, as the live tables have it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C, align(8))]
 pub struct Choice {
     /// The hash of the flow.
     pub hash: FlowHash,
@@ -56,14 +57,7 @@ pub fn affine(directory: &Directory, flow: FlowKey) -> FlowKey {
     if directory.by_source == 0 {
         return flow;
     }
-    match flow {
-        FlowKey::V4 { source, destination, .. } => {
-            FlowKey::V4 { source, destination, ports: 0, protocol: 0 }
-        }
-        FlowKey::V6 { source, destination, .. } => {
-            FlowKey::V6 { source, destination, ports: 0, protocol: 0 }
-        }
-    }
+    FlowKey { ports: 0, protocol: 0, ..flow }
 }
 
 /// Reads the service's record and flow, then chooses.

@@ -1,89 +1,176 @@
-//! The order of the stages, and every exit of a packet that is not sent to a node.
+//! The order of the stages, and the exits of packets that no other stage decides about.
+//!
+//! What stages leave for each other stands in a [`Job`]. In the kernel each stage is a function of
+//! its own, so that none needs the other's stack.
 
-use lb_common::{FlowKey, Reason, ServiceId};
+use lb_common::{FlowKey, PlanRecord, Reason, ServiceId, VipKey};
 
 use crate::{
-    Frame, Tables, Verdict,
+    Frame, Tables, Verdict, answer,
     classify::{self, Address, Book},
-    forward::{self, Load, To, What},
+    forward::{self, To, What},
     fragment::{self, Whom},
-    icmp,
+    icmp, nat,
     parse::{self, Head, ICMP, ICMPV6, Packet, Part, Ports, TCP, UDP},
-    reply, select,
+    reply, select, tunnel,
 };
+
+/// One packet on its way.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(8))]
+pub(crate) struct Job {
+    /// The epoch in force.
+    pub(crate) epoch: u64,
+    /// What its headers say.
+    pub(crate) packet: Packet,
+    /// The flow that it is of; of an ICMP error, that it is about.
+    pub(crate) flow: FlowKey,
+    /// Whom it goes to, once that is known.
+    pub(crate) to: To,
+    /// How it ended.
+    pub(crate) verdict: Verdict,
+}
+
+/// Where a packet goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(crate) enum Next {
+    /// Nowhere: it has its verdict.
+    End,
+    /// It is ICMP and may be to a service's address.
+    Icmp,
+    /// It is a later fragment and may be to a service's address.
+    Later,
+    /// It has a flow, and may be for a service.
+    Choose,
+    /// To its node.
+    Forward,
+    /// By a tunnel.
+    Wrap,
+    /// With another destination.
+    Rewrite,
+    /// Nowhere: its sender is told that it is too big.
+    TooBig,
+    /// It is not to a service's address, and may be a reply.
+    Reply,
+}
+
+impl Job {
+    /// Ends with the verdict, or goes on.
+    #[inline(always)]
+    pub(crate) fn then(&mut self, next: Result<Next, Verdict>) -> Next {
+        match next {
+            Ok(next) => next,
+            Err(verdict) => {
+                self.verdict = verdict;
+                Next::End
+            }
+        }
+    }
+}
 
 /// One packet, from its first byte to its verdict.
 #[inline(always)]
 pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
-    match stages(frame, tables) {
-        Ok(verdict) | Err(verdict) => verdict,
+    let mut job = Job {
+        epoch: 0,
+        packet: Packet::NONE,
+        flow: FlowKey::v4(0, 0, 0, 0),
+        to: To::NOBODY,
+        verdict: Verdict::BAD_TABLE,
+    };
+    let mut next = sort(frame, tables, &mut job);
+    if next == Next::Icmp {
+        next = icmp::to_vip(frame, tables, &mut job);
+    } else if next == Next::Later {
+        next = later(tables, &mut job);
+    }
+    if next == Next::Choose {
+        next = choose(tables, &mut job);
+    }
+    if next == Next::Forward {
+        next = forward::forward(frame, tables, &mut job);
+    }
+    match next {
+        Next::Wrap => tunnel::wrap(frame, tables, &job),
+        Next::Rewrite => nat::to_node(frame, tables, &job),
+        Next::TooBig => answer::too_big(frame, tables, &job),
+        Next::Reply => reply::reply(frame, tables, &mut job),
+        _ => job.verdict,
     }
 }
 
+/// Parses a packet.
+#[inline(never)]
+fn sort<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Next {
+    let next = sorted(frame, tables, job);
+    job.then(next)
+}
+
 #[inline(always)]
-fn stages<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, Verdict> {
+fn sorted<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<Next, Verdict> {
     let head = parse::head(frame)?;
     let epoch = tables.epoch().ok_or(Verdict::BAD_TABLE)?;
+    (job.epoch, job.packet.head) = (epoch, head);
     if !classify::maybe(tables, Book::Services, epoch, head.destination)? {
-        return reply::stranger(frame, tables, epoch, &head);
+        return stranger(tables, epoch);
     }
-    let Ok(packet) = parse::packet(frame, head) else {
+    if parse::packet(frame, &mut job.packet).is_err() {
         return malformed(tables, epoch, &head);
-    };
-    let to = match (packet.protocol, packet.part) {
-        (TCP | UDP, Part::Later) => later(tables, epoch, &packet)?,
-        (TCP | UDP, _) => transport(frame, tables, epoch, &packet)?,
-        (ICMP, Part::Whole) if !head.v6 => icmp::to_vip(frame, tables, epoch, &packet)?,
-        (ICMPV6, Part::Whole) if head.v6 => icmp::to_vip(frame, tables, epoch, &packet)?,
-        _ => no_service(tables, epoch, &packet)?,
-    };
-    match to {
-        Some(to) => Ok(forward::forward(frame, tables, &packet, &to)),
-        None => reply::stranger(frame, tables, epoch, &head),
+    }
+    match (job.packet.protocol, job.packet.part) {
+        (TCP | UDP, Part::Later) => Ok(Next::Later),
+        (TCP | UDP, _) => {
+            let Ok(ports) = parse::ports(frame, &job.packet) else {
+                return malformed(tables, epoch, &head);
+            };
+            job.flow = flow(&job.packet, ports);
+            Ok(Next::Choose)
+        }
+        (ICMP, Part::Whole) if !head.v6 => Ok(Next::Icmp),
+        (ICMPV6, Part::Whole) if head.v6 => Ok(Next::Icmp),
+        _ => no_service(tables, job),
     }
 }
 
-/// Whom a packet with ports goes to; `None`: it is not to a service's address.
 #[inline(always)]
-fn transport<F: Frame, T: Tables>(
-    frame: &F,
-    tables: &T,
-    epoch: u64,
-    packet: &Packet,
-) -> Result<Option<To>, Verdict> {
-    let Ok(ports) = parse::ports(frame, packet) else {
-        return malformed(tables, epoch, &packet.head).map(|_| None);
-    };
-    let Some((_, _, choice)) = choose(tables, epoch, packet, ports)? else {
-        return no_service(tables, epoch, packet);
-    };
-    let select::Choice { node, port, hash, .. } = choice?;
-    if packet.part == Part::First {
-        fragment::remember(tables, packet, Whom::Node(node))?;
-    }
-    Ok(Some(To { epoch, node, load: Load { port, hash, what: What::Flow } }))
-}
-
-type Chosen = (ServiceId, FlowKey, Result<select::Choice, Verdict>);
-
-/// Whose packet it is, and who gets it; `None`: no service's.
-#[inline(always)]
-fn choose<T: Tables>(
-    tables: &T,
-    epoch: u64,
-    packet: &Packet,
-    ports: Ports,
-) -> Result<Option<Chosen>, Verdict> {
-    let key = packet.key(ports.destination);
-    let Some(service) = classify::service(tables, Book::Services, epoch, &key)? else {
-        return Ok(None);
-    };
-    sane(tables, epoch, &packet.head)?;
+fn flow(packet: &Packet, ports: Ports) -> FlowKey {
     let Head { v6, source, destination, .. } = packet.head;
-    let both = u32::from(ports.source) << 16 | u32::from(ports.destination);
-    let flow = parse::flow(v6, source, destination, both, packet.protocol);
-    let (flow, choice) = select::of_service(tables, epoch, service, flow)?;
-    Ok(Some((service, flow, choice)))
+    let ports = u32::from(ports.source) << 16 | u32::from(ports.destination);
+    FlowKey { source, destination, ports, protocol: packet.protocol, v6 }
+}
+
+/// Whose flow it is.
+#[inline(always)]
+fn whose<T: Tables>(tables: &T, epoch: u64, flow: &FlowKey) -> Result<Option<ServiceId>, Verdict> {
+    let &FlowKey { destination: address, ports, protocol, .. } = flow;
+    let key = VipKey { address, port: ports as u16, protocol };
+    classify::service(tables, Book::Services, epoch, &key)
+}
+
+/// Chooses the node of a flow that is for a service.
+#[inline(never)]
+fn choose<T: Tables>(tables: &T, job: &mut Job) -> Next {
+    let next = chosen(tables, job);
+    job.then(next)
+}
+
+#[inline(always)]
+fn chosen<T: Tables>(tables: &T, job: &mut Job) -> Result<Next, Verdict> {
+    let Some(service) = whose(tables, job.epoch, &job.flow)? else {
+        return match job.to.what {
+            What::Flow => no_service(tables, job),
+            _ => Err(icmp::BAD),
+        };
+    };
+    sane(tables, job.epoch, &job.packet.head)?;
+    let (_, choice) = select::of_service(tables, job.epoch, service, job.flow)?;
+    let select::Choice { node, port, hash, .. } = choice?;
+    (job.to.node, job.to.port, job.to.hash) = (node, port, hash);
+    if job.packet.part == Part::First {
+        fragment::remember(tables, &job.packet, Whom::Node(node))?;
+    }
+    Ok(Next::Forward)
 }
 
 /// What there must be of any packet for a service: it is to this host alone, and from somebody who
@@ -120,45 +207,54 @@ const fn martian(head: &Head) -> bool {
     }
 }
 
-/// Whom a later fragment goes to: the first one's node.
+/// A later fragment goes where the first one went.
 #[inline(never)]
-fn later<T: Tables>(tables: &T, epoch: u64, packet: &Packet) -> Result<Option<To>, Verdict> {
-    if !classify::is_vip(tables, epoch, packet.head.destination)? {
-        return no_service(tables, epoch, packet);
+fn later<T: Tables>(tables: &T, job: &mut Job) -> Next {
+    let next = followed(tables, job);
+    job.then(next)
+}
+
+#[inline(always)]
+fn followed<T: Tables>(tables: &T, job: &mut Job) -> Result<Next, Verdict> {
+    if !classify::is_vip(tables, job.epoch, job.packet.head.destination)? {
+        return no_service(tables, job);
     }
-    sane(tables, epoch, &packet.head)?;
-    match fragment::find(tables, packet)? {
+    sane(tables, job.epoch, &job.packet.head)?;
+    match fragment::find(tables, &job.packet)? {
         (Some(Whom::Node(node)), hash) => {
-            Ok(Some(To { epoch, node, load: Load { port: 0, hash, what: What::Later } }))
+            job.to = To { node, port: 0, what: What::Later, hash };
+            Ok(Next::Forward)
         }
         (Some(Whom::Host), _) => Err(Verdict::pass(Reason::PassNoService)),
         _ => Err(Verdict::drop(Reason::DropFragment)),
     }
 }
 
-/// What is for no service: the host's, if it is to a service's address or its own; else, `None`, it
-/// may be a reply.
+/// What is for no service: the host's, if it is to a service's address or its own.
 #[inline(always)]
-pub(crate) fn no_service<T: Tables>(
-    tables: &T,
-    epoch: u64,
-    packet: &Packet,
-) -> Result<Option<To>, Verdict> {
-    match classify::address(tables, epoch, packet.head.destination)? {
+pub(crate) fn no_service<T: Tables>(tables: &T, job: &Job) -> Result<Next, Verdict> {
+    match classify::address(tables, job.epoch, job.packet.head.destination)? {
         Address::Vip { .. } => {
-            if packet.part == Part::First {
-                fragment::remember(tables, packet, Whom::Host)?;
+            if job.packet.part == Part::First {
+                fragment::remember(tables, &job.packet, Whom::Host)?;
             }
             Err(Verdict::pass(Reason::PassNoService))
         }
         Address::Own => Err(Verdict::pass(Reason::PassNotVip)),
-        Address::Foreign => Ok(None),
+        Address::Foreign => stranger(tables, job.epoch),
     }
+}
+
+/// What is not to a service's address may be a reply, if there are nodes that reply through us.
+#[inline(always)]
+fn stranger<T: Tables>(tables: &T, epoch: u64) -> Result<Next, Verdict> {
+    let flags = tables.plan_flags(epoch).ok_or(Verdict::BAD_TABLE)?;
+    if flags & PlanRecord::NAT == 0 { Err(reply::STRANGER) } else { Ok(Next::Reply) }
 }
 
 /// Only what is known to be for a service is dropped; the host judges the rest.
 #[inline(always)]
-fn malformed<T: Tables>(tables: &T, epoch: u64, head: &Head) -> Result<Verdict, Verdict> {
+fn malformed<T: Tables>(tables: &T, epoch: u64, head: &Head) -> Result<Next, Verdict> {
     Err(match classify::is_vip(tables, epoch, head.destination)? {
         true => Verdict::drop(Reason::DropMalformed),
         false => Verdict::pass(Reason::PassMalformed),
@@ -185,13 +281,18 @@ pub struct Found {
 /// The verdict of a packet that is for no service.
 pub fn find<F: Frame, T: Tables>(frame: &F, tables: &T) -> Result<Found, Verdict> {
     const MALFORMED: Verdict = Verdict::pass(Reason::PassMalformed);
-    let head = parse::head(frame)?;
     let epoch = tables.epoch().ok_or(Verdict::BAD_TABLE)?;
-    let packet = parse::packet(frame, head).map_err(|_| MALFORMED)?;
+    let mut packet = Packet { head: parse::head(frame)?, ..Packet::NONE };
+    parse::packet(frame, &mut packet).map_err(|_| MALFORMED)?;
     let ports = parse::ports(frame, &packet).map_err(|_| MALFORMED)?;
-    match choose(tables, epoch, &packet, ports)? {
-        Some((service, flow, choice)) => Ok(Found { epoch, service, flow, choice }),
-        None if classify::is_vip(tables, epoch, head.destination)? => {
+    let flow = flow(&packet, ports);
+    match whose(tables, epoch, &flow)? {
+        Some(service) => {
+            sane(tables, epoch, &packet.head)?;
+            let (flow, choice) = select::of_service(tables, epoch, service, flow)?;
+            Ok(Found { epoch, service, flow, choice })
+        }
+        None if classify::is_vip(tables, epoch, packet.head.destination)? => {
             Err(Verdict::pass(Reason::PassNoService))
         }
         None => Err(Verdict::pass(Reason::PassNotVip)),

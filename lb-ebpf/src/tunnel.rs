@@ -8,11 +8,12 @@ use network_types::{
 };
 
 use crate::{
-    Frame, Verdict,
+    Frame, Tables, Verdict,
     checksum::Sum,
-    forward::{Load, What},
+    forward::{To, What},
     link,
     parse::{IPV4, IPV6, Packet, Part, TCP, UDP},
+    stages::Job,
 };
 
 /// Bytes of a GUE header without options.
@@ -35,20 +36,32 @@ pub(crate) fn overhead(way: Forward, record: &NodeRecord) -> u16 {
     }
 }
 
-/// Puts the packet into a tunnel to the node: in a frame to it, or, if it does not fit the way there,
-/// in one to this host, which may fragment it.
+/// Puts the packet into a tunnel to its node.
+#[inline(never)]
+pub(crate) fn wrap<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &Job) -> Verdict {
+    let Some(record) = tables.node(job.epoch, job.to.node) else { return Verdict::BAD_TABLE };
+    let Some(way) = Forward::from_raw(record.forward) else { return Verdict::BAD_TABLE };
+    let fits = job.verdict.reason != Reason::PassTooBig;
+    match put(frame, &job.packet, &job.to, &record, way, fits) {
+        Ok(()) => job.verdict,
+        Err(verdict) => verdict,
+    }
+}
+
+/// Puts a packet into a tunnel: in a frame to the node, or, if it does not fit the way there, in one
+/// to this host, which may fragment it.
 #[inline(always)]
-pub(crate) fn wrap<F: Frame>(
+pub(crate) fn put<F: Frame>(
     frame: &mut F,
     packet: &Packet,
-    load: &Load,
+    to: &To,
     record: &NodeRecord,
     way: Forward,
     fits: bool,
 ) -> Result<(), Verdict> {
     let (gue, v6) = (way == Forward::Gue, record.v6 != 0);
     let sum = match gue && v6 {
-        true => inner_sum(frame, packet, load).ok_or(Verdict::drop(Reason::DropMalformed))?,
+        true => inner_sum(frame, packet, to).ok_or(Verdict::drop(Reason::DropMalformed))?,
         false => Sum::default(),
     };
     let room = usize::from(overhead(way, record));
@@ -62,7 +75,7 @@ pub(crate) fn wrap<F: Frame>(
     let inner = if packet.head.v6 { IPV6 } else { IPV4 };
     let (protocol, length) = (if gue { UDP } else { inner }, packet.length + room as u16);
     let (l4, written) = if v6 {
-        let label = (load.hash.0 >> 32) as u32 & 0x000f_ffff;
+        let label = (to.hash.0 >> 32) as u32 & 0x000f_ffff;
         (l3 + Ipv6Hdr::LEN, ipv6(frame, l3, packet.tos, label, length, protocol, record))
     } else {
         let id = if fits { 0 } else { packet.id as u16 };
@@ -72,8 +85,7 @@ pub(crate) fn wrap<F: Frame>(
     written.ok_or(Verdict::BAD_TABLE)?;
     if gue {
         let udp = length - (l4 - l3) as u16;
-        let ports =
-            [DYNAMIC_PORTS | (load.hash.0 >> 32) as u16, u16::from_be_bytes(record.port_be)];
+        let ports = [DYNAMIC_PORTS | (to.hash.0 >> 32) as u16, u16::from_be_bytes(record.port_be)];
         let sum = if v6 { Some(sum) } else { None };
         header(frame, l4, ports, udp, inner, sum, record).ok_or(Verdict::BAD_TABLE)?;
     }
@@ -182,9 +194,9 @@ fn header<F: Frame>(
 /// Documentation/networking/checksum-offloads.rst); the rest is read. If the inner checksum is
 /// wrong, so is the outer one.
 #[inline(always)]
-fn inner_sum<F: Frame>(frame: &F, packet: &Packet, load: &Load) -> Option<Sum> {
+fn inner_sum<F: Frame>(frame: &F, packet: &Packet, to: &To) -> Option<Sum> {
     let head = &packet.head;
-    let sealed = match (load.what, packet.protocol) {
+    let sealed = match (to.what, packet.protocol) {
         _ if packet.part != Part::Whole => false,
         (What::Flow, TCP) => true,
         (What::Flow, UDP) => {

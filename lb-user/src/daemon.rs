@@ -257,7 +257,7 @@ impl Daemon {
                 batch.extend(outcomes.into_iter().map(checked));
             }
             Seen::Way(found) => {
-                batch.push(Event::Resolved { node: found.node, hop: found.hop });
+                batch.push(Event::Resolved { node: found.node, hop: found.hop.ok() });
                 let (watchers, model) = (self.watchers.as_mut(), self.state.view().model);
                 for change in watchers.map_or(Vec::new(), |w| w.way(model, &found)) {
                     warn!("{change}");
@@ -265,6 +265,7 @@ impl Daemon {
                     self.events.add(epoch, change.kind(), &subject, change.to_string());
                 }
             }
+            Seen::Host(host) => batch.push(Event::Host(host)),
             Seen::Ended => {
                 self.blind = true;
                 self.events.add(epoch, "no_checks", "", DaemonError::NoChecks.to_string());

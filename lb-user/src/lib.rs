@@ -1,7 +1,7 @@
 //! understudy, the library: configuration, decisions, probes, data plane, daemon.
 //!
-//! Dependencies go one way: config → decide → {probe, survey, nexthop, dataplane} → engine → explain
-//! → daemon → cli.
+//! Dependencies go one way: config → decide → {probe, survey, nexthop, dataplane} → engine →
+//! {explain, trace} → daemon → cli.
 
 pub mod agent;
 pub mod cli;
@@ -18,4 +18,5 @@ pub mod packet;
 pub mod probe;
 pub mod secret;
 pub mod survey;
+pub mod trace;
 pub mod vippath;

@@ -75,7 +75,14 @@ fn from_a_verdict_to_the_commit() {
         println!("  orders: {:?}", begin.elapsed());
         let memory = Memory::anonymous().expect("memory");
         let mut writer = Writer::adopt(&memory);
-        let hop = Some(NextHop { ifindex: 3, src_mac: [2; 6], dst_mac: [4; 6], mtu: 1500 });
+        let hop = Some(NextHop {
+            ifindex: 3,
+            src_mac: [2; 6],
+            dst_mac: [4; 6],
+            mtu: 1500,
+            tags: [0; 2],
+            source: None,
+        });
         let nodes = (0..clusters * 20).filter_map(NodeId::new);
         let mut events: Vec<Event> = nodes.map(|node| Event::Resolved { node, hop }).collect();
         events.extend((0..clusters * 20).map(|node| event(node, Outcome::Hit)));
@@ -94,7 +101,7 @@ fn from_a_verdict_to_the_commit() {
         }
         let rest: Vec<Event> = (5..11).map(|node| event(node, MISS)).collect();
         time("its cluster fails", &rest);
-        let back: Vec<Event> = (0..11).flat_map(|n| [event(n, Outcome::Hit); 2]).collect();
+        let back: Vec<Event> = (0..11).flat_map(|n| vec![event(n, Outcome::Hit); 2]).collect();
         time("all are back", &back);
         let chunks = writer.chunks_in_use();
         println!("  slot memory in use: {chunks} KiB (chunks of 1 KiB)");

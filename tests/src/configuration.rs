@@ -1,15 +1,20 @@
 //! The text of a configuration over the lab's network: the lab's own, or one with other checks.
 
+use std::net::SocketAddr;
+
 use crate::{
     daemon::Daemon,
     owner::Owner,
-    topology::{CLUSTERS, INTERFACE, NodeIndex, PORT, VIP},
+    topology::{CLUSTERS, INTERFACE, NodeIndex},
+    variant::Variant,
 };
 
 /// What varies. The default is the lab's: two masters, a standby, a threshold of two nodes in
 /// three.
 #[derive(Clone, Debug)]
 pub struct Configuration {
+    /// The network that it is for.
+    pub variant: Variant,
     /// More lines of `[lb]`.
     pub lb: String,
     /// The checks of every cluster, a table's inside.
@@ -24,6 +29,7 @@ impl Default for Configuration {
     fn default() -> Self {
         let health = r#"kind = "tcp", interval = "200ms", timeout = "150ms", fall = 2, rise = 2"#;
         Self {
+            variant: Variant::default(),
             lb: String::new(),
             health: health.to_owned(),
             cluster: String::new(),
@@ -58,7 +64,7 @@ name = "{INTERFACE}"
             bpffs = bpffs.display(),
             socket = socket.display(),
             lb = self.lb,
-            web = service("web", PORT),
+            web = service_at("web", self.variant.service()),
             services = self.services,
         )
     }
@@ -66,21 +72,25 @@ name = "{INTERFACE}"
     fn cluster(&self, name: &str) -> String {
         let node = |index: NodeIndex| {
             let node = index.node();
-            let (name, address, number) = (node.name, node.address, index.number());
-            format!("  {{ name = \"{name}\", address = \"{address}\", number = {number} }},\n")
+            let (name, number) = (node.name, index.number());
+            let (address, port) = (self.variant.node(node), self.variant.node_port());
+            format!(
+                "  {{ name = \"{name}\", address = \"{address}\", port = {port}, number = {number} }},\n"
+            )
         };
         let nodes: String = NodeIndex::of_cluster(name).map(node).collect();
         format!(
             r#"[[cluster]]
 name = "{name}"
 min_survival_ratio = 0.6
-forward = "l2"
+forward = "{forward}"
 health = {{ {health} }}
 {more}
 nodes = [
 {nodes}]
 
 "#,
+            forward = self.variant.forward.name(),
             health = self.health,
             more = self.cluster,
         )
@@ -90,10 +100,14 @@ nodes = [
 /// A service of the lab's clusters on a port of its VIP.
 #[must_use]
 pub fn service(name: &str, port: u16) -> String {
+    service_at(name, SocketAddr::new(Variant::default().vip(), port))
+}
+
+fn service_at(name: &str, address: SocketAddr) -> String {
     format!(
         r#"[[service]]
 name = "{name}"
-address = "{VIP}:{port}"
+address = "{address}"
 protocol = "tcp"
 backup = "one-standby"
 masters = ["A", "B"]

@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{clock::Moment, configuration::Configuration, netns::Netns, owner::Owner};
+use crate::{clock::Moment, netns::Netns, owner::Owner};
 
 /// How long it may take to end when it is told to.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,14 +27,14 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it. The one before it, if any, must have ended.
+    /// Starts it with the text of a configuration. The one before it, if any, must have ended.
     ///
     /// # Errors
     /// If its files cannot be written or it cannot be started.
-    pub fn start(owner: Owner, netns: &Netns, configuration: &Configuration) -> Result<Self> {
+    pub fn start(owner: Owner, netns: &Netns, configuration: &str) -> Result<Self> {
         let directory = owner.directory();
         let (config, log) = (directory.join("config.toml"), directory.join("daemon.log"));
-        fs::write(&config, configuration.text(owner)).context("writing the configuration")?;
+        fs::write(&config, configuration).context("writing the configuration")?;
         let program = beside("understudy")?;
         let to_log = File::options().create(true).append(true).open(&log);
         let to_log = to_log.context("opening the daemon's log")?;

@@ -100,7 +100,7 @@ pub fn measure(stop: &Stop, way: Way, trials: usize, rate: u32) -> Result<Distri
     };
     site.start_daemon()?;
     let rates = Rates { requests: rate, flows: 0, lasting: 0, ..Rates::default() };
-    let load = Load::start(&site.topology.client, rates)?;
+    let load = Load::start(&site.topology, rates)?;
     // Masters only: nobody asks the standby's nodes.
     let masters: Vec<_> = ["A", "B"].into_iter().flat_map(NodeIndex::of_cluster).collect();
     let mut ms = Vec::with_capacity(trials);

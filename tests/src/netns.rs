@@ -72,6 +72,14 @@ impl Netns {
         ip(&["-n", &self.name], script)
     }
 
+    /// As [`Netns::ip`], for lines that do not say that they are about IPv6.
+    ///
+    /// # Errors
+    /// If one is refused.
+    pub fn ip6(&self, script: &str) -> Result<()> {
+        ip(&["-6", "-n", &self.name], script)
+    }
+
     /// Sets kernel parameters below `/proc/sys/net`.
     ///
     /// # Errors

@@ -18,21 +18,47 @@ pub struct Case {
     pub name: &'static str,
     /// Fails if it does not hold.
     pub run: fn() -> Result<()>,
-    /// Whether it builds a network, with the tools for that.
-    network: bool,
+    needs: Needs,
+}
+
+/// What a case cannot do without.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Needs {
+    /// Root, a kernel and its bpf filesystem.
+    Kernel,
+    /// The tools to build a network, and the programs that are built with this one.
+    Network,
+    /// As `Network`, and devices that not every kernel has: Debian's does.
+    Devices,
 }
 
 impl Case {
     /// A case that needs root, a kernel and its bpf filesystem, and nothing else.
     #[must_use]
     pub const fn new(name: &'static str, run: fn() -> Result<()>) -> Self {
-        Self { name, run, network: false }
+        Self { name, run, needs: Needs::Kernel }
     }
 
     /// A case that needs iproute2 besides, and the programs that are built with this one.
     #[must_use]
     pub const fn network(name: &'static str, run: fn() -> Result<()>) -> Self {
-        Self { name, run, network: true }
+        Self { name, run, needs: Needs::Network }
+    }
+
+    /// As [`Case::network`], for a kernel with VLAN and tunnel devices: Debian's, in its virtual
+    /// machine. Elsewhere it runs if it is named.
+    #[must_use]
+    pub const fn devices(name: &'static str, run: fn() -> Result<()>) -> Self {
+        Self { name, run, needs: Needs::Devices }
+    }
+
+    /// Whether it is one of those that run where nothing else is said.
+    fn fits(&self, vm: bool) -> bool {
+        match self.needs {
+            Needs::Kernel => true,
+            Needs::Network => !vm,
+            Needs::Devices => vm,
+        }
     }
 
     /// Whether a name on the command line means it: its own, or its suite's.
@@ -50,7 +76,7 @@ struct Arguments {
     /// Say what there is, and run nothing.
     #[arg(long)]
     list: bool,
-    /// Only what needs nothing but a kernel.
+    /// What is for Debian's kernel in a virtual machine: there is no room for the rest.
     #[arg(long)]
     vm: bool,
 }
@@ -65,7 +91,8 @@ pub fn main(cases: &[Case]) -> ExitCode {
         names.iter().filter(|name| !cases.iter().any(|case| case.is_named(name))).collect();
     cases.retain(|case| {
         let named = names.is_empty() || names.iter().any(|name| case.is_named(name));
-        named && !(arguments.vm && case.network)
+        let by_itself = names.iter().any(|name| case.name == *name);
+        by_itself || named && case.fits(arguments.vm)
     });
     if arguments.list {
         cases.iter().for_each(|case| println!("{}", case.name));

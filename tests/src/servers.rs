@@ -4,18 +4,14 @@
 //! further line comes back with the node's name behind it.
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    net::{SocketAddr, TcpListener},
     sync::mpsc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, socket,
-    sockopt::ReuseAddr,
-};
-use std::os::fd::AsRawFd;
+use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
@@ -23,7 +19,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::topology::{NodeIndex, PORT, Topology};
+use crate::topology::{NodeIndex, Topology};
 
 /// The request that is answered once.
 pub const ONE: &str = "one\n";
@@ -49,8 +45,10 @@ impl Servers {
     /// # Errors
     /// If a socket or the runtime cannot be had.
     pub fn start(topology: &Topology) -> Result<Self> {
+        let variant = topology.variant;
+        let at = SocketAddr::new(variant.family.any(), variant.node_port());
         let listeners = NodeIndex::all()
-            .map(|node| Ok((node, topology.node(node).run(listener)?)))
+            .map(|node| Ok((node, topology.node(node).run(|| listener(at))?)))
             .collect::<Result<Vec<_>>>()
             .context("starting the servers")?;
         let (stop, stopped) = oneshot::channel();
@@ -86,14 +84,13 @@ impl Drop for Servers {
 }
 
 /// A listening socket in the namespace of the calling thread.
-fn listener() -> Result<TcpListener> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
-    setsockopt(&fd, ReuseAddr, &true)?;
-    let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT);
-    bind(fd.as_raw_fd(), &SockaddrIn::from(any)).context("binding the server's port")?;
-    listen(&fd, Backlog::new(BACKLOG)?)?;
-    Ok(TcpListener::from(fd))
+fn listener(at: SocketAddr) -> Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&at.into()).context("binding the server's port")?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 fn start_all(listeners: Vec<(NodeIndex, TcpListener)>) -> std::io::Result<()> {

@@ -17,6 +17,7 @@ use crate::{
     status::{Event, Plan, Status},
     stop::Stop,
     topology::{NodeIndex, PORT, Topology},
+    variant::Variant,
 };
 
 /// How long the daemon may take for anything that is waited for.
@@ -43,8 +44,8 @@ impl Site {
     ///
     /// # Errors
     /// If something cannot be had, or the switch is pulled. Nothing is left of it then.
-    pub fn start(stop: &Stop) -> Result<Self> {
-        let mut this = Self::build(stop, Configuration::default())?;
+    pub fn start(stop: &Stop, variant: Variant) -> Result<Self> {
+        let mut this = Self::build(stop, Configuration { variant, ..Default::default() })?;
         this.start_daemon()?;
         Ok(this)
     }
@@ -54,12 +55,9 @@ impl Site {
     /// # Errors
     /// If something cannot be had. Nothing is left of it then.
     pub fn build(stop: &Stop, configuration: Configuration) -> Result<Self> {
-        let object = lb_user::object::object();
-        let object = object.context("built without the data path, use cargo xtask build")?;
         let owner = Owner::this();
         let _directories = Directories::create()?;
-        let mut topology = Topology::build(owner)?;
-        topology.receive_xdp_tx(object)?;
+        let topology = Topology::build(owner, configuration.variant)?;
         Ok(Self {
             board: Board::watch(Daemon::socket(owner))?,
             configuration,
@@ -101,7 +99,9 @@ impl Site {
     /// # Errors
     /// If it does not come so far.
     pub fn start_daemon(&mut self) -> Result<()> {
-        self.daemon = Some(Daemon::start(Owner::this(), &self.topology.lb, &self.configuration)?);
+        let owner = Owner::this();
+        let text = self.configuration.text(owner);
+        self.daemon = Some(Daemon::start(owner, &self.topology.lb, &text)?);
         self.until("every node up and a plan in force", |known| {
             let status = known.status.as_ref()?;
             let mut pools = status.clusters.iter();

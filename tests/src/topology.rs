@@ -1,26 +1,23 @@
 //! The lab's network: a switch, and on it a client, the load balancer and nine nodes.
 //!
-//! All of it is one link, so nodes answer the client directly (direct server return): they have
-//! the VIP on `lo` and never say so by ARP. Addresses are from a documentation range (RFC 5737).
+//! All of it is one link. But for `nat`, nodes answer the client directly (direct server return):
+//! they have the VIP on `lo` and never say so by ARP.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::{Context, Result};
-use aya::{
-    Ebpf,
-    programs::{Xdp, XdpMode, links::FdLink, xdp::XdpLink},
+use aya::programs::links::FdLink;
+
+use crate::{
+    netns::Netns,
+    offload,
+    owner::Owner,
+    variant::{Family, Forward, Variant},
+    xdp::{self, Program},
 };
 
-use crate::{netns::Netns, offload, owner::Owner};
-
-/// The address that clients ask.
-pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
-/// Its port, and the nodes'.
+/// The port of the service.
 pub const PORT: u16 = 80;
-/// The client's address.
-pub const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// The load balancer's own address.
-pub const LB: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// The interface of every endpoint.
 pub const INTERFACE: &str = "eth0";
 /// Whoever asks for a MAC in vain asks again so soon. A node whose link was down may just have
@@ -35,6 +32,20 @@ const NODE_SYSCTLS: [(&str, &str); 4] = [
     ("ipv4/tcp_synack_retries", "0"),
     ("ipv4/tcp_orphan_retries", "2"),
 ];
+/// A load balancer that is its nodes' gateway. What comes back from them through the kernel has
+/// the VIP as its source, which is local there.
+const GATEWAY_SYSCTLS: [(&str, &str); 6] = [
+    ("ipv4/ip_forward", "1"),
+    ("ipv4/conf/all/accept_local", "1"),
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/eth0/send_redirects", "0"),
+    ("ipv6/conf/all/forwarding", "1"),
+];
+/// What a frame carries at most.
+const MTU: u16 = 1500;
+/// The same where tunnels are, with room for their headers.
+const TUNNEL_MTU: u16 = 1600;
 /// Names of the clusters, two masters and a standby.
 pub const CLUSTERS: [&str; 3] = ["A", "B", "S"];
 
@@ -45,8 +56,8 @@ pub struct Node {
     pub cluster: &'static str,
     /// Its name, unique in the lab.
     pub name: &'static str,
-    /// Its own address.
-    pub address: Ipv4Addr,
+    /// The last number of its own address.
+    pub host: u8,
 }
 
 /// All servers, by cluster.
@@ -63,7 +74,7 @@ pub static NODES: [Node; 9] = [
 ];
 
 const fn node(cluster: &'static str, name: &'static str, host: u8) -> Node {
-    Node { cluster, name, address: Ipv4Addr::new(192, 0, 2, host) }
+    Node { cluster, name, host }
 }
 
 /// Position in [`NODES`].
@@ -115,8 +126,10 @@ pub struct Topology {
     pub lb: Netns,
     switch: Netns,
     nodes: Vec<Netns>,
-    /// Holds the pass program on the far end of the load balancer's wire.
-    pass: Option<FdLink>,
+    /// Which network this is.
+    pub variant: Variant,
+    /// Hold the programs of [`Topology::attach`].
+    links: Vec<FdLink>,
 }
 
 impl Topology {
@@ -124,15 +137,17 @@ impl Topology {
     ///
     /// # Errors
     /// If something is refused; what was made is removed again.
-    pub fn build(owner: Owner) -> Result<Self> {
+    pub fn build(owner: Owner, variant: Variant) -> Result<Self> {
         let roles = ["client", "lb", "switch"].into_iter();
         let roles = roles.chain(NODES.iter().map(|node| node.name));
         let names = roles.map(|role| owner.netns(role)).collect();
         let mut made = Netns::create(names).context("making namespaces")?.into_iter();
         let mut next = || made.next().context("a namespace is missing");
         let (client, lb, switch) = (next()?, next()?, next()?);
-        let this = Self { client, lb, switch, nodes: made.collect(), pass: None };
+        let nodes = made.collect();
+        let mut this = Self { client, lb, switch, nodes, variant, links: Vec::new() };
         this.connect().context("connecting the namespaces")?;
+        this.attach()?;
         Ok(this)
     }
 
@@ -161,59 +176,117 @@ impl Topology {
         self.switch.ip(&format!("link set {} {state}\n", port("lb")))
     }
 
-    /// Gives the far end of the load balancer's wire a program that passes everything: without
-    /// one, what the near end sends by `XDP_TX` vanishes.
-    ///
-    /// # Errors
-    /// If the object has no such program, or the kernel refuses it.
-    pub fn receive_xdp_tx(&mut self, object: &[u8]) -> Result<()> {
-        let attach = || -> Result<FdLink> {
-            let mut object = Ebpf::load(object).context("loading the XDP object")?;
-            let program = object.program_mut("pass").context("it has no program `pass`")?;
-            let program: &mut Xdp = program.try_into()?;
-            program.load()?;
-            let link = program.attach(&port("lb"), XdpMode::Driver)?;
-            let link: XdpLink = program.take_link(link)?;
-            Ok(link.try_into()?)
-        };
-        self.pass = Some(self.switch.run(attach).context("the pass program on the switch")?);
+    /// The programs on the far end of the load balancer's wire, and on nodes behind tunnels.
+    fn attach(&mut self) -> Result<()> {
+        self.links.push(Program::load(xdp::PASS)?.attach(&self.switch, &port("lb"))?);
+        if self.variant.forward.is_tunnel() {
+            let mut decap = Program::load(xdp::DECAP)?;
+            for node in &self.nodes {
+                self.links.push(decap.attach(node, INTERFACE)?);
+            }
+        }
         Ok(())
     }
 
     fn connect(&self) -> Result<()> {
-        let quiet = [("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")];
-        let endpoints = || {
-            let nodes = self.nodes.iter().zip(&NODES);
-            let nodes = nodes.map(|(netns, node)| (netns, node.name, node.address));
-            [(&self.client, "client", CLIENT), (&self.lb, "lb", LB)].into_iter().chain(nodes)
-        };
         // The source ports of new requests; the audited flows have theirs below.
         self.client.sysctl(&[("ipv4/ip_local_port_range", "16384 65535")])?;
-        for netns in endpoints().map(|(netns, ..)| netns).chain([&self.switch]) {
-            netns.sysctl(&quiet)?;
+        let nodes = || self.nodes.iter().zip(&NODES);
+        let ends = || [(&self.client, "client"), (&self.lb, "lb")].into_iter();
+        let ends = || ends().chain(nodes().map(|(netns, node)| (netns, node.name)));
+        for (netns, _) in ends().chain([(&self.switch, "switch")]) {
+            netns.sysctl(family_sysctls(self.variant.family))?;
         }
-        let wires: String = endpoints().map(|(netns, name, _)| wire(netns, name)).collect();
+        let wires: String = ends().map(|(netns, name)| wire(netns, name, self.mtu(name))).collect();
         let bridge = "link add br0 type bridge stp_state 0 mcast_snooping 0\nlink set br0 up\n";
         self.switch.ip(&format!("{bridge}{wires}"))?;
 
-        let vip = |interface| format!("address add {VIP}/32 dev {interface}\n");
-        for (netns, name, address) in endpoints() {
-            let vip = match name {
-                "client" => String::new(),
-                "lb" => vip(INTERFACE),
-                _ => vip("lo"),
-            };
-            if name != "client" && name != "lb" {
-                netns.sysctl(&NODE_SYSCTLS)?;
-            }
-            netns.ip(&format!(
-                "link set lo up\naddress add {address}/24 dev {INTERFACE}\n{vip}\
-                 link set {INTERFACE} up\n"
-            ))?;
-            netns.sysctl(&[(&format!("ipv4/neigh/{INTERFACE}/retrans_time_ms"), ARP_RETRY_MS)])?;
-            netns.run(|| offload::checksum_in_software(INTERFACE))?;
+        self.connect_client()?;
+        self.connect_lb()?;
+        nodes().try_for_each(|(netns, node)| self.connect_node(netns, node))?;
+        for (netns, _) in ends() {
+            netns.sysctl(&[
+                (&format!("ipv4/neigh/{INTERFACE}/retrans_time_ms"), ARP_RETRY_MS),
+                (&format!("ipv6/neigh/{INTERFACE}/retrans_time_ms"), ARP_RETRY_MS),
+            ])?;
+            netns.run(|| offload::off(INTERFACE))?;
         }
         Ok(())
+    }
+
+    fn connect_client(&self) -> Result<()> {
+        let Variant { forward, family } = self.variant;
+        self.client.ip(&self.end(&[self.variant.client()]))?;
+        if forward == Forward::Nat {
+            let vip = host(self.variant.vip(), family);
+            self.client.ip(&format!("route add {vip} dev {INTERFACE}\n"))?;
+        }
+        Ok(())
+    }
+
+    fn connect_lb(&self) -> Result<()> {
+        let addresses: Vec<_> =
+            [self.variant.lb()].into_iter().chain(self.variant.lb_outside()).collect();
+        self.lb.ip(&self.end(&addresses))?;
+        self.lb.ip(&self.vip_on(INTERFACE))?;
+        if self.variant.forward == Forward::Nat {
+            self.lb.sysctl(&GATEWAY_SYSCTLS)?;
+        }
+        Ok(())
+    }
+
+    fn connect_node(&self, netns: &Netns, node: &Node) -> Result<()> {
+        let Variant { forward, family } = self.variant;
+        netns.sysctl(&NODE_SYSCTLS)?;
+        netns.ip(&self.end(&[self.variant.node(node)]))?;
+        if forward == Forward::Nat {
+            return netns.ip(&format!("route add default via {}\n", self.variant.lb()));
+        }
+        netns.ip(&self.vip_on("lo"))?;
+        if forward.is_tunnel() {
+            // Its own link has room for the tunnel's headers, the client's has not.
+            let client = host(self.variant.client(), family);
+            netns.ip(&format!("route add {client} dev {INTERFACE} mtu {MTU}\n"))?;
+        }
+        Ok(())
+    }
+
+    /// The lines that give an end its addresses.
+    fn end(&self, addresses: &[IpAddr]) -> String {
+        let prefix = self.variant.prefix();
+        let lines = addresses.iter().map(|a| format!("address add {a}/{prefix} dev {INTERFACE}\n"));
+        format!("link set lo up\nlink set {INTERFACE} up\n{}", lines.collect::<String>())
+    }
+
+    /// The line that puts the VIP on an interface.
+    fn vip_on(&self, interface: &str) -> String {
+        let vip = host(self.variant.vip(), self.variant.family);
+        format!("address add {vip} dev {interface}\n")
+    }
+
+    /// What a frame of an end may carry, and of its port.
+    fn mtu(&self, end: &str) -> u16 {
+        let inside = self.variant.forward.is_tunnel() && end != "client";
+        if inside { TUNNEL_MTU } else { MTU }
+    }
+}
+
+/// An address as a network of its own.
+fn host(address: IpAddr, family: Family) -> String {
+    format!("{address}/{}", family.bits())
+}
+
+/// Kernel parameters of every namespace: IPv6 without delays, or none at all.
+const fn family_sysctls(family: Family) -> &'static [(&'static str, &'static str)] {
+    match family {
+        Family::V4 => {
+            &[("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")]
+        }
+        Family::V6 => &[
+            ("ipv6/conf/all/accept_dad", "0"),
+            ("ipv6/conf/default/accept_dad", "0"),
+            ("ipv6/conf/default/router_solicitations", "0"),
+        ],
     }
 }
 
@@ -223,10 +296,10 @@ fn port(endpoint: &str) -> String {
 }
 
 /// The lines that give an endpoint its wire.
-fn wire(netns: &Netns, name: &str) -> String {
+fn wire(netns: &Netns, name: &str, mtu: u16) -> String {
     let (port, netns) = (port(name), netns.name());
     format!(
-        "link add {port} type veth peer name {INTERFACE} netns {netns}\n\
+        "link add {port} mtu {mtu} type veth peer name {INTERFACE} mtu {mtu} netns {netns}\n\
          link set {port} master br0 up\n"
     )
 }

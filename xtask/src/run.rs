@@ -21,6 +21,12 @@ pub(crate) struct Args {
     /// How long the lab lasts, for example 20s.
     #[arg(long = "for", value_name = "TIME", conflicts_with = "config")]
     time: Option<String>,
+    /// How the lab's load balancer forwards: l2, ipip, gue or nat.
+    #[arg(long, value_name = "MODE", conflicts_with = "config")]
+    forward: Option<String>,
+    /// The IP version of the lab's VIP and nodes: 4 or 6.
+    #[arg(long, value_name = "VERSION", conflicts_with = "config")]
+    family: Option<String>,
     /// Where the lab writes its summary.
     #[arg(long, value_name = "FILE", conflicts_with = "config")]
     json: Option<PathBuf>,
@@ -45,6 +51,12 @@ fn words(args: &Args) -> (&'static str, Vec<OsString>) {
     let mut option = |name: &str, value: OsString| words.extend([name.into(), value]);
     if let Some(time) = &args.time {
         option("--for", time.into());
+    }
+    if let Some(forward) = &args.forward {
+        option("--forward", forward.into());
+    }
+    if let Some(family) = &args.family {
+        option("--family", family.into());
     }
     if let Some(json) = &args.json {
         option("--json", json.into());

@@ -18,10 +18,12 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(480);
 const METAPACKAGE: &str = "linux-image-cloud-amd64";
 const KERNEL_PREFIX: &str = "linux-image-6.1.";
-/// What Debian's kernel has as modules and the suite `attach` needs.
-const MODULES: [&str; 1] = ["veth"];
-/// The program of ours that goes in.
-const PROGRAM: &str = "suites";
+/// What Debian's kernel has as modules and the suites `attach` and `road` need.
+const MODULES: [&str; 8] = ["veth", "bridge", "8021q", "ipip", "sit", "ip6_tunnel", "fou", "fou6"];
+/// The programs of ours that go in.
+const PROGRAMS: [&str; 2] = ["suites", "understudy"];
+/// Those of this machine, of iproute2 and util-linux: busybox has less of them.
+const TOOLS: [&str; 3] = ["ip", "nsenter", "setpriv"];
 /// How init says that the suites ended, and how.
 const ENDED: &str = "suites ended with status ";
 
@@ -95,11 +97,15 @@ fn initramfs(paths: &Paths, dir: &Path, kernel: &Kernel) -> Result<PathBuf> {
     if root.exists() {
         fs::remove_dir_all(&root)?;
     }
-    for name in ["bin", "dev", "lib/modules", "proc", "run", "sys", "tmp", "var"] {
+    for name in ["bin", "tools", "dev", "lib/modules", "proc", "run", "sys", "tmp", "var"] {
         fs::create_dir_all(root.join(name))?;
     }
     let mut files = vec![(which("busybox").context("no busybox")?, "bin/busybox".into())];
-    files.push((paths.program(PROGRAM), format!("bin/{PROGRAM}")));
+    files.extend(PROGRAMS.map(|name| (paths.program(name), format!("tools/{name}"))));
+    for name in TOOLS {
+        let tool = which(name).with_context(|| format!("no {name}"))?;
+        files.push((tool, format!("tools/{name}")));
+    }
     let mut libraries = BTreeSet::new();
     for (from, to) in &files {
         copy(from, &root.join(to))?;
@@ -171,7 +177,7 @@ fn init_script(modules: &[PathBuf]) -> String {
         names.map(|name| format!("insmod /lib/modules/{}\n", name.to_string_lossy())).collect();
     format!(
         "#!/bin/busybox sh\n\
-         export PATH=/bin HOME=/ RUST_BACKTRACE=1\n\
+         export PATH=/tools:/bin HOME=/ RUST_BACKTRACE=1\n\
          /bin/busybox --install -s /bin\n\
          mount -t proc proc /proc\n\
          mount -t sysfs sysfs /sys\n\

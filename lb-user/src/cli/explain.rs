@@ -1,7 +1,6 @@
 //! `understudy explain`: where flows go, step by step, over a configuration or the running daemon.
 
 use std::{
-    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -10,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::ArgAction;
 
 use super::{
-    Format, Usage, load, print,
+    Format, Usage, lines, load, print,
     whatif::{self, Down},
 };
 use crate::{
@@ -20,9 +19,6 @@ use crate::{
     decide::{Model, State},
     explain::{Answer, Flow, Source, answer},
 };
-
-/// The secret where the configuration has none.
-const FIXED_SECRET: [u8; 16] = *b"understudy plans";
 
 /// Flows in one request, so that the daemon's loop is not held up.
 const FLOWS_A_REQUEST: usize = 64;
@@ -65,15 +61,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let mut flows = Vec::new();
     let mut wrong = 0u32;
-    for (number, line) in (1..).zip(text(file)?.lines()) {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        if line.is_empty() {
-            continue;
-        }
+    let name = lines::name(file);
+    for (number, line) in lines::numbered(&lines::read(file)?) {
         match line.parse::<Flow>() {
             Ok(flow) => flows.push(flow),
             Err(error) => {
-                eprintln!("{}:{number}: {error}", name(file));
+                eprintln!("{name}:{number}: {error}");
                 wrong += 1;
             }
         }
@@ -81,23 +74,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     show(&asked, &flows, args.format)?;
     match wrong {
         0 => Ok(()),
-        1 => bail!("{}: 1 line is no flow", name(file)),
-        _ => bail!("{}: {wrong} lines are no flows", name(file)),
-    }
-}
-
-fn text(file: &Path) -> anyhow::Result<String> {
-    let text = match file.as_os_str() == "-" {
-        true => io::read_to_string(io::stdin()),
-        false => fs::read_to_string(file),
-    };
-    text.with_context(|| name(file))
-}
-
-fn name(file: &Path) -> String {
-    match file.as_os_str() == "-" {
-        true => "standard input".to_owned(),
-        false => file.display().to_string(),
+        1 => bail!("{name}: 1 line is no flow"),
+        _ => bail!("{name}: {wrong} lines are no flows"),
     }
 }
 
@@ -110,10 +88,7 @@ enum Asked {
 impl Asked {
     fn config(file: &Path, down: &Down) -> anyhow::Result<Self> {
         let config = Arc::new(load(file)?);
-        let secret = config.lb.secret.unwrap_or_else(|| {
-            eprintln!("no secret in {}: a fixed one is used here", file.display());
-            FIXED_SECRET
-        });
+        let secret = whatif::secret(file, &config);
         let model = Arc::new(Model::new(config));
         let state = whatif::suppose(&model, &down.nodes(&model)?)?;
         let memory = whatif::commit(&state, &secret)?;

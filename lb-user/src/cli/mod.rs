@@ -7,10 +7,12 @@ mod agent;
 mod check;
 mod detach;
 mod explain;
+mod lines;
 mod order;
 mod plan;
 mod run;
 mod status;
+mod trace;
 mod whatif;
 
 use std::{
@@ -45,6 +47,8 @@ enum Command {
     Plan(plan::Args),
     /// Follow flows through the tables: which cluster, which node, and why not the others.
     Explain(explain::Args),
+    /// Run frames through the XDP program's stages: verdict, reason, and the frame afterwards.
+    Trace(trace::Args),
     /// Ask the running daemon where traffic goes, and why.
     Status(status::Args),
     /// Let a recovered cluster that is held back take its flows home.
@@ -86,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Release(args) => order::release(args),
         Command::Reload(args) => order::reload(&args),

@@ -3,17 +3,21 @@
 //! The daemon's own state takes one outcome for each node, and the writer commits what comes of
 //! it: what is shown is what a daemon would put in force, or refuse.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use anyhow::bail;
 use lb_common::NodeId;
 
 use super::Usage;
 use crate::{
+    config::Config,
     dataplane::{memory::Memory, writer::Writer},
-    decide::{Effect, Event, MissReason, Model, NextHop, Outcome, State, TargetId, reason},
+    decide::{Effect, Event, Host, MissReason, Model, NextHop, Outcome, State, TargetId, reason},
     secret,
 };
+
+/// The secret where the configuration has none.
+const FIXED_SECRET: [u8; 16] = *b"understudy plans";
 
 /// How many names a message lists.
 const LISTED: usize = 20;
@@ -59,8 +63,28 @@ impl BeforeDown {
     }
 }
 
-/// What a daemon knows and decides when its first outcomes are these.
+/// What a daemon knows and decides when its first outcomes are these. This host, and the way to every
+/// node, are taken as found.
 pub(super) fn suppose(model: &Arc<Model>, down: &BTreeSet<usize>) -> anyhow::Result<State> {
+    // These values stand for it and are not shown.
+    let hop = |node: NodeId| NextHop {
+        ifindex: 1,
+        src_mac: [0; 6],
+        dst_mac: [0; 6],
+        mtu: 1500,
+        tags: [0; 2],
+        source: Some(model.node(node.index()).address),
+    };
+    suppose_over(model, down, Host::default(), hop)
+}
+
+/// As [`suppose`], with this host, and these ways to the nodes.
+pub(super) fn suppose_over(
+    model: &Arc<Model>,
+    down: &BTreeSet<usize>,
+    host: Host,
+    hop: impl Fn(NodeId) -> NextHop,
+) -> anyhow::Result<State> {
     // A target is down if a node is that it is asked for.
     let targets = (0..).map(TargetId).take(model.pools.targets.len());
     let checked = targets.map(|target| {
@@ -68,18 +92,9 @@ pub(super) fn suppose(model: &Arc<Model>, down: &BTreeSet<usize>) -> anyhow::Res
         let miss = Outcome::Miss(MissReason::Timeout);
         Event::Checked { target, outcome: if is_down { miss } else { Outcome::Hit } }
     });
-    let mut events: Vec<Event> = checked.collect();
-    // The way to every node is taken as found; these values stand for it and are not shown.
-    let hop = Some(NextHop {
-        ifindex: 1,
-        src_mac: [0; 6],
-        dst_mac: [0; 6],
-        mtu: 1500,
-        tags: [0; 2],
-        source: None,
-    });
+    let mut events: Vec<Event> = checked.chain([Event::Host(host)]).collect();
     let ids = (0..model.nodes.len()).filter_map(NodeId::new);
-    events.extend(ids.map(|node| Event::Resolved { node, hop }));
+    events.extend(ids.map(|node| Event::Resolved { node, hop: Some(hop(node)) }));
     let mut state = State::with_model(Arc::clone(model), Duration::ZERO);
     for effect in state.step(Duration::ZERO, &events) {
         if let Effect::Refused(violations) = effect {
@@ -89,6 +104,14 @@ pub(super) fn suppose(model: &Arc<Model>, down: &BTreeSet<usize>) -> anyhow::Res
         }
     }
     Ok(state)
+}
+
+/// The secret of a configuration; where it has none, a fixed one, which is said.
+pub(super) fn secret(file: &Path, config: &Config) -> [u8; 16] {
+    config.lb.secret.unwrap_or_else(|| {
+        eprintln!("no secret in {}: a fixed one is used here", file.display());
+        FIXED_SECRET
+    })
 }
 
 /// The memory of a data plane in which the state's plan is in force.

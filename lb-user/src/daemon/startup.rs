@@ -1,6 +1,6 @@
 //! What is said, and warned of, when the daemon comes up.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::time;
@@ -51,17 +51,26 @@ pub(super) fn report_attached(opened: &Opened) {
     }
 }
 
-/// Warns of VIPs whose packets would not come here by themselves.
+/// Warns of VIPs whose packets would not come here by themselves, once of each address.
 pub(super) async fn warn_about_vips(config: &Config) {
+    let mut vips: BTreeMap<IpAddr, (&str, usize)> = BTreeMap::new();
     for service in &config.services {
-        match nexthop::is_local(service.address).await {
+        vips.entry(service.address).or_insert((&service.name, 0)).1 += 1;
+    }
+    for (address, (first, services)) in vips {
+        let services = match services {
+            1 => format!("service {first}"),
+            more => format!("service {first} and {} more", more - 1),
+        };
+        let (asks, length) =
+            if address.is_ipv4() { ("ARP", 32) } else { ("neighbour discovery", 128) };
+        match nexthop::is_local(address).await {
             Ok(true) => {}
             Ok(false) => warn!(
-                "service {}: {} is neither an address of this host nor routed to it: nobody here \
-                 answers ARP for it. `ip address add {}/32 dev lo` makes it one",
-                service.name, service.address, service.address
+                "{services}: {address} is neither an address of this host nor routed to it: nobody \
+                 here answers {asks} for it. `ip address add {address}/{length} dev lo` makes it one",
             ),
-            Err(error) => warn!("cannot tell whether {} is local: {error}", service.address),
+            Err(error) => warn!("cannot tell whether {address} is local: {error}"),
         }
     }
 }

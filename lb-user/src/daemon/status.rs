@@ -91,6 +91,9 @@ struct Node {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     resolved: bool,
+    /// Why nothing can be sent to it, in words; absent if it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unreachable: Option<String>,
     /// Its part of what its cluster carries.
     share: f64,
 }
@@ -200,7 +203,8 @@ fn cluster(state: &State, pool: usize) -> Cluster {
                 NodeState::Down(reason) => Some(reason::explain_miss(reason)),
                 _ => None,
             },
-            resolved: view.hops[id].is_some(),
+            resolved: view.way(id).is_ok(),
+            unreachable: view.way(id).err().map(|why| why.explain().to_owned()),
             share: owned as f64 / slots.len().max(1) as f64,
         }
     });
@@ -237,11 +241,25 @@ pub fn text(status: &Status) -> String {
     if let Some(watched) = &status.watched {
         text.push_str(&format!("{watched}\n"));
     }
+    text.push_str(&packets_text(&status.counters));
     for event in status.events.iter().rev().take(10).rev() {
         let ago = status.monotonic_ns.saturating_sub(event.at_ns) as f64 / 1e9;
         text.push_str(&format!("{ago:>8.1} s ago  {}\n", event.text));
     }
     text
+}
+
+/// What became of packets so far: what happened, the most frequent first, four a line.
+fn packets_text(counters: &serde_json::Map<String, serde_json::Value>) -> String {
+    let counted = counters.iter().filter_map(|(name, count)| Some((name, count.as_u64()?)));
+    let mut counted: Vec<(&String, u64)> = counted.filter(|(_, count)| *count > 0).collect();
+    counted.sort_by_key(|&(name, count)| (std::cmp::Reverse(count), name));
+    let line = |some: &[(&String, u64)]| {
+        let words: Vec<String> =
+            some.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        format!("packets {}\n", words.join(", "))
+    };
+    counted.chunks(4).map(line).collect()
 }
 
 /// A service with its clusters.
@@ -288,8 +306,8 @@ fn cluster_table(clusters: &[Cluster]) -> Table {
             if let Some(reason) = &node.reason {
                 state += &format!(": {reason}");
             }
-            if !node.resolved {
-                state += ", no MAC";
+            if let Some(why) = &node.unreachable {
+                state += &format!(", gets nobody: {why}");
             }
             let number = node.number.to_string();
             let share = percent(node.share);
@@ -309,4 +327,28 @@ fn rows(header: &[&str]) -> Table {
 
 fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::{Counters, Reason};
+
+    use super::*;
+
+    #[test]
+    fn packets_are_told_the_most_frequent_first_and_only_what_there_was() {
+        let text = |counters: &Counters| {
+            let all = counters.iter().map(|(r, n)| (r.name().to_owned(), n.into()));
+            packets_text(&all.collect())
+        };
+        assert_eq!(text(&Counters::default()), "");
+        let mut counters = Counters::default();
+        let counted =
+            [Reason::PassNotIp, Reason::DropTooBig, Reason::AnswerEcho, Reason::ReplySent];
+        counted.iter().for_each(|reason| counters.count(*reason));
+        (0..7).for_each(|_| counters.count(Reason::DropUnresolved));
+        let lines = "packets drop_unresolved 7, answer_echo 1, drop_too_big 1, pass_not_ip 1\n\
+                     packets reply_sent 1\n";
+        assert_eq!(text(&counters), lines);
+    }
 }

@@ -13,7 +13,7 @@ use tracing::error;
 
 use super::ways::{self, Change, Ways};
 use crate::{
-    decide::{Model, Outcome, TargetId, View, intent::node_record},
+    decide::{Host, Model, Outcome, TargetId, View, intent::node_record, model::NodePlace},
     engine::{Alarm, Engine, EngineError, Figures, Report, Settings, pass_on},
     nexthop::{Found, News, NextHops, Way},
 };
@@ -27,6 +27,8 @@ pub(super) enum Seen {
     Checked(Vec<(TargetId, Outcome)>),
     /// The way to a node.
     Way(Found),
+    /// What this host is.
+    Host(Host),
     /// A gateway on it answered after it was doubted.
     GatewayAnswers(IpAddr),
     /// There are no more checks.
@@ -69,7 +71,12 @@ impl Watchers {
             })
         })?;
         let mut tasks = JoinSet::new();
-        follow(NextHops::new(config, view.hops), doubted, &mut tasks, send);
+        follow(
+            NextHops::new(config, &view.model.pools.targets, view.hops),
+            doubted,
+            &mut tasks,
+            send,
+        );
         Ok(Self { engine, ways: Ways::default(), tasks })
     }
 
@@ -86,8 +93,12 @@ impl Watchers {
         if news {
             self.engine.path(address, found.way == Way::Up);
         }
-        let record = found.hop.map(|_| node_record(model, id, true, found.hop));
-        self.engine.hop(address, record);
+        self.ways.lacks(id, found.hop.err());
+        // The same server may be another cluster's node, and get its packets otherwise there.
+        if through_vip(model, id) {
+            let record = node_record(model, id, true, found.hop.ok());
+            self.engine.hop(address, Some(record).filter(|record| record.ifindex != 0));
+        }
         self.engine.gateway(address, found.gateway);
         changes
     }
@@ -100,12 +111,21 @@ impl Watchers {
     /// What was done and seen.
     pub(super) fn watched(&self, loop_lag: Duration) -> Watched {
         let down = |(way, nodes)| Down { what: ways::name(way), nodes };
+        let unresolved = |(lack, nodes)| Unresolved { why: ways::explain(lack), nodes };
         Watched {
             engine: self.engine.figures(),
             loop_lag_ms: loop_lag.as_secs_f64() * 1000.0,
             down: self.ways.down().map(down).collect(),
+            unresolved: self.ways.unresolved().into_iter().map(unresolved).collect(),
         }
     }
+}
+
+/// Whether a node is checked through a VIP.
+fn through_vip(model: &Model, node: usize) -> bool {
+    let NodePlace { cluster, index } = model.nodes[node];
+    let targets = model.pools_of(cluster).filter_map(|pool| model.pool(pool).targets.get(index));
+    targets.into_iter().any(|target| model.pools.targets[target.index()].vip.is_some())
 }
 
 /// What `status` shows of the watching.
@@ -117,6 +137,8 @@ pub struct Watched {
     loop_lag_ms: f64,
     /// Links and gateways of this host that are down.
     down: Vec<Down>,
+    /// Why nodes have no next hop.
+    unresolved: Vec<Unresolved>,
 }
 
 /// A link or gateway that is down.
@@ -127,12 +149,23 @@ struct Down {
     nodes: usize,
 }
 
+/// A reason for having no next hop.
+#[derive(Serialize, Deserialize)]
+struct Unresolved {
+    why: String,
+    /// How many nodes have it.
+    nodes: usize,
+}
+
 impl std::fmt::Display for Watched {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.engine)?;
         self.down.iter().try_for_each(|down| {
             write!(f, "\ndown    {}, with {} nodes behind it", down.what, down.nodes)
-        })
+        })?;
+        self.unresolved
+            .iter()
+            .try_for_each(|reason| write!(f, "\nno hop  {} nodes: {}", reason.nodes, reason.why))
     }
 }
 
@@ -153,6 +186,7 @@ fn follow(
         send(match news {
             News::Way(found) => Seen::Way(found),
             News::Answers(gateway) => Seen::GatewayAnswers(gateway),
+            News::Host(host) => Seen::Host(host),
         })
     }));
 }

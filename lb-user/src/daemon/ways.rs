@@ -1,8 +1,9 @@
-//! Which of this host's own links and gateways are down on the way to nodes.
+//! Which of this host's own links and gateways are down on the way to nodes, and which nodes have
+//! no next hop.
 
 use std::{collections::BTreeMap, fmt};
 
-use crate::nexthop::Way;
+use crate::nexthop::{Lack, Way};
 
 /// What took a way down, or brought it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +41,32 @@ pub fn name(cause: Way) -> String {
     match cause {
         Way::Up => "the way".to_owned(),
         Way::GatewayDown { gateway } => format!("gateway {gateway}"),
-        Way::LinkDown { ifindex } => nix::net::if_::if_indextoname(ifindex).map_or_else(
-            |_| format!("interface {ifindex}"),
-            |name| format!("interface {}", name.to_string_lossy()),
-        ),
+        Way::LinkDown { ifindex } => format!("interface {}", interface(ifindex)),
     }
+}
+
+/// Why a node has no next hop, in words.
+pub fn explain(lack: Lack) -> String {
+    match lack {
+        Lack::NoRoute => "no route".to_owned(),
+        Lack::Local => "this host itself".to_owned(),
+        Lack::Elsewhere { ifindex } => {
+            format!("out of {}, which is no [[interface]]", interface(ifindex))
+        }
+        Lack::Tags { ifindex } => {
+            format!("out of {}, under more than two VLAN tags", interface(ifindex))
+        }
+        Lack::NotEthernet { ifindex } => {
+            format!("out of {}, which is not Ethernet", interface(ifindex))
+        }
+        Lack::Silent => "no answer to ARP or neighbor discovery yet".to_owned(),
+        Lack::NoSource => "this host has no address for a tunnel".to_owned(),
+    }
+}
+
+fn interface(ifindex: u32) -> String {
+    nix::net::if_::if_indextoname(ifindex)
+        .map_or_else(|_| ifindex.to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 /// The way to each node, as far as it was told.
@@ -53,6 +75,8 @@ pub struct Ways {
     known: Vec<Way>,
     /// How many nodes are behind each cause.
     causes: BTreeMap<Way, usize>,
+    /// Why nodes have no next hop.
+    lacks: BTreeMap<usize, Lack>,
 }
 
 impl Ways {
@@ -82,6 +106,21 @@ impl Ways {
             }
         }
         (true, changes)
+    }
+
+    /// Takes in why a node has no next hop; `None`: it has one.
+    pub fn lacks(&mut self, node: usize, lack: Option<Lack>) {
+        match lack {
+            Some(lack) => self.lacks.insert(node, lack),
+            None => self.lacks.remove(&node),
+        };
+    }
+
+    /// Why nodes have no next hop, and how many for each reason.
+    pub fn unresolved(&self) -> BTreeMap<Lack, usize> {
+        let mut found = BTreeMap::new();
+        self.lacks.values().for_each(|lack| *found.entry(*lack).or_default() += 1);
+        found
     }
 
     /// What is down, and how many nodes are behind it.
@@ -114,5 +153,22 @@ mod tests {
             assert_eq!(ways.set(node, way), (news, changes), "step {step}");
         }
         assert_eq!(ways.down().count(), 0);
+    }
+
+    #[test]
+    fn nodes_without_a_next_hop_are_counted_by_the_reason() {
+        let mut ways = Ways::default();
+        let table = [
+            (0, Some(Lack::Silent), vec![(Lack::Silent, 1)]),
+            (3, Some(Lack::Silent), vec![(Lack::Silent, 2)]),
+            (0, Some(Lack::NoRoute), vec![(Lack::NoRoute, 1), (Lack::Silent, 1)]),
+            (3, None, vec![(Lack::NoRoute, 1)]),
+            (1, None, vec![(Lack::NoRoute, 1)]),
+            (0, None, vec![]),
+        ];
+        for (step, (node, lack, left)) in table.into_iter().enumerate() {
+            ways.lacks(node, lack);
+            assert_eq!(ways.unresolved().into_iter().collect::<Vec<_>>(), left, "step {step}");
+        }
     }
 }

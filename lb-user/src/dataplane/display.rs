@@ -15,7 +15,7 @@ pub struct Display {
     services: Shown<ServiceInfo>,
     clusters: Shown<ClusterInfo>,
     nodes: Shown<NodeInfo>,
-    counters: PerCpuArray<MapData, Wire<Counters>>,
+    counters: Counts,
 }
 
 /// A value as aya takes it.
@@ -42,7 +42,7 @@ impl Display {
             services: Shown::open(pins, &maps::SERVICES)?,
             clusters: Shown::open(pins, &maps::CLUSTERS)?,
             nodes: Shown::open(pins, &maps::NODES)?,
-            counters: PerCpuArray::try_from(open(pins, &maps::COUNTERS)?)?,
+            counters: Counts::of(open(pins, &maps::COUNTERS)?)?,
         })
     }
 
@@ -61,8 +61,29 @@ impl Display {
     /// # Errors
     /// The map cannot be read.
     pub fn counters(&self) -> Result<Counters, MapError> {
+        self.counters.read()
+    }
+}
+
+/// What a program counted.
+pub struct Counts(PerCpuArray<MapData, Wire<Counters>>);
+
+impl Counts {
+    /// In its map `COUNTERS`.
+    ///
+    /// # Errors
+    /// It is another kind of map.
+    pub fn of(map: Map) -> Result<Self, MapError> {
+        PerCpuArray::try_from(map).map(Self)
+    }
+
+    /// Packets by reason, over all CPUs.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn read(&self) -> Result<Counters, MapError> {
         let mut sum = Counters::default();
-        for cpu in self.counters.get(&0, 0)?.iter() {
+        for cpu in self.0.get(&0, 0)?.iter() {
             sum.add(&cpu.0);
         }
         Ok(sum)

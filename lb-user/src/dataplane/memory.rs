@@ -1,5 +1,5 @@
-//! The arrays that packets read, as this process sees them: mapped from the pinned BPF maps, or
-//! anonymous memory of the same shape (tests, `plan` and `explain` without a kernel).
+//! The arrays that packets read, as this process sees them: mapped from BPF maps, or anonymous
+//! memory of the same shape (tests, `plan`, `explain` and `trace` without a kernel).
 //!
 //! The kernel's program and other processes read this memory while the daemon writes it. So
 //! nothing here hands out references: values are copied in and out, volatile, and the one word
@@ -15,7 +15,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use aya::maps::{MapData, MapError};
+use aya::{
+    Ebpf,
+    maps::{Map, MapData, MapError},
+};
 use lb_common::{
     Chunk, ClusterId, Control, Directory, FragmentBucket, HashKey, Limit, NodeId, NodeRecord,
     PlanRecord, Pod, PortRange, ServiceId, ServiceRecord, Slot, VipEntry,
@@ -72,6 +75,8 @@ pub enum OpenError {
     Map { path: PathBuf, source: MapError },
     #[error("cannot map {name} into memory: {source}")]
     Mmap { name: &'static str, source: io::Error },
+    #[error("the object has no array {0}")]
+    NoArray(&'static str),
 }
 
 impl Memory {
@@ -86,6 +91,17 @@ impl Memory {
         })
     }
 
+    /// Takes the maps of a loaded object, which are pinned nowhere.
+    ///
+    /// # Errors
+    /// It does not have one, or `mmap(2)` refuses.
+    pub fn take(ebpf: &mut Ebpf) -> Result<Self, OpenError> {
+        Self::build(|spec| match ebpf.take_map(spec.name) {
+            Some(Map::Array(map)) => Ok(Some(map)),
+            _ => Err(OpenError::NoArray(spec.name)),
+        })
+    }
+
     /// Zeroed memory of the same shape.
     ///
     /// # Errors
@@ -95,7 +111,7 @@ impl Memory {
     }
 
     fn build(
-        open: impl Fn(&MapSpec) -> Result<Option<MapData>, OpenError>,
+        mut open: impl FnMut(&MapSpec) -> Result<Option<MapData>, OpenError>,
     ) -> Result<Self, OpenError> {
         Ok(Self {
             control: Cells::new(&maps::CONTROL, open(&maps::CONTROL)?)?,

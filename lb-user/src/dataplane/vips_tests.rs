@@ -68,7 +68,7 @@ fn in_memory(vips: &[Vip], own: Vec<[u32; 4]>) -> (Memory, u64) {
         vips: vips.to_vec(),
         replies: vips.to_vec(),
         own,
-        addresses: vec![[0; 16]; vips.len()],
+        addresses: vec![[0; 4]; vips.len()],
         services: services.collect(),
         ..Intent::default()
     };

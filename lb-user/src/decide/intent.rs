@@ -2,20 +2,27 @@
 //!
 //! Positions are ids. The writer adds only what is its own: places in memory and epochs.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
+use etherparse::checksum::Sum16BitWords;
 use lb_common::{
-    ClusterInfo, NodeInfo, NodeRecord, PlanRecord, ServiceId, ServiceInfo, Slot, layout::NAME_BYTES,
+    ClusterInfo, Forward, NodeInfo, NodeRecord, PlanRecord, ServiceId, ServiceInfo, Slot,
+    layout::{MAX_INTERFACES, NAME_BYTES},
 };
 
 use super::{
-    NextHop, View,
+    Host, NextHop, Variant, View,
     group::Group,
     health::NodeState,
+    host,
     model::{Model, NodePlace},
     plan::{Decision, Regime},
 };
-use crate::config::Ports;
+use crate::config::{Affinity, Config, Ports};
 
 /// The content of one generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,8 +35,8 @@ pub struct Intent {
     pub replies: Vec<Vip>,
     /// This host's own addresses; needed, and so there, only if something forwards by `nat`.
     pub own: Vec<[u32; 4]>,
-    /// By service id: its address, in network order.
-    pub addresses: Vec<[u8; 16]>,
+    /// By service id: its address, four words in host order.
+    pub addresses: Vec<[u32; 4]>,
     /// By service id; members of slots are cluster ids.
     pub services: Vec<Table>,
     /// By cluster id: the pools' tables, then those of clusters that ignore health; members of
@@ -78,36 +85,31 @@ impl Intent {
     pub fn new(view: &View<'_>, decision: &Decision) -> Self {
         let model = view.model;
         let config = &model.config;
-        let services = decision.services.iter().map(|plan| Table {
-            slots: Arc::clone(&plan.deal.slots),
-            healthy: plan.deal.slots.iter().any(|slot| slot.member().is_some()),
-            ..Table::default()
-        });
+        let services =
+            decision.services.iter().zip(&config.services).map(|(plan, service)| Table {
+                slots: Arc::clone(&plan.deal.slots),
+                healthy: plan.deal.slots.iter().any(|slot| slot.member().is_some()),
+                held: false,
+                by_source: service.affinity == Affinity::Source,
+                port: service.ports.one().unwrap_or(0),
+            });
         let clusters = decision.clusters.iter().enumerate().map(|(id, table)| {
             let group = table_group(model, id, decision);
             Table {
                 slots: Arc::clone(&table.slots),
                 healthy: group.is_some_and(|group| group.healthy),
                 held: group.is_some_and(|group| group.held),
-                ..Table::default()
+                by_source: false,
+                port: model.table_of(id).map_or(0, |table| table.port),
             }
         });
         let nodes = 0..model.nodes.len();
         Self {
-            vips: config
-                .services
-                .iter()
-                .enumerate()
-                .filter_map(|(i, service)| {
-                    let address = address_words(service.address);
-                    let (ports, protocol) = (service.ports, service.protocol.number());
-                    Some(Vip { address, ports, protocol, service: ServiceId::new(i)? })
-                })
-                .collect(),
-            plan: PlanRecord::default(),
-            replies: Vec::new(),
-            own: Vec::new(),
-            addresses: config.services.iter().map(|s| address_bytes(s.address)).collect(),
+            plan: plan_record(model, view.host),
+            vips: vips(config),
+            replies: replies(config),
+            own: own(model, view.host),
+            addresses: config.services.iter().map(|s| address_words(s.address)).collect(),
             services: services.collect(),
             clusters: clusters.collect(),
             nodes: nodes
@@ -123,6 +125,58 @@ impl Intent {
             node_info: nodes.map(|i| node_info(view, i)).collect(),
         }
     }
+}
+
+fn vips(config: &Config) -> Vec<Vip> {
+    let vip = |(position, service): (usize, &crate::config::Service)| {
+        let (address, ports) = (address_words(service.address), service.ports);
+        let protocol = service.protocol.number();
+        Some(Vip { address, ports, protocol, service: ServiceId::new(position)? })
+    };
+    config.services.iter().enumerate().filter_map(vip).collect()
+}
+
+/// The ports of `nat` nodes, each once, by address: from there their replies come.
+fn replies(config: &Config) -> Vec<Vip> {
+    let mut replies = BTreeMap::new();
+    for (service, id) in config.services.iter().zip((0..).map_while(ServiceId::new)) {
+        for member in service.members() {
+            let cluster = &config.clusters[member.cluster];
+            for node in cluster.nodes.iter().filter(|_| cluster.forward == Forward::Nat) {
+                let (address, protocol) = (address_words(node.address), service.protocol.number());
+                replies.insert((address, protocol, service.ports_of(member, node)), id);
+            }
+        }
+    }
+    let reply = |((address, protocol, ports), service)| Vip { address, ports, protocol, service };
+    replies.into_iter().map(reply).collect()
+}
+
+/// The addresses of this host that are no service's, where replies that are for the host itself
+/// have to be told from those to clients.
+fn own(model: &Model, host: Option<&Host>) -> Vec<[u32; 4]> {
+    let vips = model.config.services.iter().map(|service| service.address);
+    let vips: BTreeSet<IpAddr> = vips.collect();
+    let nat = model.ways().any(|way| way == Forward::Nat);
+    let own = host.filter(|_| nat).into_iter().flat_map(|host| &host.addresses);
+    let own: BTreeSet<&IpAddr> = own.filter(|address| !vips.contains(address)).collect();
+    own.into_iter().map(|&address| address_words(address)).collect()
+}
+
+/// What something needs to know of this host, and no more. Replies are not looked for before it is
+/// known: those to the host itself could not be told from others.
+fn plan_record(model: &Model, host: Option<&Host>) -> PlanRecord {
+    let mut record = PlanRecord::default();
+    let Some(host) = host else { return record };
+    if host.fragments && model.ways().any(|way| way != Forward::L2) {
+        record.flags |= PlanRecord::HOST_FRAGMENTS;
+    }
+    if model.ways().any(|way| way == Forward::Nat) {
+        record.flags |= PlanRecord::NAT;
+        let interfaces = host.interfaces.iter().take(MAX_INTERFACES);
+        record.interfaces.iter_mut().zip(interfaces).for_each(|(to, from)| *to = *from);
+    }
+    record
 }
 
 /// A node keeps old connections while any of its checks says that it is up: a connection does not
@@ -144,24 +198,43 @@ fn table_group(model: &Model, id: usize, decision: &Decision) -> Option<Group> {
 /// nothing can be sent to it.
 pub fn node_record(model: &Model, node: usize, up: bool, hop: Option<NextHop>) -> NodeRecord {
     let config = model.node(node);
+    let cluster = &model.config.clusters[model.nodes[node].cluster];
+    let port = match cluster.forward {
+        Forward::Nat => config.port.unwrap_or(0),
+        Forward::Gue => cluster.gue_port,
+        Forward::L2 | Forward::Ipip => 0,
+    };
     let record = NodeRecord {
         address: address_bytes(config.address),
-        port_be: config.port.unwrap_or(0).to_be_bytes(),
+        port_be: port.to_be_bytes(),
         up: u8::from(up),
-        forward: model.config.clusters[model.nodes[node].cluster].forward as u8,
+        forward: cluster.forward as u8,
         v6: u8::from(config.address.is_ipv6()),
         ..NodeRecord::default()
     };
-    match hop {
-        None => record,
-        Some(hop) => NodeRecord {
-            dst_mac: hop.dst_mac,
-            src_mac: hop.src_mac,
-            ifindex: hop.ifindex,
-            mtu: hop.mtu,
+    match host::usable(model, node, hop) {
+        Err(_) => record,
+        Ok(NextHop { ifindex, src_mac, dst_mac, mtu, tags, source }) => NodeRecord {
+            dst_mac,
+            src_mac,
+            ifindex,
+            mtu,
+            tags,
+            source: source.map_or([0; 16], address_bytes),
+            checksum_seed: source.map_or(0, |source| sum_of([source, config.address])),
             ..record
         },
     }
+}
+
+/// The sum of the words of addresses, of IPv4 their own 4 bytes, in ones' complement arithmetic.
+fn sum_of(addresses: [IpAddr; 2]) -> u16 {
+    let sum = addresses.iter().fold(Sum16BitWords::new(), |mut sum, address| match address {
+        IpAddr::V4(v4) => sum.add_4bytes(v4.octets()),
+        IpAddr::V6(v6) => sum.add_16bytes(v6.octets()),
+    });
+    // What comes of it is the complement, in the order of the bytes in memory.
+    u16::from_be_bytes((!sum.ones_complement()).to_ne_bytes())
 }
 
 fn service_info(model: &Model, service: usize, decision: &Decision) -> ServiceInfo {
@@ -179,12 +252,13 @@ fn service_info(model: &Model, service: usize, decision: &Decision) -> ServiceIn
 }
 
 fn cluster_info(model: &Model, id: usize, decision: &Decision) -> Option<ClusterInfo> {
-    let cluster = model.cluster_of(id)?;
+    let Variant { cluster, port } = model.table_of(id)?;
     let config = &model.config.clusters[cluster];
     let group = table_group(model, id, decision)?;
-    let name = match id < model.pools.pools.len() {
-        true => model.pool_name(id).to_owned(),
-        false => format!("all:{}", config.name),
+    let name = match (id < model.pools.pools.len(), port) {
+        (true, _) => model.pool_name(id).to_owned(),
+        (false, 0) => format!("all:{}", config.name),
+        (false, port) => format!("all:{}:{port}", config.name),
     };
     Some(ClusterInfo {
         name: name_bytes(&name),
@@ -200,7 +274,7 @@ fn cluster_info(model: &Model, id: usize, decision: &Decision) -> Option<Cluster
 
 fn node_info(view: &View<'_>, node: usize) -> NodeInfo {
     let (model, config) = (view.model, view.model.node(node));
-    let (NodePlace { cluster, index }, hop) = (model.nodes[node], view.hops[node]);
+    let NodePlace { cluster, index } = model.nodes[node];
     // The best of what its cluster's pools take it for.
     let states = || model.pools_of(cluster).map(|pool| view.believed(pool, index));
     let state = if states().any(|state| state == NodeState::Up) {
@@ -213,7 +287,7 @@ fn node_info(view: &View<'_>, node: usize) -> NodeInfo {
         number: config.number,
         cluster: model.pools_of(cluster).start as u32,
         address: address_bytes(config.address),
-        mac: hop.map_or([0; 6], |hop| hop.dst_mac),
+        mac: view.way(node).map_or([0; 6], |hop| hop.dst_mac),
         state,
         weight: config.weight,
         priority: config.priority,

@@ -9,6 +9,7 @@ pub mod flow;
 pub mod freeze;
 pub mod group;
 pub mod health;
+mod host;
 pub mod intent;
 pub mod model;
 pub mod notice;
@@ -21,9 +22,9 @@ mod succeed;
 pub mod tables;
 mod view;
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use lb_common::{ClusterId, NodeId};
+use lb_common::{ClusterId, Forward, NodeId};
 
 use crate::config::{Config, Target};
 pub use check::Violation;
@@ -32,15 +33,16 @@ use freeze::{Freezer, Sight, Turn};
 use group::{Count, GroupMonitor, Hold};
 use health::NodeHealth;
 pub use health::{Admin, MissReason, NodeMonitor, NodeState, Outcome, Way};
+pub use host::{Host, NextHop, NoWay};
 pub use intent::{Intent, Table, Vip};
 pub use model::{Model, Role, Seat};
 pub use notice::{Notice, ReleasedBy};
 pub use plan::{Decision, Planner, Regime, ServicePlan};
-pub use pool::{Pool, Pools, TargetId};
+pub use pool::{Pool, Pools, TargetId, Variant};
 pub use view::View;
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A check ended.
     Checked {
@@ -56,6 +58,8 @@ pub enum Event {
         /// The way.
         hop: Option<NextHop>,
     },
+    /// This host is known, or is another one.
+    Host(Host),
     /// The operator wants a node in or out of service.
     Administer {
         /// The node.
@@ -65,35 +69,6 @@ pub enum Event {
     },
     /// The operator releases a recovered pool that is held back.
     Release(ClusterId),
-}
-
-/// Where packets for a node are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NextHop {
-    /// Index of the interface they leave by, not 0.
-    pub ifindex: u32,
-    /// MAC of that interface.
-    pub src_mac: [u8; 6],
-    /// MAC of the next hop.
-    pub dst_mac: [u8; 6],
-    /// MTU of the way, in bytes.
-    pub mtu: u16,
-    /// VLAN tags that frames leave with, as [`lb_common::NodeRecord`] has them.
-    pub tags: [u16; 2],
-    /// Address of this host that tunnel packets to the node are from.
-    pub source: Option<IpAddr>,
-}
-
-/// What this host is, as far as packets see it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Host {
-    /// Indices of the interfaces of the configuration, as far as they exist.
-    pub interfaces: Vec<u32>,
-    /// All of its addresses, sorted.
-    pub addresses: Vec<IpAddr>,
-    /// It forwards IPv4 packets that are from an address of its own, and so fragments them
-    /// (`ip_forward` and `accept_local` of every interface of the configuration).
-    pub fragments: bool,
 }
 
 /// What to do, in order.
@@ -121,6 +96,8 @@ pub struct State {
     admins: Vec<Admin>,
     /// By node id.
     hops: Vec<Option<NextHop>>,
+    /// `None`: not known yet.
+    host: Option<Host>,
     /// No plan is made before this time unless every target has an outcome.
     grace_ends: Duration,
     /// Groups of the configuration before, by pool, until the first plan.
@@ -160,6 +137,7 @@ impl State {
             targets: vec![NodeMonitor::new(); model.pools.targets.len()],
             admins: vec![Admin::InService; model.nodes.len()],
             hops: vec![None; model.nodes.len()],
+            host: None,
             grace_ends: now + grace,
             inherited: vec![None; model.pools.pools.len()],
             running: None,
@@ -215,6 +193,7 @@ impl State {
             freezer: &self.freezer,
             admins: &self.admins,
             hops: &self.hops,
+            host: self.host.as_ref(),
             groups: running.map_or(&[], |r| &r.groups),
             decision: running.map(|r| &r.decision),
             since: running.map_or(&[], |r| &r.since),
@@ -223,7 +202,8 @@ impl State {
     }
 
     /// Before the first plan: whether some node still has no outcome, or lives and cannot be
-    /// reached because its next hop is not found yet, and the grace has not ended.
+    /// reached because the way to it is not found yet, or this host is not known and packets need to
+    /// know it; and the grace has not ended.
     fn waiting(&self, now: Duration) -> bool {
         let (view, model) = (self.view(), &self.model);
         let unclear = |pool: usize| {
@@ -231,11 +211,13 @@ impl State {
             let nodes = model.nodes_of(model.pool(pool).cluster).zip(&model.pool(pool).targets);
             nodes.enumerate().any(|(index, (node, _))| match view.state(pool, index) {
                 NodeState::Unknown => self.admins[node] == Admin::InService,
-                NodeState::Up => self.hops[node].is_none(),
+                NodeState::Up => view.way(node).is_err(),
                 NodeState::NotWorking | NodeState::Down(_) => false,
             })
         };
-        self.running.is_none() && now < self.grace_ends && (0..model.pools.pools.len()).any(unclear)
+        let strange = self.host.is_none() && model.ways().any(|way| way != Forward::L2);
+        let unclear = || strange || (0..model.pools.pools.len()).any(unclear);
+        self.running.is_none() && now < self.grace_ends && unclear()
     }
 
     /// Begins or ends a freeze; returns whether a plan could come of it. `was_quiet`: nothing had
@@ -260,19 +242,20 @@ impl State {
 
     /// Takes an event into account; returns whether a plan could come of it.
     fn apply(&mut self, now: Duration, event: &Event, notices: &mut Vec<Notice>) -> bool {
-        match *event {
-            Event::Checked { target, outcome } => self.observe(now, target, outcome, notices),
-            Event::Resolved { node, hop } => {
+        match event {
+            &Event::Checked { target, outcome } => self.observe(now, target, outcome, notices),
+            &Event::Resolved { node, hop } => {
                 let Some(known) = self.hops.get_mut(node.index()) else { return false };
                 std::mem::replace(known, hop) != hop
             }
-            Event::Administer { node, admin } => {
+            Event::Host(host) => self.host.replace(host.clone()).as_ref() != Some(host),
+            &Event::Administer { node, admin } => {
                 let Some(was) = self.admins.get_mut(node.index()) else { return false };
                 let changed = std::mem::replace(was, admin) != admin;
                 notices.extend(changed.then_some(Notice::Administered { node, admin }));
                 changed
             }
-            Event::Release(cluster) => {
+            &Event::Release(cluster) => {
                 let groups = self.running.as_mut().map(|running| &mut running.groups);
                 let group = groups.and_then(|groups| groups.get_mut(cluster.index()));
                 let released = group.is_some_and(GroupMonitor::release);
@@ -318,7 +301,7 @@ impl State {
         let health = |(index, node): (usize, usize)| {
             let health = NodeHealth::of(view.believed(pool, index), self.admins[node]);
             // Nobody is sent to a node that no packet can reach yet, although its checks succeed.
-            NodeHealth { eligible: health.eligible && self.hops[node].is_some(), ..health }
+            NodeHealth { eligible: health.eligible && view.way(node).is_ok(), ..health }
         };
         self.model.nodes_of(self.model.pool(pool).cluster).enumerate().map(health).collect()
     }
@@ -372,7 +355,8 @@ impl State {
         }
         let intent = Arc::new(intent);
         let Decision { nodes, groups, .. } = &running.decision;
-        let facts = Facts { model: &self.model, nodes, groups };
+        let (model, hops, host) = (&*self.model, &self.hops, self.host.as_ref());
+        let facts = Facts { model, hops, host, nodes, groups };
         let violations = self.checker.check(&facts, &intent);
         if !violations.is_empty() {
             self.refused = Some(intent);

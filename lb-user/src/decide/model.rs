@@ -1,16 +1,18 @@
 //! What a configuration fixes once and for all: the orders of all tables, and who has which id.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     hash::{BuildHasherDefault, DefaultHasher},
     sync::Arc,
 };
 
+use lb_common::Forward;
+
 use super::{
-    pool::{Pool, Pools, TargetId},
+    pool::{Pool, Pools, TargetId, Variant},
     tables::{Order, OrderSpec, Share, cluster_key, node_key},
 };
-use crate::config::{BackupMode, Balance, Cluster, Config, Fallback, Member, Node, Panic, Service};
+use crate::config::{BackupMode, Balance, Cluster, Config, Fallback, Member, Node, Service};
 
 /// A map whose hashing needs no random source.
 type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
@@ -30,9 +32,6 @@ pub struct Model {
     pub(super) services: Vec<ServiceModel>,
     /// Distinct orders of services' tables; members are positions in the services' seats.
     pub(super) service_orders: Vec<Order>,
-    /// Clusters that have one more table, which ignores health, for services that panic to all.
-    /// Position + number of pools = [`lb_common::ClusterId`].
-    pub variants: Vec<usize>,
     /// Id of each cluster's first node.
     first_node: Vec<usize>,
     /// Position of each cluster's first pool.
@@ -98,16 +97,12 @@ impl Model {
             nodes.extend((0..value.nodes.len()).map(|index| NodePlace { cluster, index }));
         }
         let pools = Pools::of(&config);
-        let mut variants = BTreeSet::new();
         let mut specs: Map<OrderSpec, usize> = Map::default();
         let mut shapes: Map<(usize, Vec<usize>), usize> = Map::default();
         let mut service_orders = Vec::new();
         let mut services = Vec::new();
         for (position, service) in config.services.iter().enumerate() {
             let seats = seats(&pools, position, service);
-            if service.panic == Panic::All {
-                variants.extend(service.masters.iter().map(|master| master.cluster));
-            }
             let order = match specs.entry(service_spec(&config, service, &seats)) {
                 Entry::Occupied(known) => *known.get(),
                 Entry::Vacant(new) => {
@@ -132,7 +127,6 @@ impl Model {
         }
         Self {
             cluster_orders: config.clusters.iter().map(|c| Order::new(&node_spec(c))).collect(),
-            variants: variants.into_iter().collect(),
             first_pool: (0..=config.clusters.len()).map(first_pool).collect(),
             names: pools.names(&config),
             nodes_at,
@@ -211,22 +205,43 @@ impl Model {
         &self.nodes_at[target.index()]
     }
 
-    /// Id of a cluster's table that ignores health, if it has one.
-    pub fn variant_of(&self, cluster: usize) -> Option<usize> {
-        Some(self.pools.pools.len() + self.variants.binary_search(&cluster).ok()?)
+    /// Id of the table that ignores health and is a pool's else, if there is one.
+    pub fn variant_of(&self, pool: usize) -> Option<usize> {
+        let Pool { cluster, port, .. } = self.pools.pools[pool];
+        let variant = self.pools.variants.binary_search(&Variant { cluster, port });
+        Some(self.pools.pools.len() + variant.ok()?)
+    }
+
+    /// Ids of a cluster's tables that ignore health.
+    pub fn variants_of(&self, cluster: usize) -> std::ops::Range<usize> {
+        let (pools, variants) = (self.pools.pools.len(), &self.pools.variants);
+        let first = variants.partition_point(|variant| variant.cluster < cluster);
+        let behind = variants.partition_point(|variant| variant.cluster <= cluster);
+        pools + first..pools + behind
     }
 
     /// Number of node tables.
     pub fn tables(&self) -> usize {
-        self.pools.pools.len() + self.variants.len()
+        self.pools.tables()
+    }
+
+    /// The configured cluster behind the id of a node table, and the port that its packets get.
+    pub fn table_of(&self, id: usize) -> Option<Variant> {
+        match self.pools.pools.get(id) {
+            Some(&Pool { cluster, port, .. }) => Some(Variant { cluster, port }),
+            None => self.pools.variants.get(id - self.pools.pools.len()).copied(),
+        }
     }
 
     /// The configured cluster behind the id of a node table.
     pub fn cluster_of(&self, id: usize) -> Option<usize> {
-        match self.pools.pools.get(id) {
-            Some(pool) => Some(pool.cluster),
-            None => self.variants.get(id - self.pools.pools.len()).copied(),
-        }
+        self.table_of(id).map(|table| table.cluster)
+    }
+
+    /// The ways of forwarding of all clusters that services use.
+    pub fn ways(&self) -> impl Iterator<Item = Forward> {
+        let used = self.pools.pools.iter().filter(|pool| !pool.services.is_empty());
+        used.map(|pool| self.config.clusters[pool.cluster].forward)
     }
 }
 

@@ -165,7 +165,7 @@ impl Planner {
             let ids: Vec<usize> = seats
                 .iter()
                 .map(|seat| match ignore_health {
-                    true => model.variant_of(seat.cluster).unwrap_or(seat.pool),
+                    true => model.variant_of(seat.pool).unwrap_or(seat.pool),
                     false => seat.pool,
                 })
                 .collect();
@@ -251,7 +251,7 @@ fn node_tables(
         let (cluster, health, minds) = match pools.get(id) {
             Some(pool) => (pool.cluster, &nodes[id], true),
             None => {
-                let cluster = model.variants[id - pools.len()];
+                let cluster = model.pools.variants[id - pools.len()].cluster;
                 (cluster, &nodes[model.pools_of(cluster).start], false)
             }
         };
@@ -261,7 +261,7 @@ fn node_tables(
         });
         // Its own table of before comes first, then those of the cluster's other pools: so all
         // that are equal are one, and stay it.
-        let others = model.pools_of(cluster).chain(model.variant_of(cluster));
+        let others = model.pools_of(cluster).chain(model.variants_of(cluster));
         let ids = std::iter::once(id).chain(others);
         let known = before.into_iter().flat_map(|b| ids.clone().map(|id| &b.clusters[id]));
         let known = known.chain(ids.clone().filter_map(|id| tables.get(id)));

@@ -1,9 +1,10 @@
 //! Which checks there are, and whose nodes they decide about.
 //!
 //! A node may be up for one service and down for another, so what stands behind a slot of a
-//! service's table is not a cluster but a *pool*: a cluster as one way of checking sees it.
-//! Services that check a cluster's nodes in the same way share its pool, and its table. Targets
-//! are what is checked; the same thing is one target, whoever wants to know it.
+//! service's table is not a cluster but a *pool*: a cluster as one way of checking sees it, and with
+//! `nat` as one port. Services that check a cluster's nodes in the same way, and send to the same
+//! port of them, share its pool, and its table. Targets are what is checked; the same thing is one
+//! target, whoever wants to know it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,8 +12,10 @@ use std::{
     sync::Arc,
 };
 
+use lb_common::Forward;
+
 use crate::config::{
-    Config, DEFAULT_AGENT_PORT, Health, Member, Node, Probe, Server, Service, Target, Via,
+    Config, DEFAULT_AGENT_PORT, Health, Member, Node, Panic, Probe, Server, Service, Target, Via,
 };
 
 /// Position of a target in [`Pools::targets`].
@@ -26,22 +29,35 @@ impl TargetId {
     }
 }
 
-/// A cluster as one way of checking sees it.
+/// A cluster as one way of checking sees it, its packets going to one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     /// Position of the cluster.
     pub cluster: usize,
+    /// The port that `nat` gives its packets, as [`lb_common::Directory`] has it.
+    pub port: u16,
     /// Positions of the services that see it so; none: nobody uses the cluster.
     pub services: Vec<usize>,
     /// What is checked, by position in the cluster's nodes; empty where nobody uses the cluster.
     pub targets: Vec<TargetId>,
 }
 
+/// A cluster with one more table, which ignores health: for services that panic to all its nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Variant {
+    /// Position of the cluster.
+    pub cluster: usize,
+    /// As a pool has it.
+    pub port: u16,
+}
+
 /// All pools and targets of a configuration, in an order that follows from names and values alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pools {
-    /// By cluster, then by what is checked. Position = [`lb_common::ClusterId`].
+    /// By cluster, then by what is checked, then by port. Position = [`lb_common::ClusterId`].
     pub pools: Vec<Pool>,
+    /// By cluster, then by port. Position + number of pools = [`lb_common::ClusterId`].
+    pub variants: Vec<Variant>,
     /// Position = [`TargetId`].
     pub targets: Vec<Target>,
 }
@@ -49,7 +65,8 @@ pub struct Pools {
 impl Pools {
     /// Those of a configuration.
     pub fn of(config: &Config) -> Self {
-        let mut wanted: BTreeMap<(usize, Vec<Target>), Vec<usize>> = BTreeMap::new();
+        let mut wanted: BTreeMap<(usize, Vec<Target>, u16), Vec<usize>> = BTreeMap::new();
+        let mut variants = BTreeSet::new();
         let mut shared: BTreeMap<&Health, Arc<Health>> = BTreeMap::new();
         let mut used = vec![false; config.clusters.len()];
         for (position, service) in config.services.iter().enumerate() {
@@ -59,29 +76,46 @@ impl Pools {
                 let health = shared.entry(health).or_insert_with(|| Arc::new(health.clone()));
                 let targets =
                     cluster.nodes.iter().map(|node| target(health, service, member, node));
-                let seen = wanted.entry((member.cluster, targets.collect())).or_default();
+                let port = nat_port(config, member);
+                let seen = wanted.entry((member.cluster, targets.collect(), port)).or_default();
                 seen.push(position);
                 used[member.cluster] = true;
             }
+            if service.panic == Panic::All {
+                variants.extend(service.masters.iter().map(|master| Variant {
+                    cluster: master.cluster,
+                    port: nat_port(config, master),
+                }));
+            }
         }
         for cluster in (0..used.len()).filter(|&cluster| !used[cluster]) {
-            wanted.insert((cluster, Vec::new()), Vec::new());
+            wanted.insert((cluster, Vec::new(), 0), Vec::new());
         }
         let mut ids: BTreeMap<&Target, TargetId> = BTreeMap::new();
-        for target in wanted.keys().flat_map(|(_, targets)| targets) {
+        for target in wanted.keys().flat_map(|(_, targets, _)| targets) {
             ids.insert(target, TargetId(0));
         }
         (0..).zip(ids.values_mut()).for_each(|(position, id)| *id = TargetId(position));
-        let pools = wanted.iter().map(|((cluster, targets), services)| Pool {
+        let pools = wanted.iter().map(|((cluster, targets, port), services)| Pool {
             cluster: *cluster,
+            port: *port,
             services: services.clone(),
             targets: targets.iter().map(|target| ids[target]).collect(),
         });
-        Self { pools: pools.collect(), targets: ids.keys().map(|&t| t.clone()).collect() }
+        Self {
+            pools: pools.collect(),
+            variants: variants.into_iter().collect(),
+            targets: ids.keys().map(|&t| t.clone()).collect(),
+        }
     }
 }
 
 impl Pools {
+    /// Number of node tables.
+    pub fn tables(&self) -> usize {
+        self.pools.len() + self.variants.len()
+    }
+
     /// The pool of a cluster that a service sees, if the cluster is in it.
     pub fn seen_by(&self, service: usize, cluster: usize) -> Option<usize> {
         let first = self.pools.partition_point(|pool| pool.cluster < cluster);
@@ -129,6 +163,12 @@ impl Pools {
         let words = [Some(probe.kind().to_owned()), port.map(|p| p.to_string()), asks.cloned()];
         words.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
+}
+
+/// The port that `nat` gives the packets of a cluster in a service; 0: each node's own.
+fn nat_port(config: &Config, member: &Member) -> u16 {
+    let port = member.port.filter(|_| config.clusters[member.cluster].forward == Forward::Nat);
+    port.unwrap_or(0)
 }
 
 fn target(health: &Arc<Health>, service: &Service, member: &Member, node: &Node) -> Target {

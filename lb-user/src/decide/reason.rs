@@ -312,7 +312,20 @@ pub fn explain_violation(model: &Model, violation: &Violation) -> String {
     };
     match *violation {
         Violation::Length { list, is, must_be } => format!("{list:?}: {is} entries, not {must_be}"),
-        Violation::Vip { entry } => format!("VIP entry {entry} leads nowhere or stands twice"),
+        Violation::Vip { entry } => {
+            format!("VIP entry {entry} does not lead to its service, or is for another's packets")
+        }
+        Violation::Reply { entry } => {
+            format!("reply entry {entry} is no node's of its service, or for another's packets")
+        }
+        Violation::NoReply { service: s } => {
+            format!("service {}: replies of its nodes would not be known", service(s))
+        }
+        Violation::Own => "this host's own addresses are not those that are written".into(),
+        Violation::Plan => "what is said of the plan as a whole is wrong".into(),
+        Violation::Directory { table: t } => {
+            format!("{}: port, affinity or address are wrong", table(t))
+        }
         Violation::TableSize { table: t, slots } => format!("{}: {slots} slots", table(t)),
         Violation::Foreign { table: t, slots } => {
             format!("{}: {slots} slots name no member of it", table(t))

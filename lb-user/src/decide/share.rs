@@ -66,7 +66,7 @@ pub fn shares(model: &Model, decision: &Decision, service: usize) -> Shares {
 /// The id of the node table that a service uses for a seat.
 pub fn table_id(model: &Model, plan: &ServicePlan, seat: &Seat) -> usize {
     let ignores = plan.regime == super::Regime::Panic(crate::config::Panic::All);
-    ignores.then(|| model.variant_of(seat.cluster)).flatten().unwrap_or(seat.pool)
+    ignores.then(|| model.variant_of(seat.pool)).flatten().unwrap_or(seat.pool)
 }
 
 /// The health of a node as a service sees it; of one that is not in it: none of it.

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Admin, Decision, Intent, Model, NextHop, NodeMonitor, NodeState, freeze::Freezer,
-    group::GroupMonitor,
+    Admin, Decision, Host, Intent, Model, NextHop, NoWay, NodeMonitor, NodeState, freeze::Freezer,
+    group::GroupMonitor, host,
 };
 
 /// What can be looked at from outside.
@@ -20,6 +20,8 @@ pub struct View<'a> {
     pub admins: &'a [Admin],
     /// By node id.
     pub hops: &'a [Option<NextHop>],
+    /// This host; `None`: not known yet.
+    pub host: Option<&'a Host>,
     /// By pool; empty before the first plan.
     pub groups: &'a [GroupMonitor],
     /// Who serves what; `None` before the first plan.
@@ -31,6 +33,14 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
+    /// The way to a node, with all that packets for it need.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn way(&self, node: usize) -> Result<NextHop, NoWay> {
+        host::usable(self.model, node, self.hops[node])
+    }
+
     /// What is known of a node of a pool, by position in its cluster's nodes.
     pub fn state(&self, pool: usize, index: usize) -> NodeState {
         let target = self.model.pool(pool).targets.get(index);

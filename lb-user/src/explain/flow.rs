@@ -49,6 +49,11 @@ impl Flow {
         }
     }
 
+    /// Whom it is to.
+    pub const fn destination(&self) -> SocketAddr {
+        self.destination
+    }
+
     /// Its first packet as it comes in: a SYN, or an empty datagram.
     pub fn opener(&self) -> Packet {
         let link = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);

@@ -94,7 +94,7 @@ fn try_answer<T: Tables>(
     let service = found.service.index();
     let key = tables.hash_key().filter(|_| service < decision.services.len()).ok_or(ADOPTED)?;
     let path = &follow(view.model, decision, service, key.hash(&found.flow));
-    let mut teller = Teller { model: view.model, decision, service, path, answer };
+    let mut teller = Teller { view, decision, service, path, flow, answer };
     teller.tell(&found.choice);
     if let Err(verdict) = found.choice {
         teller.result(stopped(verdict));
@@ -110,16 +110,23 @@ pub fn find<T: Tables>(tables: &T, flow: &Flow) -> Result<Found, Verdict> {
     lb_ebpf::find(&flow.opener(), tables)
 }
 
-/// Why a packet's way ended before a node was chosen.
+/// Why a packet's way ended before a node was chosen, or at the choice.
 fn stopped(verdict: Verdict) -> String {
-    match verdict.reason {
-        Reason::DropMartian => "dropped: nobody may send from this source to a service".to_owned(),
-        Reason::PassNotVip => "passed to this host: no service has this address".to_owned(),
-        Reason::PassNoService => {
-            "passed to this host: no service has this protocol and port".to_owned()
-        }
-        Reason::DropNoCluster => "dropped: no cluster may serve this slot".to_owned(),
-        Reason::DropNoNode => "dropped: no node may serve this slot".to_owned(),
-        other => format!("no node: {}", other.name()),
-    }
+    let why = match verdict.reason {
+        Reason::DropMartian => "dropped: nobody may send from this source to a service",
+        Reason::PassNotVip => "passed to this host: no service has this address",
+        Reason::PassNoService => "passed to this host: no service has this protocol and port",
+        Reason::PassNotIp => "passed to this host: neither IPv4 nor IPv6",
+        Reason::PassMalformed => "passed to this host: cut off, or its headers make no sense",
+        Reason::PassNotOurs => "passed to this host: the frame is for others as well",
+        Reason::DropNoCluster => "dropped: no cluster may serve this slot",
+        Reason::DropNoNode => "dropped: no node may serve this slot",
+        Reason::DropBadTable => "dropped: the tables are broken, which is a defect of understudy",
+        // Ends of packets that have a node.
+        other => return format!("no node: {}", other.name()),
+    };
+    why.to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,17 @@
 //! Tells the steps of one flow: who was asked, who serves it, and why not the others.
 
+use lb_common::Forward;
 use lb_ebpf::{Verdict, select::Choice};
 
-use super::{Answer, Step};
-use crate::decide::{
-    Decision, Model,
-    flow::FlowPath,
-    reason::{explain_node, explain_seat},
-    share::health_of,
+use super::{Answer, Flow, Step};
+use crate::{
+    config::{Affinity, Ports},
+    decide::{
+        Decision, View,
+        flow::FlowPath,
+        reason::{explain_node, explain_seat},
+        share::health_of,
+    },
 };
 
 /// How many names a step lists.
@@ -15,11 +19,12 @@ const LISTED: usize = 8;
 
 /// What is known of one flow of a service, and where it is written down.
 pub(super) struct Teller<'a> {
-    pub(super) model: &'a Model,
+    pub(super) view: &'a View<'a>,
     pub(super) decision: &'a Decision,
     pub(super) service: usize,
     /// The way that the decision gives it.
     pub(super) path: &'a FlowPath,
+    pub(super) flow: &'a Flow,
     pub(super) answer: &'a mut Answer,
 }
 
@@ -40,7 +45,7 @@ impl<'a> Teller<'a> {
         }
         self.clusters();
         if let (Some(cluster), Some(slot)) = (self.carrier(), self.path.node_slot) {
-            self.nodes(cluster, slot);
+            self.nodes(cluster, slot, choice.map_or(0, |chosen| chosen.port));
         }
     }
 
@@ -52,7 +57,7 @@ impl<'a> Teller<'a> {
 
     /// Names and slots.
     fn chosen(&mut self, choice: &Result<Choice, Verdict>) {
-        let model = self.model;
+        let model = self.view.model;
         let slot = choice.map_or(self.path.slot, |chosen| chosen.service_slot);
         let home = model.service_order(self.service).home().get(slot as usize);
         let seats = model.seats(self.service);
@@ -70,10 +75,23 @@ impl<'a> Teller<'a> {
 
     /// The service's slot: who was asked for it, who serves it, who was not asked.
     fn clusters(&mut self) {
-        let (model, decision, service) = (self.model, self.decision, self.service);
+        let (model, decision, service) = (self.view.model, self.decision, self.service);
         let slots = decision.services[service].deal.slots.len();
-        let name = &model.config.services[service].name;
-        self.step("service", format!("{name}, slot {} of {slots}", self.path.slot));
+        let config = &model.config.services[service];
+        let on = match config.ports {
+            Ports::One(_) => String::new(),
+            Ports::Range { .. } => format!(" on ports {}", config.ports),
+            Ports::All => " on all ports".to_owned(),
+        };
+        let by = match config.affinity {
+            Affinity::Flow => "",
+            Affinity::Source => " by its source address alone",
+        };
+        let slot = self.path.slot;
+        self.step("service", format!("{}{on}, slot {slot} of {slots}{by}", config.name));
+        if !by.is_empty() {
+            self.because("flows of one source address have one node");
+        }
         let mut asked: Vec<usize> = self.path.passed.iter().map(|&(seat, _)| seat).collect();
         asked.extend(self.path.carrier);
         for (turn, &seat) in asked.iter().enumerate() {
@@ -95,9 +113,9 @@ impl<'a> Teller<'a> {
         }
     }
 
-    /// The carrier's slot: the same for its nodes.
-    fn nodes(&mut self, cluster: usize, slot: u32) {
-        let (model, decision) = (self.model, self.decision);
+    /// The carrier's slot: the same for its nodes. `port`: the one that `nat` gives the flow's packets.
+    fn nodes(&mut self, cluster: usize, slot: u32, port: u16) {
+        let (model, decision) = (self.view.model, self.decision);
         let config = &model.config.clusters[cluster];
         let slots = 1u64 << model.cluster_order(cluster).log2();
         self.step("nodes", format!("of {}, slot {slot} of {slots}", config.name));
@@ -107,10 +125,18 @@ impl<'a> Teller<'a> {
             self.because(&format!("node {name} does not ({is})"));
         }
         if let Some(node) = self.path.node {
-            let (config, is) =
-                (model.node(node), explain_node(health_of(model, decision, self.service, node)));
-            self.step("node", format!("{}: {is}, at {}", config.name, config.address));
-            self.because(&format!("node {} serves it", config.name));
+            let is = explain_node(health_of(model, decision, self.service, node));
+            let name = &model.node(node).name;
+            let on = match self.rewritten(node, port) {
+                Some(port) => format!(" port {port}"),
+                None => String::new(),
+            };
+            self.step("node", format!("{name}: {is}, at {}{on}", model.node(node).address));
+            let on = if on.is_empty() { on } else { format!(" on{on}") };
+            self.because(&format!("node {name} serves it{on}"));
+            if let Err(why) = self.view.way(node) {
+                self.result(format!("dropped: {}", why.explain()));
+            }
         }
         let asked: Vec<usize> = self.path.nodes_passed.iter().map(|&(node, _)| node).collect();
         let rest = |of_use: bool| -> Vec<&str> {
@@ -130,12 +156,20 @@ impl<'a> Teller<'a> {
         }
     }
 
+    /// The port that the flow's packets get on their way to a node, where they get one.
+    fn rewritten(&self, node: usize, port: u16) -> Option<u16> {
+        let model = self.view.model;
+        let cluster = &model.config.clusters[model.nodes[node].cluster];
+        let port = if port == 0 { model.node(node).port } else { Some(port) };
+        (cluster.forward == Forward::Nat).then(|| port.unwrap_or(self.flow.destination().port()))
+    }
+
     fn carrier(&self) -> Option<usize> {
-        Some(self.model.seats(self.service)[self.path.carrier?].cluster)
+        Some(self.view.model.seats(self.service)[self.path.carrier?].cluster)
     }
 
     fn seat_name(&self, seat: usize) -> &'a str {
-        &self.model.config.clusters[self.model.seats(self.service)[seat].cluster].name
+        &self.view.model.config.clusters[self.view.model.seats(self.service)[seat].cluster].name
     }
 
     fn step(&mut self, what: &str, text: String) {

@@ -10,6 +10,12 @@ use socket2::SockFilter;
 /// Takes a packet whole.
 const WHOLE: u32 = u32::MAX;
 
+/// Words of the scratch memory that an address takes at most.
+const WORDS: u32 = 4;
+/// Where the source's address is kept in it, and behind it the destination's.
+const SOURCE: u32 = 0;
+const DESTINATION: u32 = WORDS;
+
 /// The program for packets that begin with an IP header of one version.
 pub(super) fn answers(ipv4: bool, vips: &[IpAddr], sources: &[IpAddr]) -> Vec<SockFilter> {
     // Where the source's address is, and its length (RFC 791, 3.1; RFC 8200, 3).
@@ -21,30 +27,43 @@ pub(super) fn answers(ipv4: bool, vips: &[IpAddr], sources: &[IpAddr]) -> Vec<So
     // Behind every source's comparison stands a jump over the rest of them, and a refusal.
     let one = length as usize / 2 + 1;
     let mut program = Vec::new();
+    // A packet is read once: for the kernel that is ten instructions a word.
+    program.extend(kept(offset, length, SOURCE));
+    program.extend(kept(offset + length, length, DESTINATION));
     for (position, source) in sources.iter().enumerate() {
         let rest = (sources.len() - 1 - position) * one + 1;
-        program.extend(comparison(offset + length, source));
+        program.extend(comparison(DESTINATION, source));
         program.push(SockFilter::new((libc::BPF_JMP | libc::BPF_JA) as u16, 0, 0, rest as u32));
     }
     program.push(verdict(0));
     for vip in &vips {
-        program.extend(comparison(offset, vip));
+        program.extend(comparison(SOURCE, vip));
         program.push(verdict(WHOLE));
     }
     program.push(verdict(0));
     program
 }
 
-/// Goes on behind itself if these bytes stand at an offset, and else skips one instruction more.
-fn comparison(offset: u32, bytes: &[u8]) -> impl Iterator<Item = SockFilter> {
+/// Copies bytes of the packet into the scratch memory.
+fn kept(offset: u32, length: u32, to: u32) -> impl Iterator<Item = SockFilter> {
+    (0..length / 4).flat_map(move |word| {
+        let load = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+        [
+            SockFilter::new(load, 0, 0, offset + 4 * word),
+            SockFilter::new(libc::BPF_ST as u16, 0, 0, to + word),
+        ]
+    })
+}
+
+/// Goes on behind itself if these bytes are kept there, and else skips one instruction more.
+fn comparison(kept: u32, bytes: &[u8]) -> impl Iterator<Item = SockFilter> {
     let words = bytes.len() / 4;
-    bytes.chunks_exact(4).enumerate().flat_map(move |(position, word)| {
-        let at = offset + 4 * position as u32;
+    (kept..).zip(bytes.chunks_exact(4)).enumerate().flat_map(move |(position, (place, word))| {
         let value = word.iter().fold(0, |value, &byte| value << 8 | u32::from(byte));
         // What is left of the comparison, two instructions a word, and the one behind it.
         let skip = 2 * (words - 1 - position) as u8 + 1;
         [
-            SockFilter::new((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0, at),
+            SockFilter::new((libc::BPF_LD | libc::BPF_MEM) as u16, 0, 0, place),
             SockFilter::new((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, 0, skip, value),
         ]
     })
@@ -69,6 +88,7 @@ mod tests {
     use socket2::SockRef;
 
     use super::answers;
+    use crate::vippath::wire;
 
     fn packet(source: IpAddr, destination: IpAddr) -> Vec<u8> {
         let builder = match (source, destination) {
@@ -149,6 +169,21 @@ mod tests {
             ],
             "2001:db8::1:1:0:1",
         );
+    }
+
+    #[test]
+    fn as_many_vips_of_ipv6_as_one_socket_has_and_one_more_source() {
+        let far_apart = |i: u128| IpAddr::V6((i << 100 | i << 70 | i << 40 | i).into());
+        let vips: Vec<IpAddr> = (1..).map(far_apart).take(wire::VIPS_A_SOCKET).collect();
+        let sources: Vec<IpAddr> = (1..=32).map(|i| IpAddr::V6((0xfd << 120 | i).into())).collect();
+        let packets = [packet(vips[63], sources[31]), packet(sources[0], vips[0])];
+        assert_eq!(passed(false, &vips, &sources, &packets), [0]);
+        // The one before it is there yet when another one is taken.
+        let (socket, _) = UnixDatagram::pair().expect("a pair of sockets");
+        for sources in [&sources[1..], &sources] {
+            let filter = answers(false, &vips, sources);
+            SockRef::from(&socket).attach_filter(&filter).expect("room for it");
+        }
     }
 
     #[test]

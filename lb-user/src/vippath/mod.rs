@@ -62,7 +62,7 @@ pub struct Counts {
     pub answers: u64,
     /// Lost: to a node whose next hop is no longer known.
     pub no_hop: u64,
-    /// Lost: longer than the MTU of the node's interface.
+    /// Lost: longer than what the way to the node takes.
     pub too_long: u64,
     /// Lost: not a TCP or UDP packet of a check, or a fragment.
     pub unregistered: u64,
@@ -94,7 +94,7 @@ impl VipPath {
         // Before the thread leaves this namespace: these sockets belong here.
         let place = Place {
             wire: wire::Wire::open(vips).map_err(VipPathError::Wire)?,
-            vips: vips.to_vec(),
+            ipv6: vips.iter().any(IpAddr::is_ipv6),
             inbox,
             counts: Arc::clone(&counts),
         };
@@ -142,7 +142,7 @@ impl VipPath {
         node: IpAddr,
         source: Option<&Source>,
     ) -> io::Result<Socket> {
-        let source = wire::source(node, source)?;
+        let source = wire::source(vip, node, source, &self.vips)?;
         if source.is_ipv4() != vip.is_ipv4() || self.vips.contains(&source) {
             let why = format!("a check from {source} to the VIP {vip} would get no answer");
             return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, why));

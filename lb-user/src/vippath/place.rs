@@ -29,9 +29,11 @@ use super::{
 
 /// The longest IP packet there is.
 const PACKET: usize = 65_535;
-/// What a check sends fits into an Ethernet frame. What it receives may be longer: the kernel puts
-/// packets together, and does not compare them with this.
+/// What a check sends fits into an Ethernet frame, with what tunnels add to it. What it receives may
+/// be longer: the kernel puts packets together, and does not compare them with this.
 const MTU: u16 = 1500;
+/// With less there is no IPv6 (RFC 8200, 5).
+const LEAST_MTU: u16 = 1280;
 /// A node takes packets for its own addresses however little time they have left, and forwards none
 /// that have no more. One without the VIP could else send a check back here, and the data path
 /// would find another node that answers.
@@ -56,7 +58,8 @@ pub(super) enum Request {
 /// What the thread begins with.
 pub(super) struct Place {
     pub(super) wire: Wire,
-    pub(super) vips: Vec<IpAddr>,
+    /// Whether any VIP is of IPv6.
+    pub(super) ipv6: bool,
     pub(super) inbox: mpsc::UnboundedReceiver<Request>,
     pub(super) counts: Arc<Mutex<Counts>>,
 }
@@ -88,7 +91,6 @@ impl Place {
 
 struct Carrier {
     wire: Wire,
-    vips: Vec<IpAddr>,
     /// The addresses of the TUN device: all that checks came from so far.
     sources: Vec<IpAddr>,
     inbox: mpsc::UnboundedReceiver<Request>,
@@ -96,13 +98,15 @@ struct Carrier {
     tun: Arc<AsyncDevice>,
     /// Index of the TUN device.
     index: u32,
+    /// Its MTU.
+    mtu: u16,
     netlink: Handle,
     outward: Outward,
 }
 
 impl Carrier {
     async fn new(place: Place) -> Result<Self, VipPathError> {
-        let Place { wire, vips, inbox, counts } = place;
+        let Place { wire, ipv6, inbox, counts } = place;
         let tun = DeviceBuilder::new().mtu(MTU).build_async().map_err(VipPathError::Tun)?;
         let index = tun.if_index().map_err(VipPathError::Tun)?;
         let (connection, netlink, _) =
@@ -111,20 +115,20 @@ impl Carrier {
         let everything = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(index).build();
         let routed = netlink.route().add(everything).execute().await;
         routed.map_err(|source| VipPathError::Setup { what: "the IPv4 route", source })?;
-        if wire.ipv6.is_some() {
+        if ipv6 {
             let everything = RouteMessageBuilder::<Ipv6Addr>::new().output_interface(index).build();
             let routed = netlink.route().add(everything).execute().await;
             routed.map_err(|source| VipPathError::Setup { what: "the IPv6 route", source })?;
         }
         let tun = Arc::new(tun);
-        for socket in [Some(&wire.ipv4), wire.ipv6.as_ref()].into_iter().flatten() {
+        for socket in wire.answers() {
             // To the runtime one datagram socket is like another.
             let socket = socket.try_clone().and_then(|socket| UdpSocket::from_std(socket.into()));
             let socket = socket.map_err(VipPathError::Wire)?;
             tokio::spawn(take_answers(socket, Arc::clone(&tun), Arc::clone(&counts)));
         }
         let (sources, outward) = (Vec::new(), Outward::default());
-        Ok(Self { wire, vips, sources, inbox, counts, tun, index, netlink, outward })
+        Ok(Self { wire, sources, inbox, counts, tun, index, mtu: MTU, netlink, outward })
     }
 
     /// Until the end is asked for.
@@ -143,7 +147,7 @@ impl Carrier {
                     }
                 },
                 request = self.inbox.recv() => match request {
-                    Some(Request::Hop { node, hop }) => self.outward.set_hop(node, hop),
+                    Some(Request::Hop { node, hop }) => self.set_hop(node, hop),
                     Some(Request::Socket { protocol, source, node, reply }) => {
                         // A check that has ended meanwhile drops its socket.
                         let _ = reply.send(self.socket(protocol, source, node).await);
@@ -154,12 +158,25 @@ impl Carrier {
         }
     }
 
+    /// The way to a node from now on. What checks send fits all ways: there is nobody who could tell
+    /// them that it does not.
+    fn set_hop(&mut self, node: IpAddr, hop: Option<Hop>) {
+        self.outward.set_hop(node, hop);
+        let mtu = self.outward.fits().clamp(LEAST_MTU, MTU);
+        if mtu != self.mtu {
+            match self.tun.set_mtu(mtu) {
+                Ok(()) => self.mtu = mtu,
+                Err(error) => tracing::warn!("checks through VIPs: no MTU of {mtu}: {error}"),
+            }
+        }
+    }
+
     fn send(&self, packet: &[u8]) {
         let sent = self.outward.frame(packet).map(|(frame, link)| self.wire.send(&frame, &link));
         let mut counts = locked(&self.counts);
         let counter = match sent {
             Ok(Ok(())) => &mut counts.sent,
-            Ok(Err(Errno::EMSGSIZE)) => &mut counts.too_long,
+            Ok(Err(Errno::EMSGSIZE)) | Err(Lost::TooLong) => &mut counts.too_long,
             Ok(Err(_)) => &mut counts.refused,
             Err(Lost::NoHop) => &mut counts.no_hop,
             Err(Lost::Unregistered) => &mut counts.unregistered,
@@ -195,7 +212,7 @@ impl Carrier {
         add.message_mut().header.flags = AddressHeaderFlags::Nodad;
         add.execute().await.map_err(io::Error::other)?;
         let sources = [&self.sources[..], &[source]].concat();
-        self.wire.take(&self.vips, &sources)?;
+        self.wire.take(&sources)?;
         self.sources = sources;
         Ok(())
     }

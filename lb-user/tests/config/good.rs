@@ -29,7 +29,7 @@ pub(crate) fn accept(text: &str) -> Checked {
 
 /// The ports that the first node of a cluster is checked on.
 fn asked(config: &Config, cluster: usize) -> Vec<u16> {
-    let Pools { pools, targets } = Pools::of(config);
+    let Pools { pools, targets, .. } = Pools::of(config);
     let pools = pools.iter().filter(|pool| pool.cluster == cluster);
     pools.map(|pool| targets[pool.targets[0].index()].at.port()).collect()
 }

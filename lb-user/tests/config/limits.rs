@@ -163,3 +163,28 @@ fn node_tables_by_way_of_checking() {
     let help = errors.render(false);
     assert!(help.contains("{ port = … }"), "{help}");
 }
+
+/// With `nat` there is a table for each port that services give a cluster, and one more in panic.
+#[test]
+fn node_tables_by_port() {
+    let text = |clusters: u32, lines: &str| {
+        let mut text = file(clusters, 1, 0, "");
+        text = text.replace("name = \"c0\"", "name = \"c0\"\nforward = \"nat\"");
+        for service in 1..=MAX_SERVICES {
+            let port = 1000 + service;
+            let _ = writeln!(
+                text,
+                "[[service]]\nname = \"s{service}\"\naddress = \"192.0.2.10:{service}\"\n\
+                 masters = [{{ cluster = \"c0\", port = {port} }}]\n{lines}"
+            );
+        }
+        text
+    };
+    let none: [&str; 0] = [];
+    let too_many = ["more than 1024 node tables"];
+    let all = "panic = \"all\"";
+    assert_eq!(errors(&text(MAX_CLUSTERS - MAX_SERVICES + 1, "")), none);
+    assert_eq!(errors(&text(MAX_CLUSTERS - MAX_SERVICES + 2, "")), too_many);
+    assert_eq!(errors(&text(1, all)), none);
+    assert_eq!(errors(&text(2, all)), too_many);
+}

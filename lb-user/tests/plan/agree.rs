@@ -10,7 +10,7 @@ use lb_common::NodeId;
 use lb_user::{
     config::{self, Protocol},
     dataplane::{memory::Memory, writer::Writer},
-    decide::{Event, MissReason, Model, NextHop, Outcome, State, TargetId, flow},
+    decide::{Event, Host, MissReason, Model, NextHop, Outcome, State, TargetId, flow},
     explain::{self, Flow, Source},
     secret,
 };
@@ -36,10 +36,19 @@ fn state(model: &Arc<Model>, one_in: u64, mut next: impl FnMut() -> u64) -> Stat
             Event::Checked { target: TargetId(target), outcome }
         })
         .collect();
-    let hop = Some(NextHop { ifindex: 2, src_mac: [2; 6], dst_mac: [4; 6], mtu: 1500 });
+    let hop = |node: NodeId| NextHop {
+        ifindex: 2,
+        src_mac: [2; 6],
+        dst_mac: [4; 6],
+        mtu: 1500,
+        tags: [0; 2],
+        // Of the version that it must be, for tunnels.
+        source: Some(model.node(node.index()).address),
+    };
     let ids = (0..model.nodes.len()).filter_map(NodeId::new);
-    let hops = ids.map(|node| Event::Resolved { node, hop });
-    state.step(Duration::ZERO, &events.into_iter().chain(hops).collect::<Vec<_>>());
+    let hops = ids.map(|node| Event::Resolved { node, hop: Some(hop(node)) });
+    let host = [Event::Host(Host::default())];
+    state.step(Duration::ZERO, &events.into_iter().chain(hops).chain(host).collect::<Vec<_>>());
     state
 }
 

@@ -84,7 +84,7 @@ fn what_goes_nowhere_has_nulls_and_a_reason() {
         ("tcp 10.0.0.1:1 192.0.2.99:443", "no service has this address"),
         ("tcp 10.0.0.1:1 192.0.2.10:80", "no service has this protocol and port"),
         ("udp 10.0.0.1:1 192.0.2.10:443", "no service has this protocol and port"),
-        ("tcp [2001:db8::1]:1 [2001:db8::2]:443", "not IPv4"),
+        ("tcp [2001:db8::1]:1 [2001:db8::2]:443", "no service has this address"),
     ];
     for (flow, why) in cases {
         let all = explain(&[], flow);
@@ -153,7 +153,14 @@ fn a_daemon_is_asked_by_its_socket() {
     let config = Arc::new(config::load(SIX).expect("a good configuration").config);
     let model = Arc::new(Model::new(Arc::clone(&config)));
     let mut state = State::with_model(Arc::clone(&model), Duration::ZERO);
-    let hop = NextHop { ifindex: 2, src_mac: [2; 6], dst_mac: [4; 6], mtu: 1500 };
+    let hop = NextHop {
+        ifindex: 2,
+        src_mac: [2; 6],
+        dst_mac: [4; 6],
+        mtu: 1500,
+        tags: [0; 2],
+        source: None,
+    };
     let ids = || (0..model.nodes.len()).filter_map(NodeId::new);
     let name = |node: NodeId| model.node(node.index()).name.as_str();
     let targets = (0..).map(TargetId).take(model.pools.targets.len());

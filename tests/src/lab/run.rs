@@ -21,6 +21,7 @@ use crate::{
     load::{Load, Log, Rates, TIMEOUT},
     site::Site,
     stop::Stop,
+    variant::Variant,
 };
 
 /// What can be chosen.
@@ -28,6 +29,8 @@ use crate::{
 pub struct Settings {
     /// How long the script takes.
     pub length: Duration,
+    /// The network.
+    pub variant: Variant,
     /// How exact the shares must be.
     pub tolerance: Tolerance,
     /// New requests a second.
@@ -42,10 +45,11 @@ pub struct Settings {
 /// If something cannot be had, the daemon does not follow the script, or the switch is pulled.
 /// Nothing is left of it then, as after success.
 pub fn run(settings: Settings, stop: &Stop) -> Result<Summary> {
-    println!("building the network, starting the servers and the daemon");
-    let mut site = Site::start(stop)?;
-    let rates = Rates { requests: settings.requests, ..Rates::default() };
-    let load = Load::start(&site.topology.client, rates)?;
+    let variant = settings.variant;
+    println!("{variant}: building the network, starting the servers and the daemon");
+    let mut site = Site::start(stop, variant)?;
+    let rates = Rates::of(settings.requests);
+    let load = Load::start(&site.topology, rates)?;
     let options = Options {
         length: settings.length,
         samples: settings.tolerance.samples(),

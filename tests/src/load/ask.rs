@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, ErrorKind},
-    net::{SocketAddr, SocketAddrV4},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -16,7 +16,8 @@ use super::{Failure, Kind, Outcome, Sample};
 use crate::{
     clock::Moment,
     servers::ONE,
-    topology::{CLIENT, NodeIndex, PORT, VIP},
+    topology::NodeIndex,
+    variant::{Family, Variant},
 };
 
 /// How long a request may take.
@@ -26,9 +27,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(1);
 const FIRST_FLOW: u16 = 10_000;
 
 /// Asks once.
-pub(super) async fn ask(kind: Kind) -> Sample {
+pub(super) async fn ask(kind: Kind, variant: Variant) -> Sample {
     let start = Moment::now();
-    let outcome = match conversation(kind).await {
+    let outcome = match conversation(kind, variant).await {
         Ok(node) => Outcome::Node(node),
         Err(failure) => Outcome::Failed(failure),
     };
@@ -38,26 +39,33 @@ pub(super) async fn ask(kind: Kind) -> Sample {
 }
 
 /// Connects to the VIP.
-pub(super) async fn connect(kind: Kind) -> Result<TcpStream, Failure> {
+pub(super) async fn connect(kind: Kind, variant: Variant) -> Result<TcpStream, Failure> {
     let socket = match kind {
-        Kind::New => TcpSocket::new_v4(),
-        Kind::Flow(flow) => bound(FIRST_FLOW + flow),
+        Kind::New => unbound(variant.family),
+        Kind::Flow(flow) => bound(variant, FIRST_FLOW + flow),
     };
     let socket = socket.map_err(|_| Failure::Client)?;
-    let vip = SocketAddr::from(SocketAddrV4::new(VIP, PORT));
-    socket.connect(vip).await.map_err(|error| failure(&error))
+    socket.connect(variant.service()).await.map_err(|error| failure(&error))
 }
 
-fn bound(port: u16) -> io::Result<TcpSocket> {
-    let socket = TcpSocket::new_v4()?;
+fn unbound(family: Family) -> io::Result<TcpSocket> {
+    match family {
+        Family::V4 => TcpSocket::new_v4(),
+        Family::V6 => TcpSocket::new_v6(),
+    }
+}
+
+fn bound(variant: Variant, port: u16) -> io::Result<TcpSocket> {
+    let socket = unbound(variant.family)?;
     socket.set_reuseaddr(true)?;
-    socket.bind(SocketAddr::from(SocketAddrV4::new(CLIENT, port)))?;
+    socket.bind(SocketAddr::new(variant.client(), port))?;
     Ok(socket)
 }
 
-async fn conversation(kind: Kind) -> Result<NodeIndex, Failure> {
+async fn conversation(kind: Kind, variant: Variant) -> Result<NodeIndex, Failure> {
     let deadline = Instant::now() + TIMEOUT;
-    let mut stream = timeout_at(deadline, connect(kind)).await.map_err(|_| Failure::Timeout)??;
+    let mut stream =
+        timeout_at(deadline, connect(kind, variant)).await.map_err(|_| Failure::Timeout)??;
     let answer = timeout_at(deadline, exchange(&mut stream)).await;
     let result = answer.unwrap_or(Err(Failure::Timeout));
     if result.is_err() || kind != Kind::New {

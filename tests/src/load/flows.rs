@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::time::sleep;
 
 use super::{Kind, Log, Rates, ask::ask};
+use crate::variant::Variant;
 
 /// Starts one task for each flow, spread over the period.
-pub(super) fn spawn(log: &Arc<Log>, rates: Rates) {
+pub(super) fn spawn(log: &Arc<Log>, variant: Variant, rates: Rates) {
     let period = rates.flow_period;
     for flow in 0..rates.flows {
         let log = Arc::clone(log);
@@ -15,7 +16,7 @@ pub(super) fn spawn(log: &Arc<Log>, rates: Rates) {
         tokio::spawn(async move {
             sleep(first).await;
             loop {
-                let sample = ask(Kind::Flow(flow)).await;
+                let sample = ask(Kind::Flow(flow), variant).await;
                 log.samples().push(sample);
                 // Always a pause: right after a request that got no answer, what the kernel still
                 // sent for it would meet the next one, from the same port, on its way.

@@ -13,16 +13,16 @@ use super::{
     Break, Kind, Log, Rates,
     ask::{TIMEOUT, connect},
 };
-use crate::{clock::Moment, servers::STAY, topology::NodeIndex};
+use crate::{clock::Moment, servers::STAY, topology::NodeIndex, variant::Variant};
 
 /// Starts one task for each connection, spread over the period.
-pub(super) fn spawn(log: &Arc<Log>, rates: Rates) {
+pub(super) fn spawn(log: &Arc<Log>, variant: Variant, rates: Rates) {
     for number in 0..rates.lasting {
         let log = Arc::clone(log);
         tokio::spawn(async move {
             sleep(rates.echo_period * u32::from(number) / u32::from(rates.lasting)).await;
             loop {
-                if let Some(node) = hold(&log, rates).await {
+                if let Some(node) = hold(&log, variant, rates).await {
                     let mut lasting = log.lasting();
                     lasting.open -= 1;
                     lasting.breaks.push(Break { at: Moment::now(), node });
@@ -34,8 +34,8 @@ pub(super) fn spawn(log: &Arc<Log>, rates: Rates) {
 }
 
 /// Opens a connection and talks until it breaks; where it was, if it came to stand at all.
-async fn hold(log: &Log, rates: Rates) -> Option<NodeIndex> {
-    let stream = timeout(TIMEOUT, connect(Kind::New)).await.ok()?.ok()?;
+async fn hold(log: &Log, variant: Variant, rates: Rates) -> Option<NodeIndex> {
+    let stream = timeout(TIMEOUT, connect(Kind::New, variant)).await.ok()?.ok()?;
     // When it breaks, the port is free at once.
     stream.set_zero_linger().ok()?;
     stream.set_nodelay(true).ok()?;

@@ -23,7 +23,7 @@ use tokio::{runtime::Runtime, sync::oneshot};
 pub use ask::TIMEOUT;
 pub use log::{Answered, Break, Failure, Kind, Lasting, Log, Outcome, Sample};
 
-use crate::netns::{self, Netns};
+use crate::{netns, topology::Topology};
 
 /// How much is asked.
 #[derive(Clone, Copy, Debug)]
@@ -42,11 +42,20 @@ pub struct Rates {
 
 impl Default for Rates {
     fn default() -> Self {
+        Self::of(2000)
+    }
+}
+
+impl Rates {
+    /// So many new requests a second, and the rest in proportion.
+    #[must_use]
+    pub fn of(requests: u32) -> Self {
+        let part = |per_mille: u32, most| (requests * per_mille / 1000).clamp(30, most) as u16;
         Self {
-            requests: 2000,
-            flows: 300,
+            requests,
+            flows: part(150, 300),
             flow_period: Duration::from_millis(600),
-            lasting: 150,
+            lasting: part(75, 150),
             echo_period: Duration::from_millis(100),
         }
     }
@@ -66,11 +75,12 @@ impl Load {
     ///
     /// # Errors
     /// If the namespace cannot be entered or the runtime started.
-    pub fn start(client: &Netns, rates: Rates) -> Result<Self> {
+    pub fn start(topology: &Topology, rates: Rates) -> Result<Self> {
         let log = Arc::new(Log::default());
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = mpsc::sync_channel(1);
-        let (namespace, seen) = (client.path(), Arc::clone(&log));
+        let (namespace, seen) = (topology.client.path(), Arc::clone(&log));
+        let variant = topology.variant;
         let thread = thread::Builder::new().name("load".into()).spawn(move || {
             let runtime = match runtime_in(&namespace) {
                 Ok(runtime) => runtime,
@@ -78,9 +88,9 @@ impl Load {
             };
             let _ = ready.send(Ok(()));
             runtime.block_on(async {
-                tokio::spawn(requests::steady(Arc::clone(&seen), rates));
-                flows::spawn(&seen, rates);
-                lasting::spawn(&seen, rates);
+                tokio::spawn(requests::steady(Arc::clone(&seen), variant, rates));
+                flows::spawn(&seen, variant, rates);
+                lasting::spawn(&seen, variant, rates);
                 // Also ends when the sender is dropped; the tasks end with the runtime.
                 let _ = stopped.await;
             });

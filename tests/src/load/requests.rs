@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use super::{Kind, Log, Rates, ask::ask};
+use crate::variant::Variant;
 
 /// Requests are sent in small bunches, this often.
 const TICK: Duration = Duration::from_millis(5);
@@ -17,7 +18,7 @@ const TICK: Duration = Duration::from_millis(5);
 const UNDER_WAY: usize = 8192;
 
 /// Asks for as long as it is polled.
-pub(super) async fn steady(log: Arc<Log>, rates: Rates) {
+pub(super) async fn steady(log: Arc<Log>, variant: Variant, rates: Rates) {
     let under_way = Arc::new(Semaphore::new(UNDER_WAY));
     let mut ticks = interval(TICK);
     // A machine that is too slow gets fewer, not a burst afterwards.
@@ -33,7 +34,7 @@ pub(super) async fn steady(log: Arc<Log>, rates: Rates) {
             };
             let log = Arc::clone(&log);
             tokio::spawn(async move {
-                let sample = ask(Kind::New).await;
+                let sample = ask(Kind::New, variant).await;
                 log.samples().push(sample);
                 drop(permit);
             });

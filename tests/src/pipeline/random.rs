@@ -55,12 +55,9 @@ pub fn flows() -> anyhow::Result<()> {
             let source = (numbers.next() as u32).to_be_bytes();
             let source_port = numbers.next() as u16;
             let frame = frames::tcp((source, source_port), (VIP, 80));
-            let flow = FlowKey::V4 {
-                source: u32::from_be_bytes(source),
-                destination: u32::from_be_bytes(VIP),
-                ports: u32::from(source_port) << 16 | 80,
-                protocol: 6,
-            };
+            let ports = u32::from(source_port) << 16 | 80;
+            let (from, to) = (u32::from_be_bytes(source), u32::from_be_bytes(VIP));
+            let flow = FlowKey::v4(from, to, ports, 6);
             let expected = node_mac(by_hand(&intent, key.hash(&flow).0)?);
             let (mine, its) = (memory.run(&frame), kernel.run(&frame)?);
             ensure!(mine == its, "{flow:?}: memory says {mine:?}, the kernel {its:?}");

@@ -189,7 +189,7 @@ pub fn intent(
     };
     Intent {
         vips: vips.into_iter().map(vip).collect(),
-        addresses: vec![[0; 16]; services.len()],
+        addresses: vec![[0; 4]; services.len()],
         services,
         clusters,
         nodes,

@@ -105,7 +105,7 @@ fn a_fall_passes(site: &mut Site) -> Result<()> {
 /// Both masters vanish: first they come back in time, then they do not.
 fn two_clusters_at_once() -> Result<()> {
     let mut site = checked()?;
-    let load = Load::start(&site.topology.client, RATES)?;
+    let load = Load::start(&site.topology, RATES)?;
     let start = Moment::now();
     let swallow = Rules::add(&site.topology.lb, "swallow", &[SWALLOW_A_AND_B], &[])?;
     until_event(&mut site, "frozen", start)?;

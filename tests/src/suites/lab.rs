@@ -2,13 +2,21 @@
 //! broken.
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 
 use super::lab_child::LabChild;
-use crate::{lab::summary::Summary, runner::Case};
+use crate::{lab::summary::Summary, runner::Case, variant::Forward};
 
 /// The cases.
-pub(super) const CASES: &[Case] =
-    &[Case::network("lab/holds", holds), Case::network("lab/notices-a-broken-node", notices)];
+pub(super) const CASES: &[Case] = &[
+    Case::network("lab/holds", holds),
+    Case::network("lab/notices-a-broken-node", notices),
+    Case::network("lab/every-forward-4", || every_forward("4")),
+    Case::network("lab/every-forward-6", || every_forward("6")),
+];
+
+/// Short and slow enough for four of them at once.
+const ONE_OF_FOUR: [&str; 6] = ["--for", "12s", "--rate", "400", "--tolerance", "8"];
 
 /// What other programs read; see the contract of the lab's summary.
 const NAMES: [&str; 8] = [
@@ -42,6 +50,21 @@ fn holds() -> Result<()> {
     // Two checks of 150 ms, 200 ms apart, miss; everything else is fast.
     ensure!((100.0..2000.0).contains(&summary.detect_ms), "detected in {} ms", summary.detect_ms);
     ensure!((0.0..500.0).contains(&summary.commit_ms), "committed in {} ms", summary.commit_ms);
+    Ok(())
+}
+
+/// All ways to forward at once, each in a lab of its own.
+fn every_forward(family: &str) -> Result<()> {
+    let mut labs = Vec::new();
+    for forward in Forward::value_variants() {
+        let variant = ["--forward", forward.name(), "--family", family];
+        labs.push((forward.name(), LabChild::start(&[&variant[..], &ONE_OF_FOUR].concat())?));
+    }
+    let mut problems = Vec::new();
+    for (forward, lab) in &mut labs {
+        problems.extend(lab.held().err().map(|error| format!("{forward}: {error:#}")));
+    }
+    ensure!(problems.is_empty(), "{}", problems.join("\n"));
     Ok(())
 }
 

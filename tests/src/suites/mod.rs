@@ -2,8 +2,10 @@
 
 mod attach;
 mod cleanup;
+mod decap;
 mod detection;
 mod fooled;
+mod hops;
 mod lab;
 mod lab_child;
 mod operator;
@@ -11,12 +13,15 @@ mod per_service;
 mod probes;
 mod refused;
 mod restart;
+mod road;
 mod small;
 mod story;
 mod survey;
+mod trace;
 mod two_labs;
 mod via;
 mod ward;
+mod wires;
 
 use crate::{pipeline, runner::Case};
 
@@ -27,16 +32,19 @@ pub fn all() -> Vec<Case> {
         lab::CASES,
         cleanup::CASES,
         two_labs::CASES,
+        road::CASES,
         restart::CASES,
         refused::CASES,
         operator::CASES,
+        hops::CASES,
         via::CASES,
         probes::CASES,
         survey::CASES,
+        trace::CASES,
         fooled::CASES,
         per_service::CASES,
         story::CASES,
         detection::CASES,
     ];
-    [pipeline::suites(), attach::CASES.to_vec(), network.concat()].concat()
+    [pipeline::suites(), attach::CASES.to_vec(), decap::CASES.to_vec(), network.concat()].concat()
 }

@@ -14,6 +14,7 @@ use crate::{
     site::Site,
     status::{Plan, Status},
     topology::NodeIndex,
+    variant::Variant,
 };
 
 /// The cases.
@@ -32,8 +33,8 @@ const RATES: Rates = Rates {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn kill_under_traffic() -> Result<()> {
-    let mut site = Site::start(runner::stop()?)?;
-    let load = Load::start(&site.topology.client, RATES)?;
+    let mut site = Site::start(runner::stop()?, Variant::default())?;
+    let load = Load::start(&site.topology, RATES)?;
     traffic(&mut site, &load.log, "with the first daemon")?;
     // The maps are the first daemon's and the second's: so are the counts.
     let before = ask()?;

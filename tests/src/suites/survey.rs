@@ -21,7 +21,8 @@ use crate::{
     owner::Owner,
     runner::{self, Case},
     site::Site,
-    topology::{LB, NodeIndex},
+    topology::NodeIndex,
+    variant::Variant,
 };
 
 /// The cases.
@@ -57,7 +58,7 @@ fn life(health: &str) -> Result<()> {
     let (mut agents, mut site) = Site::surveyed(runner::stop()?, health, page)?;
     let nginx = page_server(&site, a1)?;
     site.start_daemon()?;
-    let load = Load::start(&site.topology.client, RATES)?;
+    let load = Load::start(&site.topology, RATES)?;
     let start = Moment::now();
     served(&mut site, &load, 100, start)?;
 
@@ -146,7 +147,7 @@ fn strangers() -> Result<()> {
     let refused = |why: &str| figure(&format!("survey.refused.{why}"));
     let (replay, stale, forged) =
         (refused("replay")?, refused("stale-nonce")?, refused("bad-hmac")?);
-    let twice = format!("udp sport 7411 dup to {LB}");
+    let twice = format!("udp sport 7411 dup to {}", Variant::default().lb());
     let duplicating = Rules::add(site.topology.node(a1), "twice", &[], &[&twice])?;
     until_more(&mut site, "survey.refused.replay", replay + 5)?;
     drop(duplicating);

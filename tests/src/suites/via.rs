@@ -15,6 +15,7 @@ use lb_user::{
     decide::{
         MissReason,
         Outcome::{self, Hit},
+        Pools,
     },
     nexthop::{News, NextHops},
     probe::Prober,
@@ -217,13 +218,13 @@ async fn hops(path: &VipPath, config: Config) -> Result<()> {
     let (report, mut found): (_, UnboundedReceiver<_>) = unbounded_channel();
     let follower = tokio::spawn(async move {
         let (_doubts, mut doubted) = unbounded_channel();
-        NextHops::new(&config, &[]).follow(&report, &mut doubted).await
+        NextHops::new(&config, &Pools::of(&config).targets, &[]).follow(&report, &mut doubted).await
     });
     let mut known = Vec::new();
     while !(known.contains(&FIRST) && known.contains(&SECOND)) {
         let next = timeout(PATIENCE, found.recv()).await.context("no next hops")?;
         let News::Way(next) = next.context("the follower ended")? else { continue };
-        let Some(hop) = next.hop else { continue };
+        let Ok(hop) = next.hop else { continue };
         let record = NodeRecord {
             dst_mac: hop.dst_mac,
             src_mac: hop.src_mac,

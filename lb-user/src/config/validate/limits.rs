@@ -15,7 +15,7 @@ use crate::{
     config::{
         raw::{self, Raw},
         report::{Report, Span},
-        types::{Config, Panic, Ports, Protocol, Service},
+        types::{Config, Ports, Protocol, Service},
     },
     decide::Pools,
 };
@@ -45,12 +45,13 @@ fn at_most<'a>(
 /// Tables: how many there are of nodes, and whether all fit their memory.
 pub(super) fn tables(raw: &Raw, config: &Config, report: &mut Report) {
     let pools = Pools::of(config);
-    if pools.pools.len() + ignoring(config).len() > MAX_CLUSTERS as usize {
+    if pools.tables() > MAX_CLUSTERS as usize {
         let message = format!("more than {MAX_CLUSTERS} node tables");
         report.error(goes_over(raw, config), message).help(
-            "a table for each cluster and way of checking it, one more for masters of services \
-             with panic = \"all\"; services that check a cluster alike share its table, for \
-             example by health = { port = … } in the cluster",
+            "a table for each cluster and way of checking it (with nat also for each port that \
+             services give it), one more for masters of services with panic = \"all\"; services \
+             that check a cluster alike share its table, for example by health = { port = … } in \
+             the cluster",
         );
     } else {
         chunks(config, &pools, report);
@@ -107,12 +108,6 @@ impl Replies {
     }
 }
 
-/// Clusters with one more table, which ignores health.
-fn ignoring(config: &Config) -> BTreeSet<usize> {
-    let services = config.services.iter().filter(|service| service.panic == Panic::All);
-    services.flat_map(|service| &service.masters).map(|master| master.cluster).collect()
-}
-
 /// The first service of the file with which there are too many tables, or cluster without any.
 fn goes_over(raw: &Raw, config: &Config) -> Span {
     let fits = |count: usize| {
@@ -120,7 +115,7 @@ fn goes_over(raw: &Raw, config: &Config) -> Span {
         let first: BTreeSet<String> = first.collect();
         let mut part = config.clone();
         part.services.retain(|service| first.contains(&service.name));
-        Pools::of(&part).pools.len() + ignoring(&part).len() <= MAX_CLUSTERS as usize
+        Pools::of(&part).tables() <= MAX_CLUSTERS as usize
     };
     // One service more is never fewer tables.
     let counts: Vec<usize> = (0..raw.services.len()).collect();
@@ -141,7 +136,8 @@ fn chunks(config: &Config, pools: &Pools, report: &mut Report) {
         .map(|(position, service)| shape(pools, position, service))
         .collect();
     let services = shapes.iter().map(|(masters, standbys, _)| masters.len() + standbys.len());
-    let clusters = pools.pools.iter().map(|pool| pool.cluster).chain(ignoring(config));
+    let variants = pools.variants.iter().map(|variant| variant.cluster);
+    let clusters = pools.pools.iter().map(|pool| pool.cluster).chain(variants);
     let nodes = clusters.map(|cluster| config.clusters[cluster].nodes.len());
     let chunks: u64 = services.chain(nodes).map(table_chunks).sum();
     let message = format!("the tables need {chunks} chunks of memory, there are {MAX_CHUNKS}");

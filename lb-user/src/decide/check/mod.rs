@@ -4,17 +4,19 @@
 //! state was made is believed. Everything that is wrong is returned; one violation is enough to
 //! refuse the state.
 
+mod packets;
 mod service;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use lb_common::Slot;
 
 use super::{
+    Host, NextHop,
     group::Group,
     health::NodeHealth,
     intent::{Intent, Table},
-    model::{Model, NodePlace},
+    model::Model,
 };
 use crate::config::{Cluster, Threshold};
 
@@ -23,6 +25,10 @@ use crate::config::{Cluster, Threshold};
 pub struct Facts<'a> {
     /// The configuration and the homes that follow from it.
     pub model: &'a Model,
+    /// By node id.
+    pub hops: &'a [Option<NextHop>],
+    /// This host, if it is known.
+    pub host: Option<&'a Host>,
     /// By pool, then by position in its cluster's nodes.
     pub nodes: &'a [Vec<NodeHealth>],
     /// By pool.
@@ -41,10 +47,29 @@ pub enum Violation {
         /// What it must be.
         must_be: usize,
     },
-    /// A VIP leads to no service, or two entries are for the same packets.
+    /// A VIP does not lead to its service, or another entry is for the same packets.
     Vip {
         /// Position of the entry.
         entry: usize,
+    },
+    /// No `nat` node of the service sends from there, or another entry is for the same packets.
+    Reply {
+        /// Position of the entry.
+        entry: usize,
+    },
+    /// Replies of some `nat` node of a service would not be known.
+    NoReply {
+        /// The service.
+        service: usize,
+    },
+    /// This host's own addresses are others, or nobody needs them.
+    Own,
+    /// What holds for the whole generation is not what the configuration and this host say.
+    Plan,
+    /// Port, affinity or address that stand beside a table are not those of the configuration.
+    Directory {
+        /// The table.
+        table: TableId,
     },
     /// A table has another size than its number of members gives.
     TableSize {
@@ -117,7 +142,7 @@ pub enum Violation {
         /// The pool.
         cluster: usize,
     },
-    /// A node's record does not say what its configuration and health say.
+    /// A node's record does not say what its configuration, its health and the way to it say.
     NodeRecord {
         /// The node.
         node: usize,
@@ -161,7 +186,7 @@ impl Checker {
         if !found.is_empty() {
             return found;
         }
-        vips(intent, &mut found);
+        packets::judge(facts, intent, &mut found);
         self.services.resize_with(intent.services.len(), || None);
         self.clusters.resize_with(intent.clusters.len(), || None);
         for (id, table) in intent.clusters.iter().enumerate() {
@@ -179,7 +204,6 @@ impl Checker {
             });
             service::judge(facts, id, table, flows, &mut found);
         }
-        node_records(facts, intent, &mut found);
         found
     }
 }
@@ -231,6 +255,7 @@ fn lengths(model: &Model, intent: &Intent) -> Vec<Violation> {
     [
         (List::Vips, intent.vips.len(), services),
         (List::Services, intent.services.len(), services),
+        (List::Services, intent.addresses.len(), services),
         (List::Services, intent.service_info.len(), services),
         (List::Clusters, intent.clusters.len(), clusters),
         (List::Clusters, intent.cluster_info.len(), clusters),
@@ -243,16 +268,6 @@ fn lengths(model: &Model, intent: &Intent) -> Vec<Violation> {
     .filter(|(_, is, must_be)| is != must_be)
     .map(|(list, is, must_be)| Violation::Length { list, is, must_be })
     .collect()
-}
-
-fn vips(intent: &Intent, found: &mut Vec<Violation>) {
-    let mut seen = BTreeSet::new();
-    for (entry, vip) in intent.vips.iter().enumerate() {
-        let key = (vip.address, vip.ports, vip.protocol);
-        if !seen.insert(key) || vip.service.index() >= intent.services.len() {
-            found.push(Violation::Vip { entry });
-        }
-    }
 }
 
 /// Size and slots of any table.
@@ -356,26 +371,6 @@ fn reaches(threshold: Threshold, alive: u32, total: u32) -> bool {
 fn recovers(cluster: &Cluster, alive: u32, total: u32) -> bool {
     let higher = cluster.recover_at.is_none_or(|threshold| reaches(threshold, alive, total));
     higher && reaches(cluster.threshold, alive, total)
-}
-
-fn node_records(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
-    for (node, record) in intent.nodes.iter().enumerate() {
-        let config = facts.model.node(node);
-        let cluster = &facts.model.config.clusters[facts.model.nodes[node].cluster];
-        let address = match config.address {
-            std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-            std::net::IpAddr::V6(v6) => v6,
-        };
-        let NodePlace { cluster: of, index } = facts.model.nodes[node];
-        let up = facts.model.pools_of(of).any(|pool| facts.nodes[pool][index].up);
-        let right = record.up == u8::from(up)
-            && record.address == address.octets()
-            && record.forward == cluster.forward as u8
-            && record.v6 == u8::from(config.address.is_ipv6());
-        if !right {
-            found.push(Violation::NodeRecord { node });
-        }
-    }
 }
 
 #[cfg(test)]

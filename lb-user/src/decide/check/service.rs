@@ -43,11 +43,10 @@ impl Flows {
                 }
                 continue;
             };
-            // A table that ignores health is for all that see its cluster.
-            let cluster = model.cluster_of(id);
-            let ignores = cluster.is_some() && id >= model.pools.pools.len();
+            // A table that ignores health is for all that send to its cluster's port.
+            let ignores = model.cluster_of(id).is_some() && id >= model.pools.pools.len();
             let seat = seats.iter().position(|seat| match ignores {
-                true => Some(seat.cluster) == cluster,
+                true => model.variant_of(seat.pool) == Some(id),
                 false => seat.pool == id,
             });
             match (seat, home) {

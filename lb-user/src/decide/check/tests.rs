@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     config::{BackupMode, Panic, Service},
     decide::{
-        Decision, State,
-        tests::fixture::{Bench, service, six_clusters},
+        State, View,
+        tests::fixture::{Bench, service, six_clusters, started_with},
     },
 };
 
@@ -30,19 +30,24 @@ fn found(
     config.services.push(web);
     let mut bench = Bench::new(config);
     let decision = bench.down(down);
-    let mut intent = self::intent(&bench.model, &decision);
+    let state = state(&bench.model);
+    let mut intent = Intent::new(&state.view(), &decision);
     damage(&mut intent);
-    let facts = Facts { model: &bench.model, nodes: &decision.nodes, groups: &decision.groups };
+    let facts = facts(&state, &decision.nodes, &decision.groups);
     let mut checker = Checker::default();
     let found = checker.check(&facts, &intent);
     assert_eq!(checker.check(&facts, &intent), found, "also from memory");
     found
 }
 
-/// What would be written for a decision by a daemon that knows no way to any node.
-fn intent(model: &Arc<Model>, decision: &Decision) -> Intent {
-    let state = State::with_model(Arc::clone(model), std::time::Duration::ZERO);
-    Intent::new(&state.view(), decision)
+/// A daemon that knows the way to every node.
+fn state(model: &Arc<Model>) -> State {
+    started_with(Arc::clone(model), std::time::Duration::ZERO)
+}
+
+fn facts<'a>(state: &'a State, nodes: &'a [Vec<NodeHealth>], groups: &'a [Group]) -> Facts<'a> {
+    let View { model, hops, host, .. } = state.view();
+    Facts { model, hops, host, nodes, groups }
 }
 
 /// Replaces in a table every slot of one member by another slot.
@@ -190,8 +195,9 @@ fn a_group_that_the_nodes_contradict() {
         let mut groups = truth.groups.clone();
         groups[0].healthy = lie;
         let decision = bench.planner.decide(&truth.nodes, &groups, None);
-        let intent = self::intent(&bench.model, &decision);
-        let facts = Facts { model: &bench.model, nodes: &truth.nodes, groups: &groups };
+        let state = state(&bench.model);
+        let intent = Intent::new(&state.view(), &decision);
+        let facts = facts(&state, &truth.nodes, &groups);
         let found = Checker::default().check(&facts, &intent);
         assert_eq!(found, [Violation::WrongGroup { cluster: 0 }], "{down}");
     }
@@ -211,8 +217,9 @@ fn who_may_serve_but_not_these_flows() {
     let mut groups = all.groups.clone();
     groups[usize::from(A)].held = true;
     let decision = bench.planner.decide(&all.nodes, &groups, None);
-    let mut intent = self::intent(&bench.model, &decision);
-    let facts = Facts { model: &bench.model, nodes: &all.nodes, groups: &groups };
+    let state = state(&bench.model);
+    let mut intent = Intent::new(&state.view(), &decision);
+    let facts = facts(&state, &all.nodes, &groups);
     assert_eq!(Checker::default().check(&facts, &intent), []);
     replace(&mut intent.services[0], slot(X), slot(A));
     let found = Checker::default().check(&facts, &intent);
@@ -226,10 +233,11 @@ fn a_count_that_the_nodes_contradict() {
     config.services.push(service(&config, "web", BackupMode::MultiStandby, "A B C", "X Y Z"));
     let mut bench = Bench::new(config);
     let truth = bench.down("a01");
-    let intent = self::intent(&bench.model, &truth);
+    let state = state(&bench.model);
+    let intent = Intent::new(&state.view(), &truth);
     let mut groups = truth.groups.clone();
     groups[0].count.alive = 4;
-    let facts = Facts { model: &bench.model, nodes: &truth.nodes, groups: &groups };
+    let facts = facts(&state, &truth.nodes, &groups);
     let found = Checker::default().check(&facts, &intent);
     assert_eq!(found, [Violation::WrongGroup { cluster: 0 }]);
 }

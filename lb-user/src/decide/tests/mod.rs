@@ -2,6 +2,7 @@
 
 mod acceptance;
 pub(in crate::decide) mod fixture;
+mod forwards;
 mod freeze;
 mod pools;
 mod purity;

@@ -38,7 +38,7 @@ fn the_order_of_events_leaves_no_trace() {
         let mut now = Duration::ZERO;
         let event = |node: usize, up: bool| {
             let outcome = if up { Outcome::Hit } else { Outcome::Miss(MissReason::Timeout) };
-            checked(&bench.model, node, outcome)[0]
+            checked(&bench.model, node, outcome).remove(0)
         };
         for _ in 0..60 {
             now += Duration::from_millis(100);

@@ -52,10 +52,10 @@ fn speed_of_a_step() {
         step(&mut state, &[event(0, Outcome::Hit)], "a check without news");
         state.step(Duration::from_secs(1), &[event(0, miss), event(0, miss)]);
         step(&mut state, &[event(0, miss)], "a node dies");
-        let most: Vec<Event> = (1..10).flat_map(|n| [event(n, miss); 3]).collect();
+        let most: Vec<Event> = (1..10).flat_map(|n| vec![event(n, miss); 3]).collect();
         step(&mut state, &most, "9 more nodes die, still healthy");
-        step(&mut state, &[event(10, miss); 3], "one more: the cluster fails");
-        let back: Vec<Event> = (0..11).flat_map(|n| [event(n, Outcome::Hit); 2]).collect();
+        step(&mut state, &vec![event(10, miss); 3], "one more: the cluster fails");
+        let back: Vec<Event> = (0..11).flat_map(|n| vec![event(n, Outcome::Hit); 2]).collect();
         step(&mut state, &back, "all are back");
     }
 }

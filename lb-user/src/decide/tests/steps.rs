@@ -264,10 +264,10 @@ fn failback_by_hand() {
     assert_eq!(shares(steps.iter().flatten().last().expect("a plan")), [1024, 1024, 0]);
 
     let (mut state, _) = recovered(Failback::Manual);
-    let release = Event::Release(ClusterId::new(0).expect("an id"));
-    let plan = published(&state.step(at(90_000), &[release])).expect("a plan");
+    let release = || Event::Release(ClusterId::new(0).expect("an id"));
+    let plan = published(&state.step(at(90_000), &[release()])).expect("a plan");
     assert_eq!((shares(&plan), plan.clusters[0].held), ([1024, 1024, 0], false));
-    assert_eq!(state.step(at(90_001), &[release]), [], "nothing to release");
+    assert_eq!(state.step(at(90_001), &[release()]), [], "nothing to release");
 }
 
 #[test]

@@ -1,0 +1,61 @@
+//! What the compiler must not know, so that the verifier sees what it has to.
+
+use aya_ebpf::bindings::xdp_md;
+
+/// The same number, of which the compiler knows nothing.
+#[inline(always)]
+pub(crate) fn unknown(number: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut number = number;
+        // SAFETY: no instruction at all.
+        unsafe {
+            core::arch::asm!("", inout("r3") number, options(nomem, nostack, preserves_flags));
+        }
+        number
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    number
+}
+
+/// The same offset, of which the compiler knows nothing but if it is a constant. Else it would check
+/// one copy of it and use another.
+#[inline(always)]
+pub(crate) fn unknown_unless_constant(offset: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    if !core::intrinsics::is_val_statically_known(offset) {
+        return unknown(offset as u64) as usize;
+    }
+    offset
+}
+
+/// Where the packet begins, or ends (`data_end`). The
+/// compiler would load 32 bits and widen them
+/// somewhere else, where the verifier does not know a pointer any more; so this is one instruction,
+/// whose result is good until memory may have changed.
+macro_rules! pointer {
+    ($name:ident, $field:ident, $load:literal) => {
+        #[cfg(target_arch = "bpf")]
+        #[inline(always)]
+        pub(crate) unsafe fn $name(ctx: *mut xdp_md) -> usize {
+            const _: () = assert!(core::mem::offset_of!(xdp_md, data) == 0);
+            const _: () = assert!(core::mem::offset_of!(xdp_md, data_end) == 4);
+            let pointer: usize;
+            // SAFETY: reads a field of the context, at the offset that was asserted.
+            unsafe {
+                core::arch::asm!($load, out(reg) pointer, in(reg) ctx,
+                    options(pure, readonly, nostack, preserves_flags));
+            }
+            pointer
+        }
+
+        #[cfg(not(target_arch = "bpf"))]
+        pub(crate) unsafe fn $name(ctx: *mut xdp_md) -> usize {
+            // SAFETY: never run; the program runs in the kernel only.
+            unsafe { (*ctx).$field as usize }
+        }
+    };
+}
+
+pointer!(start, data, "{0} = *(u32 *)({1} + 0)");
+pointer!(end, data_end, "{0} = *(u32 *)({1} + 4)");

@@ -1,0 +1,219 @@
+//! Judges what packets need besides the slots: destinations, where replies come from, this host, what
+//! stands beside the tables, and the records of the nodes.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv6Addr},
+};
+
+use lb_common::{Forward, NodeRecord, PlanRecord};
+
+use super::{Facts, TableId, Violation};
+use crate::{
+    config::{Affinity, Ports},
+    decide::{
+        intent::{Intent, Vip},
+        model::NodePlace,
+    },
+};
+
+pub(super) fn judge(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
+    vips(facts, intent, found);
+    replies(facts, intent, found);
+    host(facts, intent, found);
+    directories(facts, intent, found);
+    for (node, record) in intent.nodes.iter().enumerate() {
+        if !record_is_right(facts, node, record) {
+            found.push(Violation::NodeRecord { node });
+        }
+    }
+}
+
+fn vips(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
+    let services = &facts.model.config.services;
+    let wrong = |vip: &Vip| {
+        services.get(vip.service.index()).is_none_or(|service| {
+            vip.address != words(service.address)
+                || (vip.ports, vip.protocol) != (service.ports, service.protocol.number())
+        })
+    };
+    // One port beats a range, and that all ports: only among equals it would be unclear.
+    let kind = |ports: Ports| match ports {
+        Ports::One(_) => 0,
+        Ports::Range { .. } => 1,
+        Ports::All => 2,
+    };
+    let mut entries: BTreeSet<usize> = overlapping(&intent.vips, kind).collect();
+    entries.extend((0..intent.vips.len()).filter(|&entry| wrong(&intent.vips[entry])));
+    found.extend(entries.into_iter().map(|entry| Violation::Vip { entry }));
+}
+
+fn replies(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
+    let config = &facts.model.config;
+    let mut wanted = BTreeSet::new();
+    for (service, value) in config.services.iter().enumerate() {
+        for member in value.members() {
+            let nat = config.clusters[member.cluster].forward == Forward::Nat;
+            for node in facts.model.nodes_of(member.cluster).filter(|_| nat) {
+                let at = facts.model.node(node);
+                let ports = value.ports_of(member, at);
+                wanted.insert((words(at.address), value.protocol.number(), ports, service));
+            }
+        }
+    }
+    let key = |entry: &Vip| (entry.address, entry.protocol, entry.ports, entry.service.index());
+    let mut entries: BTreeSet<usize> = overlapping(&intent.replies, |_| 0).collect();
+    let strange = |&entry: &usize| !wanted.contains(&key(&intent.replies[entry]));
+    entries.extend((0..intent.replies.len()).filter(strange));
+    found.extend(entries.into_iter().map(|entry| Violation::Reply { entry }));
+    let there: BTreeSet<_> = intent.replies.iter().map(key).collect();
+    let missing: BTreeSet<usize> = wanted.difference(&there).map(|reply| reply.3).collect();
+    found.extend(missing.into_iter().map(|service| Violation::NoReply { service }));
+}
+
+/// Entries that are for packets which one before them is for, too; `kind`: only such are compared.
+fn overlapping(list: &[Vip], kind: impl Fn(Ports) -> u8) -> impl Iterator<Item = usize> {
+    let group = |entry: &Vip| (entry.address, entry.protocol, kind(entry.ports));
+    let mut order: Vec<usize> = (0..list.len()).collect();
+    order.sort_by_key(|&entry| (group(&list[entry]), list[entry].ports.first(), entry));
+    let mut before = None;
+    let mut clashes = Vec::new();
+    for entry in order {
+        let (is, ports) = (group(&list[entry]), list[entry].ports);
+        let last = before.filter(|(group, _)| *group == is).map_or(0, |(_, last)| last);
+        if ports.first() <= last {
+            clashes.push(entry);
+        }
+        before = Some((is, ports.last().max(last)));
+    }
+    clashes.into_iter()
+}
+
+/// What is said of this host, and whether replies are looked for.
+fn host(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
+    let model = facts.model;
+    let uses = |way: Forward| {
+        let mut members = model.config.services.iter().flat_map(|service| service.members());
+        members.any(|member| model.config.clusters[member.cluster].forward == way)
+    };
+    let nat = uses(Forward::Nat) && facts.host.is_some();
+    let all_l2 = ![Forward::Nat, Forward::Ipip, Forward::Gue].into_iter().any(uses);
+    let fragments = !all_l2 && facts.host.is_some_and(|host| host.fragments);
+    let flag = |set: bool, flag: u32| if set { flag } else { 0 };
+    let flags = flag(nat, PlanRecord::NAT) | flag(fragments, PlanRecord::HOST_FRAGMENTS);
+    let interfaces = intent.plan.interfaces.iter().copied().filter(|index| *index != 0);
+    let ours = facts.host.filter(|_| nat).map_or(&[][..], |host| &host.interfaces);
+    let ours = ours.iter().copied().take(intent.plan.interfaces.len());
+    if intent.plan.flags != flags || !interfaces.eq(ours) {
+        found.push(Violation::Plan);
+    }
+    let is_vip = |address: &IpAddr| model.config.services.iter().any(|s| s.address == *address);
+    let own = facts.host.filter(|_| nat).into_iter().flat_map(|host| &host.addresses);
+    let own: BTreeSet<_> = own.filter(|address| !is_vip(address)).map(|a| words(*a)).collect();
+    let is: BTreeSet<_> = intent.own.iter().copied().collect();
+    if is != own || is.len() != intent.own.len() {
+        found.push(Violation::Own);
+    }
+}
+
+/// What stands in the tables' directories beside their slots, and the services' addresses.
+fn directories(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
+    let services = intent.services.iter().zip(&intent.addresses);
+    for (id, (table, address)) in services.enumerate() {
+        let config = &facts.model.config.services[id];
+        let port = if let Ports::One(port) = config.ports { port } else { 0 };
+        let right = *address == words(config.address)
+            && table.port == port
+            && table.by_source == (config.affinity == Affinity::Source);
+        if !right {
+            found.push(Violation::Directory { table: TableId::Service(id) });
+        }
+    }
+    // A service's packets get the port that it says, and flows are told apart by services only.
+    let by_source = |id: &usize| intent.clusters[*id].by_source;
+    let mut wrong: BTreeSet<usize> = (0..intent.clusters.len()).filter(by_source).collect();
+    for (service, config) in facts.model.config.services.iter().enumerate() {
+        for seat in facts.model.seats(service) {
+            let nat = facts.model.config.clusters[seat.cluster].forward == Forward::Nat;
+            let member = config.members().find(|member| member.cluster == seat.cluster);
+            let port = member.and_then(|member| member.port).filter(|_| nat).unwrap_or(0);
+            let tables = [Some(seat.pool), facts.model.variant_of(seat.pool)];
+            let tables = tables.into_iter().flatten();
+            wrong.extend(tables.filter(|&id| intent.clusters[id].port != port));
+        }
+    }
+    let wrong = wrong.into_iter().map(TableId::Cluster);
+    found.extend(wrong.map(|table| Violation::Directory { table }));
+}
+
+fn record_is_right(facts: &Facts<'_>, node: usize, record: &NodeRecord) -> bool {
+    let NodePlace { cluster: of, index } = facts.model.nodes[node];
+    let (config, cluster) = (facts.model.node(node), &facts.model.config.clusters[of]);
+    let pools = || facts.model.pools_of(of).map(|pool| facts.nodes[pool][index]);
+    let (up, eligible) = (pools().any(|node| node.up), pools().any(|node| node.eligible));
+    let tunnel = matches!(cluster.forward, Forward::Ipip | Forward::Gue);
+    let port = match cluster.forward {
+        Forward::Nat => config.port.unwrap_or(0),
+        Forward::Gue => cluster.gue_port,
+        Forward::L2 | Forward::Ipip => 0,
+    };
+    let hop = facts.hops[node].filter(|hop| {
+        !tunnel || hop.source.is_some_and(|source| source.is_ipv6() == config.address.is_ipv6())
+    });
+    let source = hop.and_then(|hop| hop.source).filter(|_| tunnel);
+    let way = hop.map(|hop| (hop.ifindex, hop.dst_mac, hop.src_mac, hop.mtu, hop.tags));
+    let is = (record.ifindex, record.dst_mac, record.src_mac, record.mtu, record.tags);
+    record.up == u8::from(up)
+        && record.address == octets(config.address)
+        && record.forward == cluster.forward as u8
+        && record.v6 == u8::from(config.address.is_ipv6())
+        && record.port_be == port.to_be_bytes()
+        && is == way.unwrap_or_default()
+        && (record.ifindex != 0 || !eligible)
+        && record.source == source.map_or([0; 16], octets)
+        && record.checksum_seed == source.map_or(0, |source| sum(source, config.address))
+        && tags_are_right(record.tags)
+}
+
+/// From the outermost on, and nothing in them but what there is (IEEE 802.1Q, 9.6).
+fn tags_are_right([outer, inner]: [u16; 2]) -> bool {
+    const NONE: u16 = 0;
+    const RESERVED: u16 = 0x0fff;
+    let right = |tag: u16| {
+        let rest = tag & !(NodeRecord::TAG | NodeRecord::SERVICE_TAG);
+        tag == NONE || tag & NodeRecord::TAG != 0 && rest < RESERVED
+    };
+    right(outer) && right(inner) && (outer != NONE || inner == NONE)
+}
+
+/// The words of two addresses of one IP version in ones' complement arithmetic (RFC 1071).
+fn sum(one: IpAddr, other: IpAddr) -> u16 {
+    let halves = |address: IpAddr| {
+        let all = words(address);
+        let own = if address.is_ipv4() { 3 } else { 0 };
+        all.into_iter().skip(own).map(|word| (word >> 16) + (word & 0xffff)).sum::<u32>()
+    };
+    let total = halves(one) + halves(other);
+    // Its remainder by 0xffff, where nothing but zero is zero.
+    if total == 0 { 0 } else { ((total - 1) % 0xffff + 1) as u16 }
+}
+
+fn octets(address: IpAddr) -> [u8; 16] {
+    mapped(address).octets()
+}
+
+fn words(address: IpAddr) -> [u32; 4] {
+    let [a, b, c, d, e, f, g, h] = mapped(address).segments().map(u32::from);
+    [a << 16 | b, c << 16 | d, e << 16 | f, g << 16 | h]
+}
+
+fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    }
+}
+
+#[cfg(test)]
+#[path = "packets_tests.rs"]
+mod tests;

@@ -1,0 +1,165 @@
+//! Where flows of all kinds go, in words.
+
+use std::{sync::Arc, time::Duration};
+
+use lb_common::{NodeId, Reason};
+use lb_ebpf::Verdict;
+
+use super::{Answer, Source, answer, stopped};
+use crate::{
+    config,
+    dataplane::{memory::Memory, writer::Writer},
+    decide::{Event, Host, Model, NextHop, Outcome, State, TargetId},
+    secret,
+};
+
+/// Each way of forwarding, each kind of ports, both IP versions.
+const CONFIG: &str = r#"
+    [[cluster]]
+    name = "app"
+    forward = "nat"
+    nodes = [{ name = "own", address = "10.0.1.1", port = 8443 }]
+    [[cluster]]
+    name = "plain"
+    forward = "nat"
+    nodes = [{ name = "same", address = "10.0.2.1" }]
+    [[cluster]]
+    name = "far"
+    forward = "ipip"
+    health = { port = 7 }
+    nodes = [{ name = "f", address = "10.0.3.1" }]
+
+    [[service]]
+    name = "web"
+    address = "192.0.2.1:443"
+    masters = ["app"]
+    [[service]]
+    name = "admin"
+    address = "192.0.2.2:443"
+    masters = [{ cluster = "app", port = 9000 }]
+    [[service]]
+    name = "kept"
+    address = "192.0.2.3:25"
+    masters = ["plain"]
+    [[service]]
+    name = "games"
+    address = "[2001:db8::1]:8000-8010"
+    affinity = "source"
+    masters = ["far"]
+    [[service]]
+    name = "rest"
+    address = "[2001:db8::1]:*"
+    masters = ["far"]
+"#;
+
+/// A daemon all of whose nodes live; `source`: where tunnels come from.
+fn state(source: Option<&str>) -> State {
+    let config = config::parse(CONFIG, "lb.toml").expect("a good configuration").config;
+    let model = Arc::new(Model::new(Arc::new(config)));
+    let mut state = State::with_model(Arc::clone(&model), Duration::ZERO);
+    let hop = NextHop {
+        ifindex: 2,
+        src_mac: [2; 6],
+        dst_mac: [4; 6],
+        mtu: 1500,
+        tags: [0; 2],
+        source: source.map(|source| source.parse().expect("an address")),
+    };
+    let ids = (0..model.nodes.len()).filter_map(NodeId::new);
+    let hops = ids.map(|node| Event::Resolved { node, hop: Some(hop) });
+    let targets = (0..).map(TargetId).take(model.pools.targets.len());
+    let hits = targets.map(|target| Event::Checked { target, outcome: Outcome::Hit });
+    let host = std::iter::once(Event::Host(Host::default()));
+    let now = state.deadline().expect("an end of waiting");
+    state.step(now, &hits.chain(hops).chain(host).collect::<Vec<_>>());
+    state
+}
+
+fn explain(state: &State, flow: &str) -> Answer {
+    let memory = Memory::anonymous().expect("memory");
+    memory.secret.set(0, secret::expand(&[1; 16], state.view().model.config.lb.hash));
+    let intent = state.view().published.expect("a plan");
+    Writer::adopt(&memory).commit(&memory, intent).expect("a commit");
+    answer(&state.view(), &memory, Source::Config, &flow.parse().expect("a flow"))
+}
+
+#[test]
+fn services_of_all_kinds() {
+    let state = state(Some("10.0.0.2"));
+    let cases = [
+        ("tcp 198.51.100.7:1 192.0.2.1:443", "web", "web, slot ", "own: up, at 10.0.1.1 port 8443"),
+        (
+            "tcp 198.51.100.7:1 192.0.2.2:443",
+            "admin",
+            "admin, slot ",
+            "own: up, at 10.0.1.1 port 9000",
+        ),
+        ("tcp 198.51.100.7:1 192.0.2.3:25", "kept", "kept, slot ", "same: up, at 10.0.2.1 port 25"),
+        (
+            "tcp [2001:db8:9::7]:1 [2001:db8::1]:8005",
+            "games",
+            "games on ports 8000-8010, slot ",
+            "f: up, at 10.0.3.1",
+        ),
+        (
+            "tcp [2001:db8:9::7]:1 [2001:db8::1]:7999",
+            "rest",
+            "rest on all ports, slot ",
+            "f: up, at 10.0.3.1",
+        ),
+    ];
+    for (flow, service, first, node) in cases {
+        let Answer { explained, steps } = explain(&state, flow);
+        assert_eq!(explained.service.as_deref(), Some(service), "{flow}: {explained:?}");
+        assert!(steps[0].text.starts_with(first), "{flow}: {steps:?}");
+        let said = steps.iter().find(|step| step.what == "node").map(|step| &*step.text);
+        assert_eq!(said, Some(node), "{flow}");
+        let port = node.split_once(" port ").map(|(_, port)| format!("serves it on port {port}"));
+        let ends = port.as_deref().unwrap_or("serves it");
+        assert!(explained.reason.ends_with(ends), "{flow}: {}", explained.reason);
+        let by_source = explained.reason.contains("flows of one source address have one node");
+        assert_eq!(by_source, service == "games", "{}", explained.reason);
+    }
+}
+
+#[test]
+fn flows_of_one_source_have_one_slot() {
+    let state = state(Some("10.0.0.2"));
+    let slot = |source: u32, port: u32, to: u32| {
+        let flow = format!("tcp [2001:db8:9::{source}]:{port} [2001:db8::1]:{to}");
+        explain(&state, &flow).explained.slot
+    };
+    assert_eq!(slot(7, 1, 8000), slot(7, 2, 8010));
+    assert!((8..20).any(|source| slot(source, 1, 8000) != slot(7, 1, 8000)));
+    assert!((2..20).any(|port| slot(7, port, 9000) != slot(7, 1, 9000)), "by flow elsewhere");
+}
+
+#[test]
+fn a_tunnel_that_can_come_from_nowhere_gets_nobody() {
+    let state = state(None);
+    let there = explain(&state, "tcp [2001:db8:9::7]:1 [2001:db8::1]:80").explained;
+    assert!(there.reason.ends_with("dropped: no cluster may serve this slot"), "{}", there.reason);
+    assert_eq!(there.node, None);
+    // Of the other IP version it is no use either.
+    let state = self::state(Some("2001:db8::9"));
+    assert_eq!(explain(&state, "tcp [2001:db8:9::7]:1 [2001:db8::1]:80").explained.node, None);
+}
+
+#[test]
+fn every_end_before_a_node_is_said_in_words() {
+    let ends = [
+        Reason::PassNotIp,
+        Reason::PassMalformed,
+        Reason::PassNotVip,
+        Reason::PassNoService,
+        Reason::PassNotOurs,
+        Reason::DropMartian,
+        Reason::DropNoCluster,
+        Reason::DropNoNode,
+        Reason::DropBadTable,
+    ];
+    for reason in ends {
+        let said = stopped(Verdict::drop(reason));
+        assert!(said.contains(": ") && !said.contains(reason.name()), "{said}");
+    }
+}
