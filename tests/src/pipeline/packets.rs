@@ -52,6 +52,9 @@ impl Link {
     }
 }
 
+/// An extension header of IPv6: its number, and its bytes.
+pub type Extension = (u8, Vec<u8>);
+
 /// An IP packet.
 #[derive(Clone, Debug)]
 pub struct Ip {
@@ -72,7 +75,7 @@ pub struct Ip {
     /// IPv4: options, a multiple of four bytes.
     pub options: Vec<u8>,
     /// IPv6: extension headers; the first byte of each is filled in.
-    pub extensions: Vec<(u8, Vec<u8>)>,
+    pub extensions: Vec<Extension>,
     /// What it carries.
     pub body: Body,
 }

@@ -52,7 +52,8 @@ pub fn flows() -> anyhow::Result<()> {
         let kernel = KernelRunner::new(&intent, hash)?;
         let key = secret::expand(&SECRET, hash);
         for _ in 0..5_000 {
-            let source = (numbers.next() as u32).to_be_bytes();
+            // Neither from 0.0.0.0/8 nor from where nobody sends from.
+            let source = (0x0100_0000 + numbers.below(0x7e00_0000) as u32).to_be_bytes();
             let source_port = numbers.next() as u16;
             let frame = frames::tcp((source, source_port), (VIP, 80));
             let ports = u32::from(source_port) << 16 | 80;

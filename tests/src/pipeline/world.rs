@@ -14,7 +14,7 @@ use lb_user::{
 
 use super::{
     frames::VIP,
-    places::{DEAD, FAMILIES, Family, OTHER, OWN, SERVED, octets, words},
+    places::{DEAD, FAMILIES, Family, OTHER, OWN, SERVED, words},
     to::To,
 };
 
@@ -77,7 +77,7 @@ impl World {
 struct Plan {
     vips: Vec<Vip>,
     replies: Vec<Vip>,
-    addresses: Vec<[u8; 16]>,
+    addresses: Vec<[u32; 4]>,
     services: Vec<Table>,
 }
 
@@ -89,7 +89,7 @@ impl Plan {
     fn service(&mut self, address: IpAddr, ports: Ports, protocol: u8, to: To) {
         let service = ServiceId::new(self.services.len()).expect("a service that the maps have");
         self.vips.push(Vip { address: words(address), ports, protocol, service });
-        self.addresses.push(octets(address));
+        self.addresses.push(words(address));
         let table = all(to.owner());
         self.services.push(Table {
             healthy: to.owner() != Slot::NONE,

@@ -7,7 +7,7 @@ use lb_ebpf::Action;
 
 use super::{Case, Step, goes, good, hash, hash_of, here, in_tunnel, sent, suits, tcp, udp, way};
 use crate::pipeline::{
-    packets::{Body, DONT_FRAGMENT, Ip, Link, padding_header, protocol},
+    packets::{Body, DONT_FRAGMENT, Extension, Ip, Link, padding_header, protocol},
     places::{FAMILIES, Family},
     to::To,
 };
@@ -63,10 +63,10 @@ fn odd_headers(key: &HashKey) -> Vec<Case> {
             add(&format!("time to live {ttl}"), to, &packet.clone().with(|ip| ip.ttl = ttl));
         }
     }
-    let chains: [(&str, Vec<(u8, Vec<u8>)>); 6] = [
+    let chains: [(&str, Vec<Extension>); 6] = [
         ("hop-by-hop", vec![(protocol::HOP_BY_HOP, padding_header(1))]),
         ("long destination options", vec![(protocol::DESTINATION_OPTIONS, padding_header(40))]),
-        ("a routing header", vec![(protocol::ROUTING, vec![0, 2, 4, 0].repeat(6))]),
+        ("a routing header", vec![(protocol::ROUTING, [0, 2, 4, 0].repeat(6))]),
         ("a fragment header without fragments", vec![(protocol::FRAGMENT, vec![0; 8])]),
         ("five headers", vec![(protocol::DESTINATION_OPTIONS, padding_header(2)); 5]),
         (

@@ -14,7 +14,7 @@ use crate::pipeline::{
 const DATA: usize = 8800;
 
 pub(super) fn cases(key: &HashKey) -> Vec<Case> {
-    let data: Vec<u8> = (0..DATA).map(|i| (i * 7 >> 3) as u8).collect();
+    let data: Vec<u8> = (0..DATA).map(|i| ((i * 7) >> 3) as u8).collect();
     let mut cases = Vec::new();
     for family in FAMILIES {
         for to in good().filter(|&to| suits(to, family) && to.mtu() != 1000 && to.mtu() != 1400) {

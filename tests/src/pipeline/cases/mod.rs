@@ -165,10 +165,7 @@ fn hash(key: &HashKey, ip: &Ip, [from, to]: [u16; 2], protocol: u8) -> FlowHash 
 
 fn hash_with(key: &HashKey, ip: &Ip, ports: u32, protocol: u8) -> FlowHash {
     let (source, destination) = (words(ip.from), words(ip.to));
-    key.hash(&match ip.v6() {
-        true => FlowKey::V6 { source, destination, ports, protocol },
-        false => FlowKey::V4 { source: source[3], destination: destination[3], ports, protocol },
-    })
+    key.hash(&FlowKey { source, destination, ports, protocol, v6: ip.v6() })
 }
 
 /// The packet in a tunnel to a node.

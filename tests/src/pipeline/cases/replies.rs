@@ -1,7 +1,7 @@
 //! What `nat` nodes send to clients, which gets the service's address.
 
 use lb_common::Reason;
-use lb_ebpf::{Action, Hop};
+use lb_ebpf::{Action, Hop, Mac};
 
 use super::{Case, Step, errors, here};
 use crate::pipeline::{
@@ -169,7 +169,7 @@ fn sent(family: Family) -> Vec<Case> {
             let step = Step::becomes(link.frame(&packet.bytes()), action, reason, out);
             let name =
                 format!("a reply out of interface {ifindex}, time to live {ttl}, {family:?}");
-            let hop = Some(Hop { dst_mac: to, src_mac: from, ifindex });
+            let hop = Some(Hop { dst_mac: Mac::new(to), src_mac: Mac::new(from), ifindex });
             cases.push(Case { hop, ..Case::one(name, step) });
         }
     }
