@@ -7,7 +7,7 @@ use crate::{
     Frame, Tables, Verdict,
     icmp::Quote,
     link,
-    parse::{self, Packet},
+    parse::{self, Packet, Part},
     stages::{Job, Next},
     tunnel::{self, overhead},
 };
@@ -175,8 +175,9 @@ fn by_host<T: Tables>(
         // The VIP is the host's own address: it would not send it on.
         Forward::L2 => false,
         Forward::Nat => true,
-        // Routers do not fragment IPv6.
-        Forward::Ipip | Forward::Gue => record.v6 == 0,
+        // Routers do not fragment IPv6. Several fragments of a datagram would be fragmented in tunnel
+        // packets of one identification, and put together wrongly.
+        Forward::Ipip | Forward::Gue => record.v6 == 0 && job.packet.part != Part::Later,
     };
     let flags = tables.plan_flags(job.epoch).ok_or(Verdict::BAD_TABLE)?;
     Ok(able && flags & PlanRecord::HOST_FRAGMENTS != 0)

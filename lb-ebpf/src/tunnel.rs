@@ -199,7 +199,11 @@ fn inner_sum<F: Frame>(frame: &F, packet: &Packet, to: &To) -> Option<Sum> {
     let sealed = match (to.what, packet.protocol) {
         _ if packet.part != Part::Whole => false,
         (What::Flow, TCP) => true,
-        (What::Flow, UDP) => frame.read(usize::from(packet.l4) + 6) != Some([0u8; 2]),
+        (What::Flow, UDP) => {
+            // A datagram may end before its packet does: its checksum does not cover the rest.
+            let [length, check]: [[u8; 2]; 2] = frame.read(usize::from(packet.l4) + 4)?;
+            check != [0; 2] && usize::from(u16::from_be_bytes(length)) == packet.l4_length()
+        }
         _ => false,
     };
     let l3 = usize::from(head.l3);

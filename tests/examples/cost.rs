@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use harness::{
     owner,
-    pipeline::{KernelRunner, frames, run_repeated, world},
+    pipeline::{KernelRunner, World, frames, run_repeated, to::To},
 };
 use lb_common::HashAlgorithm;
 use lb_ebpf::Action;
@@ -22,13 +22,15 @@ fn main() -> Result<()> {
     owner::mount_bpffs()?;
     owner::clear_dead()?;
     let kinds: [Kind; 3] = [
-        ("tx", frames::tcp((frames::CLIENT, 9), (frames::VIP, 80)), Action::Tx),
+        ("tx", frames::tcp((frames::CLIENT, 9), (frames::VIP, To::Tx.port())), Action::Tx),
         ("not-vip", frames::tcp((frames::CLIENT, 9), ([203, 0, 113, 1], 80)), Action::Pass),
         ("arp", frames::arp(), Action::Pass),
     ];
     let hashes = [HashAlgorithm::Multilinear, HashAlgorithm::SipHash];
-    let runners =
-        [KernelRunner::new(&world(), hashes[0])?, KernelRunner::new(&world(), hashes[1])?];
+    let runners = [
+        KernelRunner::new(&World::Host.intent(), hashes[0])?,
+        KernelRunner::new(&World::Host.intent(), hashes[1])?,
+    ];
     let mut times: [[Vec<Duration>; 3]; 2] = Default::default();
     // Interleaved, so that what else the machine does falls upon all alike.
     for _ in 0..ROUNDS {

@@ -14,6 +14,9 @@ pub(crate) struct Args {
     /// Run these kernel suites only, and nothing else.
     #[arg(value_name = "SUITE")]
     suites: Vec<String>,
+    /// Fuzz the packet's way for so long (as 10m), and nothing else.
+    #[arg(long, value_name = "TIME", conflicts_with = "suites")]
+    fuzz: Option<String>,
     /// Leave out the tests on kernel 6.1, which boot a virtual machine.
     #[arg(long)]
     no_vm: bool,
@@ -46,7 +49,7 @@ impl Count {
 
 /// Runs the parts one after the other, each to its end, and prints one closing line.
 pub(crate) fn test(paths: &Paths, args: &Args, install: bool) -> Result<ExitCode> {
-    let narrowed = !args.suites.is_empty();
+    let narrowed = !args.suites.is_empty() || args.fuzz.is_some();
     let vm = !args.no_vm && !narrowed;
     let ready = setup::setup(paths, Want::Test { vm }, install)?;
     let scope = build::Scope::Everything;
@@ -56,7 +59,10 @@ pub(crate) fn test(paths: &Paths, args: &Args, install: bool) -> Result<ExitCode
     if !narrowed {
         total += part("unit, property and doc tests", || cargo_test(paths));
     }
-    total += part("kernel suites", || suites(paths, &args.suites));
+    total += match &args.fuzz {
+        Some(time) => part("fuzzing", || program(paths, "fuzz", &["--for".into(), time.clone()])),
+        None => part("kernel suites", || program(paths, "suites", &args.suites)),
+    };
     if vm {
         total += part("kernel 6.1", || {
             let (last, success) = vm::run(paths)?;
@@ -91,9 +97,10 @@ fn cargo_test(paths: &Paths) -> Result<(Option<Count>, bool)> {
     Ok((sum, status.success()))
 }
 
-fn suites(paths: &Paths, names: &[String]) -> Result<(Option<Count>, bool)> {
-    let mut command = process::as_root(&paths.program("suites"))?;
-    command.args(names);
+/// One of our own runners.
+fn program(paths: &Paths, name: &str, arguments: &[String]) -> Result<(Option<Count>, bool)> {
+    let mut command = process::as_root(&paths.program(name))?;
+    command.args(arguments);
     let mut last = None;
     let status: ExitStatus = process::each_line(&mut command, |line| {
         last = summary(line).or(last);

@@ -23,58 +23,6 @@ pub fn tcp(source: ([u8; 4], u16), destination: ([u8; 4], u16)) -> Vec<u8> {
     finish(|out| builder.write(out, &[]))
 }
 
-/// A TCP segment with data, to the VIP.
-#[must_use]
-pub fn data(source_port: u16, port: u16, payload: &[u8]) -> Vec<u8> {
-    let builder = PacketBuilder::ethernet2(CLIENT_MAC, LB_MAC)
-        .ipv4(CLIENT, VIP, 64)
-        .tcp(source_port, port, 7, 64_240)
-        .ack(9)
-        .psh();
-    finish(|out| builder.write(out, payload))
-}
-
-/// A TCP SYN to the VIP whose IPv4 header carries options: `words` words of no-operation.
-#[must_use]
-pub fn tcp_with_options(source_port: u16, port: u16, words: u8) -> Vec<u8> {
-    let mut frame = tcp((CLIENT, source_port), (VIP, port));
-    let options = vec![1u8; usize::from(words) * 4];
-    frame.splice(34..34, options);
-    frame[14] = 0x45 + words;
-    let total = (frame.len() - 14) as u16;
-    frame[16..18].copy_from_slice(&total.to_be_bytes());
-    frame
-}
-
-/// A UDP datagram to an address and port.
-#[must_use]
-pub fn udp(destination: ([u8; 4], u16)) -> Vec<u8> {
-    let builder = PacketBuilder::ethernet2(CLIENT_MAC, LB_MAC)
-        .ipv4(CLIENT, destination.0, 64)
-        .udp(4000, destination.1);
-    finish(|out| builder.write(out, b"hello"))
-}
-
-/// An ICMP echo request to an address.
-#[must_use]
-pub fn ping(destination: [u8; 4]) -> Vec<u8> {
-    let builder = PacketBuilder::ethernet2(CLIENT_MAC, LB_MAC)
-        .ipv4(CLIENT, destination, 64)
-        .icmpv4_echo_request(1, 1);
-    finish(|out| builder.write(out, b"ping"))
-}
-
-/// A TCP SYN over IPv6.
-#[must_use]
-pub fn tcp_v6() -> Vec<u8> {
-    let address = |last| [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
-    let builder = PacketBuilder::ethernet2(CLIENT_MAC, LB_MAC)
-        .ipv6(address(7), address(10), 64)
-        .tcp(4000, 80, 1, 64_240)
-        .syn();
-    finish(|out| builder.write(out, &[]))
-}
-
 /// An ARP request.
 #[must_use]
 pub fn arp() -> Vec<u8> {

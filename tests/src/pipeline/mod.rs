@@ -2,17 +2,26 @@
 //! verdict, bytes and counters, and with what the case expects.
 
 mod cases;
+mod check;
 mod commit;
-
 pub mod frames;
+mod fuzz;
+mod kept;
+mod mutate;
+mod oracle;
+mod packets;
+mod places;
 mod random;
+mod replies;
 mod runners;
+pub mod to;
+mod wire;
 mod world;
 
 pub use commit::{KILLED_WRITER, killed_writer};
-
+pub use fuzz::{Ran, fuzz};
 pub use runners::{KernelRunner, run_repeated};
-pub use world::world;
+pub use world::World;
 
 use crate::runner::Case;
 
@@ -26,9 +35,13 @@ pub fn empty() -> lb_user::decide::Intent {
 #[must_use]
 pub fn suites() -> Vec<Case> {
     vec![
-        Case::new("pipeline/cases", cases::run),
-        Case::new("pipeline/every-counter", cases::every_counter_is_covered),
-        Case::new("pipeline/random-frames", random::frames),
+        Case::new("pipeline/cases", check::run),
+        Case::new("pipeline/every-counter", check::every_counter_is_covered),
+        Case::new("pipeline/truncated", check::truncated),
+        Case::new("pipeline/kept", kept::run),
+        Case::new("pipeline/fuzz", fuzz::run),
+        Case::new("pipeline/limit", check::limit),
+        Case::network("pipeline/replies", replies::run),
         Case::new("pipeline/random-flows", random::flows),
         Case::new("commit/atomic", commit::atomic_under_test_runs),
         Case::new("commit/packet-held", commit::packet_held),

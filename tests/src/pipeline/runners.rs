@@ -1,28 +1,32 @@
 //! The two runners: the stages over plain memory, and the loaded program by
 //! `BPF_PROG_TEST_RUN`. Both take their tables from the same writer.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, thread, time::Duration};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, Result, ensure};
 use aya::{
     Ebpf,
     programs::{TestRun, TestRunOptions, Xdp},
 };
-use lb_common::{Counters, HashAlgorithm};
-use lb_ebpf::Action;
+use lb_common::{Counters, FragmentBucket, HashAlgorithm, Limit};
+use lb_ebpf::{Action, Hop, Tables};
 use lb_user::{
     dataplane::{Dataplane, Opened, Options, PROGRAM, memory::Memory, writer::Writer},
     decide::Intent,
     object::object,
-    packet::Packet,
     secret,
 };
+use nix::{
+    sched::{CloneFlags, CpuSet, sched_setaffinity, unshare},
+    unistd::Pid,
+};
 
-use super::world::INGRESS;
+use super::{cases::Before, wire::Wire, world::World};
 use crate::owner::Owner;
 
 /// Room for what a program may put in front of a packet.
 const HEADROOM: usize = 256;
+const SECOND: u64 = 1_000_000_000;
 
 /// What became of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,43 @@ pub struct Outcome {
 /// The secret of all runs.
 pub const SECRET: [u8; 16] = *b"not very secret!";
 
+/// Both runners with the same tables.
+pub struct Pair {
+    /// In memory.
+    pub memory: MemoryRunner,
+    /// In the kernel.
+    pub kernel: KernelRunner,
+}
+
+impl Pair {
+    /// Runners on a host.
+    ///
+    /// # Errors
+    /// See [`KernelRunner::new`].
+    pub fn new(world: World, hash: HashAlgorithm) -> Result<Self> {
+        let intent = world.intent();
+        let memory = MemoryRunner::new(&intent, hash)?;
+        Ok(Self { memory, kernel: KernelRunner::new(&intent, hash)? })
+    }
+
+    /// Forgets what earlier packets left.
+    pub fn forget(&self) {
+        forget(&self.memory.memory);
+        forget(self.kernel.opened.dataplane.memory());
+    }
+
+    /// Runs one frame in both, as the first one within a second.
+    ///
+    /// # Errors
+    /// If the kernel cannot run it.
+    pub fn run(&mut self, frame: &[u8]) -> Result<(Outcome, Outcome)> {
+        for memory in [&self.memory.memory, &**self.kernel.opened.dataplane.memory()] {
+            answered(memory, 0);
+        }
+        Ok((self.memory.run(frame), self.kernel.run(frame)?))
+    }
+}
+
 /// Runs frames in memory.
 pub struct MemoryRunner {
     /// The tables.
@@ -50,7 +91,10 @@ pub struct MemoryRunner {
 
 impl MemoryRunner {
     /// A runner with this plan in force.
-    pub fn new(intent: &Intent, hash: HashAlgorithm) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// There is no memory, or the plan does not fit.
+    pub fn new(intent: &Intent, hash: HashAlgorithm) -> Result<Self> {
         let memory = Memory::anonymous()?;
         memory.secret.set(0, secret::expand(&SECRET, hash));
         let mut writer = Writer::adopt(&memory);
@@ -60,13 +104,25 @@ impl MemoryRunner {
 
     /// Runs one frame.
     pub fn run(&mut self, frame: &[u8]) -> Outcome {
-        let mut packet = Packet { ingress: INGRESS, ..Packet::new(frame.to_vec()) };
-        let verdict = lb_ebpf::process(&mut packet, &self.memory);
-        self.counters.count(verdict.reason);
-        let mut counters = Counters::default();
-        counters.count(verdict.reason);
-        Outcome { action: verdict.action, frame: packet.bytes, counters }
+        run_in(&self.memory, &mut self.counters, frame, None, false)
     }
+}
+
+/// Runs one frame in memory, on a host that would send any packet to this hop; perhaps without room
+/// in front of it.
+pub fn run_in(
+    memory: &Memory,
+    counters: &mut Counters,
+    frame: &[u8],
+    hop: Option<Hop>,
+    tight: bool,
+) -> Outcome {
+    let mut wire = Wire::new(frame, hop, tight);
+    let verdict = lb_ebpf::process(&mut wire, memory);
+    counters.count(verdict.reason);
+    let mut counted = Counters::default();
+    counted.count(verdict.reason);
+    Outcome { action: verdict.action, frame: wire.into_bytes(), counters: counted }
 }
 
 /// Runs frames through the program that the kernel has loaded.
@@ -78,7 +134,10 @@ pub struct KernelRunner {
 
 impl KernelRunner {
     /// A program and maps of its own, with this plan in force.
-    pub fn new(intent: &Intent, hash: HashAlgorithm) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// The kernel refuses the program, or the plan does not fit.
+    pub fn new(intent: &Intent, hash: HashAlgorithm) -> Result<Self> {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -102,26 +161,27 @@ impl KernelRunner {
     }
 
     /// Runs one frame.
-    pub fn run(&self, frame: &[u8]) -> anyhow::Result<Outcome> {
+    ///
+    /// # Errors
+    /// If the kernel cannot run it.
+    pub fn run(&self, frame: &[u8]) -> Result<Outcome> {
         let before = self.opened.dataplane.counters()?;
-        let (action, frame) = run_raw(&self.opened.ebpf, frame)?;
+        let ((action, frame), _) = run_repeated(&self.opened.ebpf, frame, 1)?;
         let after = self.opened.dataplane.counters()?;
         Ok(Outcome { action, frame, counters: difference(&before, &after)? })
     }
 }
 
-/// Runs one frame through the loaded program: its verdict, and the frame afterwards.
-pub fn run_raw(ebpf: &Ebpf, frame: &[u8]) -> anyhow::Result<(Action, Vec<u8>)> {
-    Ok(run_repeated(ebpf, frame, 1)?.0)
-}
-
 /// Runs a frame through the loaded program, and what it becomes again, so many times: the last
 /// verdict, the frame afterwards, and what a run took on average.
+///
+/// # Errors
+/// If the kernel cannot run it.
 pub fn run_repeated(
     ebpf: &Ebpf,
     frame: &[u8],
     repeat: u32,
-) -> anyhow::Result<((Action, Vec<u8>), Duration)> {
+) -> Result<((Action, Vec<u8>), Duration)> {
     let program: &Xdp = ebpf.program(PROGRAM).context("the program")?.try_into()?;
     let mut out = vec![0; frame.len() + HEADROOM];
     let mut options = TestRunOptions::new();
@@ -153,7 +213,10 @@ impl Drop for KernelRunner {
 }
 
 /// What was counted between two readings.
-pub fn difference(before: &Counters, after: &Counters) -> anyhow::Result<Counters> {
+///
+/// # Errors
+/// If a counter went backwards.
+pub fn difference(before: &Counters, after: &Counters) -> Result<Counters> {
     let mut delta = Counters::default();
     for ((reason, old), (_, new)) in before.iter().zip(after.iter()) {
         ensure!(new >= old, "{} went from {old} to {new}", reason.name());
@@ -162,4 +225,66 @@ pub fn difference(before: &Counters, after: &Counters) -> anyhow::Result<Counter
         }
     }
     Ok(delta)
+}
+
+/// Works on one CPU, in a network namespace of its own without routes and neighbours: what the
+/// kernel would do with packets of its own is nothing.
+///
+/// # Errors
+/// Those of the work, or this process may not.
+pub fn alone<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let inside = || {
+        unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace")?;
+        let mut one = CpuSet::new();
+        let cpu = nix::sched::sched_getcpu()?;
+        one.set(cpu)?;
+        sched_setaffinity(Pid::from_raw(0), &one)?;
+        work()
+    };
+    thread::scope(|scope| match scope.spawn(inside).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+/// Forgets all fragments and answers.
+pub fn forget(memory: &Memory) {
+    for bucket in 0..memory.fragments.len() {
+        memory.fragments.set(bucket, FragmentBucket::default());
+    }
+    answered(memory, 0);
+}
+
+/// Brings about what happens before a frame comes.
+pub fn before(memory: &Memory, what: Before) {
+    match what {
+        Before::Nothing => {}
+        Before::Seconds(seconds) => older(memory, seconds),
+        Before::Answers(sent) => answered(memory, sent),
+    }
+}
+
+/// The second that answers are counted in.
+pub fn second(memory: &Memory) -> u64 {
+    memory.now() / SECOND
+}
+
+/// As if so many answers had been sent within this second, by each CPU.
+fn answered(memory: &Memory, sent: u64) {
+    let limit = Limit { second: second(memory), sent, ..Limit::default() };
+    for cpu in 0..memory.limits.len() {
+        memory.limits.set(cpu, limit);
+    }
+}
+
+/// As if all that is remembered of fragments had come so many seconds earlier.
+fn older(memory: &Memory, seconds: u16) {
+    for bucket in 0..memory.fragments.len() {
+        let mut fragments = memory.fragments.get(bucket).unwrap_or_default();
+        for word in fragments.ways.iter_mut().filter(|word| **word != 0) {
+            let then = ((*word >> 16) as u16).wrapping_sub(seconds);
+            *word = *word & !(0xffff << 16) | u64::from(then) << 16;
+        }
+        memory.fragments.set(bucket, fragments);
+    }
 }

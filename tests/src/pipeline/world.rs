@@ -1,43 +1,132 @@
-//! The tables that the cases run against: one service for each way a packet may go.
+//! The tables that cases run against: three hosts with the same services, one for each way a packet
+//! may go.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use lb_common::{
-    ClusterId, Forward, NodeId, NodeRecord, ServiceId, Slot, VipKey,
-    layout::{MAX_CLUSTERS, MIN_TABLE_LOG2},
+    ClusterId, Forward, NodeId, NodeRecord, PlanRecord, ServiceId, Slot, VipKey,
+    layout::MIN_TABLE_LOG2,
 };
 use lb_user::{
     config::Ports,
     decide::{Intent, Table, Vip},
 };
 
-use super::frames::VIP;
+use super::{
+    frames::VIP,
+    places::{DEAD, FAMILIES, Family, OTHER, OWN, SERVED, words},
+    to::To,
+};
 
 /// `BPF_PROG_TEST_RUN` says that a packet came in by the loopback interface, which is 1.
 pub const INGRESS: u32 = 1;
 /// Some other interface.
 pub const ELSEWHERE: u32 = 77;
 
-/// Ports of the services, by what becomes of their packets.
-pub mod port {
-    /// To node 0, out of the interface it came by.
-    pub const TX: u16 = 80;
-    /// To node 1, out of another one.
-    pub const REDIRECT: u16 = 81;
-    /// To node 2, which is not resolved.
-    pub const UNRESOLVED: u16 = 82;
-    /// To no cluster.
-    pub const NO_CLUSTER: u16 = 83;
-    /// To a cluster without nodes.
-    pub const NO_NODE: u16 = 84;
-    /// To a cluster that no map has.
-    pub const BAD_CLUSTER: u16 = 85;
-    /// To a cluster whose table is not there.
-    pub const BAD_TABLE: u16 = 86;
-    /// To a node that forwards in no known way.
-    pub const BAD_FORWARD: u16 = 87;
-    /// No service.
-    pub const NOTHING: u16 = 99;
+/// A host with tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum World {
+    /// Some clusters forward by `nat`, and the host fragments what it is given.
+    Router,
+    /// Some clusters forward by `nat`; the host forwards nothing.
+    Host,
+    /// As if no cluster forwarded by `nat`: there are no replies.
+    Direct,
+}
+
+impl World {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Router, Self::Host, Self::Direct];
+
+    /// Its tables.
+    #[must_use]
+    pub fn intent(self) -> Intent {
+        let mut plan = Plan::default();
+        for &to in To::ALL {
+            plan.on_one_port(to);
+        }
+        plan.on_several_ports();
+        let nat = self != Self::Direct;
+        let flags = if nat { PlanRecord::NAT } else { 0 }
+            | if self == Self::Router { PlanRecord::HOST_FRAGMENTS } else { 0 };
+        Intent {
+            plan: PlanRecord {
+                flags,
+                interfaces: [INGRESS, ELSEWHERE, 0, 0, 0, 0, 0, 0],
+                ..PlanRecord::default()
+            },
+            vips: plan.vips,
+            replies: if nat { plan.replies } else { Vec::new() },
+            // That a service's address is the host's own, too, makes no difference to the service.
+            own: if nat {
+                FAMILIES.iter().flat_map(|&f| [words(OWN.of(f)), words(OTHER.of(f))]).collect()
+            } else {
+                Vec::new()
+            },
+            addresses: plan.addresses,
+            services: plan.services,
+            clusters: To::ALL.iter().map(|to| to.cluster()).collect(),
+            nodes: To::ALL.iter().map(|to| to.record()).collect(),
+            ..Intent::default()
+        }
+    }
+}
+
+/// Services in the making.
+#[derive(Default)]
+struct Plan {
+    vips: Vec<Vip>,
+    replies: Vec<Vip>,
+    addresses: Vec<[u32; 4]>,
+    services: Vec<Table>,
+}
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+impl Plan {
+    /// Leads an address's ports to somebody.
+    fn service(&mut self, address: IpAddr, ports: Ports, protocol: u8, to: To) {
+        let service = ServiceId::new(self.services.len()).expect("a service that the maps have");
+        self.vips.push(Vip { address: words(address), ports, protocol, service });
+        self.addresses.push(words(address));
+        let table = all(to.owner());
+        self.services.push(Table {
+            healthy: to.owner() != Slot::NONE,
+            by_source: to == To::BySource,
+            port: ports.one().unwrap_or(0),
+            ..table
+        });
+        if to.record().forward == Forward::Nat as u8 && to.address().is_ipv6() == address.is_ipv6()
+        {
+            let ports = ports.one().map_or(ports, |port| Ports::One(to.port_of(port)));
+            self.replies.push(Vip { address: words(to.address()), ports, protocol, service });
+        }
+    }
+
+    fn on_one_port(&mut self, to: To) {
+        for family in FAMILIES {
+            for protocol in [TCP, UDP] {
+                self.service(SERVED.of(family), Ports::One(to.port()), protocol, to);
+            }
+        }
+    }
+
+    fn on_several_ports(&mut self) {
+        for family in FAMILIES {
+            let address = OTHER.of(family);
+            let nat = if family == Family::V4 { To::NatRange4 } else { To::NatRange6 };
+            let range = |first, last| Ports::Range { first, last };
+            self.service(address, Ports::One(80), TCP, To::Tx);
+            self.service(address, Ports::One(1500), TCP, To::Tag);
+            self.service(address, range(1000, 1999), TCP, To::Elsewhere);
+            self.service(address, range(3000, 3000), TCP, To::Ipip4);
+            self.service(address, range(4000, 4010), TCP, nat);
+            self.service(address, Ports::All, TCP, To::Tags);
+            self.service(address, range(1000, 1999), UDP, To::Elsewhere);
+            self.service(DEAD.of(family), Ports::One(80), TCP, To::NoCluster);
+        }
+    }
 }
 
 /// MAC of the next hop of a node.
@@ -83,7 +172,7 @@ pub fn table(slots: impl IntoIterator<Item = Slot>) -> Table {
 /// The key of a TCP service on the VIP.
 #[must_use]
 pub fn vip(port: u16) -> VipKey {
-    VipKey::v4(u32::from_be_bytes(VIP), port, 6)
+    VipKey::v4(u32::from_be_bytes(VIP), port, TCP)
 }
 
 /// An intent without anything for people.
@@ -118,38 +207,4 @@ pub fn cluster(index: usize) -> Slot {
 #[must_use]
 pub fn member(index: usize) -> Slot {
     Slot::clean(NodeId::new(index).expect("a node that the maps have").raw())
-}
-
-/// The key of a UDP service on the VIP.
-#[must_use]
-pub fn udp_vip(port: u16) -> VipKey {
-    VipKey { protocol: 17, ..vip(port) }
-}
-
-/// The services of [`port`]; and by UDP one on [`port::REDIRECT`] that leads to node 0.
-#[must_use]
-pub fn world() -> Intent {
-    let ways = [
-        (port::TX, cluster(0)),
-        (port::REDIRECT, cluster(1)),
-        (port::UNRESOLVED, cluster(2)),
-        (port::NO_CLUSTER, Slot::NONE),
-        (port::NO_NODE, cluster(3)),
-        (port::BAD_CLUSTER, Slot::clean(MAX_CLUSTERS as u16)),
-        // Nothing was written for this cluster: its directory is zero.
-        (port::BAD_TABLE, cluster(100)),
-        (port::BAD_FORWARD, cluster(4)),
-    ];
-    let mut unresolved = node(2, 0);
-    unresolved.ifindex = 0;
-    let mut strange = node(3, INGRESS);
-    strange.forward = 200;
-    let tcp = (0..).filter_map(ServiceId::new).zip(ways).map(|(id, (port, _))| (vip(port), id));
-    let udp = ServiceId::new(ways.len()).map(|id| (udp_vip(port::REDIRECT), id));
-    intent(
-        tcp.chain(udp).collect(),
-        ways.iter().map(|&(_, owner)| all(owner)).chain([all(cluster(0))]).collect(),
-        vec![all(member(0)), all(member(1)), all(member(2)), all(Slot::NONE), all(member(3))],
-        vec![node(0, INGRESS), node(1, ELSEWHERE), unresolved, strange],
-    )
 }
