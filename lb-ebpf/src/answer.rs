@@ -31,7 +31,11 @@ pub(crate) fn echo<F: Frame>(frame: &mut F, packet: &Packet) -> Option<Verdict> 
     let [was, code]: [u8; 2] = frame.read(l4)?;
     let kind = if packet.head.v6 { 129 } else { 0 };
     let check = u16::from_be_bytes(frame.read(l4 + 2)?);
-    let check = Sum::change(u16::from(was) << 8, u16::from(kind) << 8).update(check);
+    let check = match Sum::change(u16::from(was) << 8, u16::from(kind) << 8).update(check) {
+        // Where all that it covers is zero this alone is right; elsewhere it is as right as zero.
+        0 => 0xffff,
+        check => check,
+    };
     frame.write(l4, [kind, code])?;
     frame.write(l4 + 2, check.to_be_bytes())?;
     if packet.head.v6 {

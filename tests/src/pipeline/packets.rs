@@ -207,8 +207,10 @@ impl Ip {
             kind => pseudo_header(self.from, self.to, kind, bytes.len()),
         };
         let mut sum = checksum(&[&pseudo, &bytes]);
-        if sum == [0; 2] && matches!(self.body, Body::Udp { .. }) {
-            sum = [0xff; 2]; // RFC 768
+        // RFC 768. Of an echo reply either is right, but for one that is all zeros.
+        let not_zero = matches!(self.body, Body::Udp { .. } | Body::Icmp { kind: 0 | 129, .. });
+        if sum == [0; 2] && not_zero {
+            sum = [0xff; 2];
         }
         bytes[place..place + 2].copy_from_slice(&sum);
         bytes

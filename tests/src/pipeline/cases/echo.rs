@@ -42,13 +42,19 @@ fn answered(family: Family) -> Vec<Case> {
     // So that the sum of all words is a multiple of 0xffff: a checksum that comes out as zero.
     let zero = (0..=u16::MAX)
         .map(|word| request(family, SERVED, &word.to_be_bytes()))
-        .find(|request| reply(request).payload()[2..4] == [0; 2]);
+        .find(|request| reply(request).payload()[2..4] == [0xff; 2]);
     let odd = request(family, SERVED, b"odd").with(|ip| {
         (ip.tos, ip.fragment, ip.options) = (0xb9, DONT_FRAGMENT, vec![1; 8]);
         ip.extensions = vec![(protocol::DESTINATION_OPTIONS, padding_header(1))];
         (ip.ttl, ip.label) = (1, 5);
     });
+    let zeros = request(family, SERVED, &[0; 56]).with(|ip| {
+        if let Body::Icmp { rest, .. } = &mut ip.body {
+            *rest = [0; 4];
+        }
+    });
     let requests = [
+        ("all zeros", zeros),
         ("nothing", request(family, SERVED, b"")),
         ("an odd number of bytes", request(family, SERVED, b"odd")),
         ("as ping does", request(family, SERVED, &(0..56).collect::<Vec<u8>>())),
