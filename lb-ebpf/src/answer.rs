@@ -29,7 +29,7 @@ const MOST_IPV6: usize = 1280;
 pub(crate) fn echo<F: Frame>(frame: &mut F, packet: &Packet) -> Option<Verdict> {
     let (l3, l4) = (usize::from(packet.head.l3), usize::from(packet.l4));
     let [was, code]: [u8; 2] = frame.read(l4)?;
-    let kind = if packet.head.v6 { 129 } else { 0 };
+    let kind = if packet.head.v6.is() { 129 } else { 0 };
     let check = u16::from_be_bytes(frame.read(l4 + 2)?);
     let check = match Sum::change(u16::from(was) << 8, u16::from(kind) << 8).update(check) {
         // Where all that it covers is zero this alone is right; elsewhere it is as right as zero.
@@ -38,7 +38,7 @@ pub(crate) fn echo<F: Frame>(frame: &mut F, packet: &Packet) -> Option<Verdict> 
     };
     frame.write(l4, [kind, code])?;
     frame.write(l4 + 2, check.to_be_bytes())?;
-    if packet.head.v6 {
+    if packet.head.v6.is() {
         frame.write(l3 + 8, parse::bytes(packet.head.destination))?;
         frame.write(l3 + 24, parse::bytes(packet.head.source))?;
         let [next, _]: [u8; 2] = frame.read(l3 + 6)?;
@@ -66,7 +66,7 @@ pub(crate) fn too_big<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &Job)
         return Verdict::drop(Reason::DropTooBigSilent);
     }
     let written =
-        if packet.head.v6 { ipv6(frame, packet, most) } else { ipv4(frame, packet, most) };
+        if packet.head.v6.is() { ipv6(frame, packet, most) } else { ipv4(frame, packet, most) };
     match written {
         Ok(()) => Verdict::tx(Reason::AnswerTooBig),
         Err(verdict) => verdict,
@@ -150,7 +150,7 @@ fn make_room<F: Frame>(
     quoted: usize,
 ) -> Result<usize, Verdict> {
     let l3 = usize::from(packet.head.l3);
-    link::keep(frame, &packet.head, room, packet.head.v6, true)?;
+    link::keep(frame, &packet.head, room, packet.head.v6.is(), true)?;
     frame.cut(l3 + room + quoted).ok_or(Verdict::drop(Reason::DropNoRoom))?;
     Ok(l3)
 }

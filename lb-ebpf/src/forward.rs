@@ -25,8 +25,8 @@ pub struct To {
     pub node: NodeId,
     /// The port that `nat` gives it; 0: the node's own.
     pub port: u16,
-    /// What is forwarded.
-    pub what: What,
+    what: u8,
+    quote: Quote,
 }
 
 impl To {
@@ -38,9 +38,47 @@ impl To {
             None => panic!("the maps have nodes"),
         },
         port: 0,
-        what: What::Flow,
+        what: FLOW,
+        quote: Quote { l3: 0, l4: 0, protocol: 0 },
     };
+
+    /// What is forwarded.
+    #[inline(always)]
+    pub fn what(&self) -> What {
+        match self.what {
+            FLOW => What::Flow,
+            LATER => What::Later,
+            _ => What::Error(self.quote),
+        }
+    }
+
+    /// Says what is forwarded.
+    #[inline(always)]
+    pub(crate) fn set(&mut self, what: What) {
+        self.what = match what {
+            What::Flow => FLOW,
+            What::Later => LATER,
+            What::Error(quote) => {
+                self.quote = quote;
+                ERROR
+            }
+        };
+    }
+
+    /// As [`Packet::forget`].
+    #[inline(always)]
+    pub(crate) fn forget<F: Frame>(&mut self, salt: u64) {
+        self.what = F::forget(u64::from(self.what), salt) as u8;
+        self.quote.protocol = F::forget(u64::from(self.quote.protocol), salt) as u8;
+        self.quote.l3 = F::forget(u64::from(self.quote.l3), salt) as u16;
+        self.quote.l4 = F::forget(u64::from(self.quote.l4), salt) as u16;
+    }
 }
+
+// A [`What`] in a byte.
+const FLOW: u8 = 0;
+const LATER: u8 = 1;
+const ERROR: u8 = 2;
 
 /// What is forwarded.
 #[derive(Clone, Copy, Debug)]
@@ -77,14 +115,14 @@ fn forwarded<F: Frame, T: Tables>(
         Forward::L2 if frame.read(0) == Some(record.dst_mac) => {
             return Err(Verdict::pass(Reason::PassNotOurs));
         }
-        Forward::Nat if record.v6 != u8::from(head.v6) => {
+        Forward::Nat if record.v6 != u8::from(head.v6.is()) => {
             return Err(Verdict::drop(Reason::DropVersion));
         }
         _ => {}
     }
     job.verdict = sent(frame, record, &job.to);
     if job.packet.length > most(record, way) {
-        if job.packet.dont_fragment {
+        if job.packet.dont_fragment.is() {
             let told = may_be_told(job);
             return if told { Ok(Next::TooBig) } else { Err(TOO_BIG) };
         }
@@ -95,7 +133,7 @@ fn forwarded<F: Frame, T: Tables>(
     }
     match way {
         Forward::L2 => {
-            link::write(frame, head, 0, head.v6, record)?;
+            link::write(frame, head, 0, head.v6.is(), record)?;
             Ok(Next::End)
         }
         Forward::Nat => Ok(Next::Rewrite),
@@ -115,7 +153,8 @@ pub fn deliver<F: Frame>(
     record: &NodeRecord,
     hash: FlowHash,
 ) -> Result<Verdict, Verdict> {
-    let mut packet = Packet { head: parse::head(frame)?, ..Packet::NONE };
+    let mut packet = Packet::NONE;
+    packet.head = parse::head(frame)?;
     parse::packet(frame, &mut packet).map_err(|_| Verdict::pass(Reason::PassMalformed))?;
     let way = Forward::from_raw(record.forward).ok_or(Verdict::BAD_TABLE)?;
     let to = To { hash, ..To::NOBODY };
@@ -126,7 +165,7 @@ pub fn deliver<F: Frame>(
         return Err(TOO_BIG);
     }
     match way {
-        Forward::L2 => link::write(frame, &packet.head, 0, packet.head.v6, record)?,
+        Forward::L2 => link::write(frame, &packet.head, 0, packet.head.v6.is(), record)?,
         Forward::Ipip | Forward::Gue => tunnel::put(frame, &packet, &to, record, way, true)?,
         Forward::Nat => return Err(Verdict::drop(Reason::DropVersion)),
     }
@@ -141,7 +180,7 @@ pub fn most(record: &NodeRecord, way: Forward) -> u16 {
 
 #[inline(always)]
 fn sent<F: Frame>(frame: &F, record: &NodeRecord, to: &To) -> Verdict {
-    let reason = match to.what {
+    let reason = match to.what() {
         What::Flow if record.ifindex == frame.ingress() => Reason::ForwardTx,
         What::Flow => Reason::ForwardRedirect,
         What::Later => Reason::ForwardFragment,
@@ -154,9 +193,9 @@ fn sent<F: Frame>(frame: &F, record: &NodeRecord, to: &To) -> Verdict {
 /// IPv4 if it is a later fragment (RFC 1122, 3.2.2), nor if it could not send less.
 #[inline(always)]
 fn may_be_told(job: &Job) -> bool {
-    let v6 = job.packet.head.v6;
+    let v6 = job.packet.head.v6.is();
     let able = !v6 || job.packet.length > IPV6_LEAST;
-    match job.to.what {
+    match job.to.what() {
         What::Flow => able,
         What::Later => v6 && able,
         What::Error(_) => false,
@@ -177,7 +216,7 @@ fn by_host<T: Tables>(
         Forward::Nat => true,
         // Routers do not fragment IPv6. Several fragments of a datagram would be fragmented in tunnel
         // packets of one identification, and put together wrongly.
-        Forward::Ipip | Forward::Gue => record.v6 == 0 && job.packet.part != Part::Later,
+        Forward::Ipip | Forward::Gue => record.v6 == 0 && job.packet.part() != Part::Later,
     };
     let flags = tables.plan_flags(job.epoch).ok_or(Verdict::BAD_TABLE)?;
     Ok(able && flags & PlanRecord::HOST_FRAGMENTS != 0)

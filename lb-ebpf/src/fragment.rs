@@ -72,9 +72,9 @@ impl Place {
     #[inline(always)]
     fn of<T: Tables>(tables: &T, packet: &Packet) -> Result<Self, Verdict> {
         let head = &packet.head;
-        let protocol = if head.v6 { ANY_PROTOCOL } else { packet.protocol };
+        let protocol = if head.v6.is() { ANY_PROTOCOL } else { packet.protocol };
         let &Head { source, destination, v6, .. } = head;
-        let flow = FlowKey { source, destination, ports: packet.id, protocol, v6 };
+        let flow = FlowKey { source, destination, ports: packet.id, protocol, v6: v6.is() };
         let hash = tables.hash_key().ok_or(Verdict::BAD_TABLE)?.hash(&flow);
         let bucket = (hash.0 >> 32) as u32 & (FRAGMENT_BUCKETS - 1);
         let second = (tables.now() / SECOND) as u16;

@@ -69,7 +69,7 @@ pub(crate) fn kind<F: Frame>(frame: &F, packet: &Packet) -> Option<Kind> {
         return None;
     }
     let [kind, ..]: [u8; ICMP_LEN] = frame.read(usize::from(packet.l4))?;
-    Some(match (packet.head.v6, kind) {
+    Some(match (packet.head.v6.is(), kind) {
         // Unreachable, too big, time exceeded, parameter problem.
         (true, 1..=4) | (false, 3 | 11 | 12) => Kind::Error,
         (true, 128) | (false, 8) => Kind::Echo,
@@ -81,6 +81,7 @@ pub(crate) fn kind<F: Frame>(frame: &F, packet: &Packet) -> Option<Kind> {
 #[inline(never)]
 pub(crate) fn to_vip<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Next {
     let next = sorted(frame, tables, job);
+    job.to.forget::<F>(job.epoch);
     job.then(next)
 }
 
@@ -116,9 +117,9 @@ fn about_a_flow<F: Frame>(frame: &F, job: &mut Job) -> Result<Next, Verdict> {
         destination: vip,
         ports: u32::from(ports.destination) << 16 | u32::from(ports.source),
         protocol: quote.protocol,
-        v6: head.v6,
+        v6: head.v6.is(),
     };
-    job.to.what = What::Error(quote);
+    job.to.set(What::Error(quote));
     Ok(Next::Choose)
 }
 
@@ -132,7 +133,7 @@ pub(crate) fn quoted<F: Frame>(frame: &F, packet: &Packet, inner: &mut Inner) ->
 fn read<F: Frame>(frame: &F, packet: &Packet, inner: &mut Inner) -> Option<()> {
     let l3 = usize::from(packet.l4) + ICMP_LEN;
     let mut behind = Behind::NONE;
-    if packet.head.v6 {
+    if packet.head.v6.is() {
         let ip: Ipv6Hdr = frame.read(l3)?;
         behind.protocol = ip.next_hdr;
         behind.l4 = (l3 + Ipv6Hdr::LEN) as u16;

@@ -53,8 +53,9 @@ pub trait Frame {
     /// `None` if the frame ends before. At most [`MAX_SUM`] bytes.
     fn sum(&self, offset: usize, length: usize) -> Option<u16>;
     /// The same number. The kernel's verifier follows each number that it knows on a way of its own;
-    /// behind this it knows no more of it than its type, and follows one way.
-    fn forget(number: u64) -> u64 {
+    /// behind this it knows nothing of it, and follows one way. It must know nothing of `salt`.
+    fn forget(number: u64, salt: u64) -> u64 {
+        let _ = salt;
         number
     }
     /// Where this host would send a packet of this kind, if it forwards it and knows the neighbour.

@@ -33,7 +33,7 @@ pub(crate) fn write<F: Frame>(
 /// Gives the frame the link header to a next hop.
 #[inline(always)]
 pub(crate) fn to_hop<F: Frame>(frame: &mut F, head: &Head, hop: &Hop) -> Result<(), Verdict> {
-    written(frame, head, 0, head.v6, [hop.dst_mac.bytes(), hop.src_mac.bytes()], [0; 2])
+    written(frame, head, 0, head.v6.is(), [hop.dst_mac.bytes(), hop.src_mac.bytes()], [0; 2])
 }
 
 /// Bytes of the link header that a node's record says.

@@ -57,7 +57,7 @@ pub(crate) fn to_node<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &Job)
     if verdict.reason == Reason::PassTooBig {
         return *verdict;
     }
-    match link::write(frame, &packet.head, 0, packet.head.v6, &record) {
+    match link::write(frame, &packet.head, 0, packet.head.v6.is(), &record) {
         Ok(()) => *verdict,
         Err(verdict) => verdict,
     }
@@ -67,7 +67,7 @@ pub(crate) fn to_node<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &Job)
 #[inline(always)]
 fn redirected<F: Frame>(frame: &mut F, packet: &Packet, to: &To, place: Place) -> Option<()> {
     rewrite(frame, packet, End::Destination, place)?;
-    match to.what {
+    match to.what() {
         What::Flow | What::Later => Some(()),
         // The quoted packet is one that the node sent.
         What::Error(quote) => {
@@ -86,11 +86,11 @@ pub(crate) fn rewrite<F: Frame>(
 ) -> Option<()> {
     let head = &packet.head;
     let layers = Layers {
-        v6: head.v6,
+        v6: head.v6.is(),
         l3: usize::from(head.l3),
         l4: usize::from(packet.l4),
         protocol: packet.protocol,
-        ports: packet.part != Part::Later,
+        ports: packet.part() != Part::Later,
         end: packet.end(),
     };
     let was = if end == End::Source { head.source } else { head.destination };
@@ -109,7 +109,7 @@ pub(crate) fn quoted<F: Frame>(
     place: Place,
 ) -> Option<()> {
     let layers = Layers {
-        v6: packet.head.v6,
+        v6: packet.head.v6.is(),
         l3: usize::from(quote.l3),
         l4: usize::from(quote.l4),
         protocol: quote.protocol,

@@ -41,6 +41,23 @@ const OFFSET: u16 = 0x1fff;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
+/// Yes or no, in a byte: see [`Packet::forget`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flag(u8);
+
+impl Flag {
+    #[inline(always)]
+    pub(crate) const fn new(is: bool) -> Self {
+        Self(is as u8)
+    }
+
+    /// Whether it is yes.
+    #[inline(always)]
+    pub const fn is(self) -> bool {
+        self.0 != 0
+    }
+}
+
 /// Where the IP header begins, and whom it is from and to.
 ///
 /// Aligned as words of eight bytes, as all that the program keeps on its stack: there the verifier
@@ -55,9 +72,9 @@ pub struct Head {
     /// Offset of the IP header: 14 bytes, and 4 more for each VLAN tag.
     pub l3: u16,
     /// Whether it is IPv6.
-    pub v6: bool,
+    pub v6: Flag,
     /// The frame is to a group of hosts.
-    pub group: bool,
+    pub group: Flag,
 }
 
 /// Which part of a datagram a packet has.
@@ -91,9 +108,9 @@ pub struct Packet {
     /// Time to live, or hop limit.
     pub ttl: u8,
     /// Nobody may fragment it: so says IPv4, and so it is with IPv6.
-    pub dont_fragment: bool,
-    /// Which part of a datagram it is.
-    pub part: Part,
+    pub dont_fragment: Flag,
+    /// A [`Part`].
+    part: u8,
 }
 
 /// The ports of a TCP segment or a UDP datagram.
@@ -109,16 +126,49 @@ pub struct Ports {
 impl Packet {
     /// Nothing yet.
     pub const NONE: Self = Self {
-        head: Head { source: [0; 4], destination: [0; 4], l3: 0, v6: false, group: false },
+        head: Head {
+            source: [0; 4],
+            destination: [0; 4],
+            l3: 0,
+            v6: Flag::new(false),
+            group: Flag::new(false),
+        },
         id: 0,
         length: 0,
         l4: 0,
         protocol: 0,
         tos: 0,
         ttl: 0,
-        dont_fragment: false,
-        part: Part::Whole,
+        dont_fragment: Flag::new(false),
+        part: Part::Whole as u8,
     };
+
+    /// Which part of a datagram it is.
+    #[inline(always)]
+    pub const fn part(&self) -> Part {
+        const WHOLE: u8 = Part::Whole as u8;
+        const FIRST: u8 = Part::First as u8;
+        match self.part {
+            WHOLE => Part::Whole,
+            FIRST => Part::First,
+            _ => Part::Later,
+        }
+    }
+
+    /// Nothing changes but what the kernel's verifier knows of it ([`Frame::forget`]): else it would
+    /// follow each combination of what was parsed through all stages behind.
+    #[inline(always)]
+    pub(crate) fn forget<F: Frame>(&mut self, salt: u64) {
+        let byte = |byte: u8| F::forget(u64::from(byte), salt) as u8;
+        // Never more than two VLAN tags behind Ethernet.
+        self.head.l3 = F::forget(u64::from(self.head.l3), salt) as u16 & 0x1f;
+        self.head.v6 = Flag(byte(self.head.v6.0));
+        self.head.group = Flag(byte(self.head.group.0));
+        self.dont_fragment = Flag(byte(self.dont_fragment.0));
+        self.part = byte(self.part);
+        self.protocol = byte(self.protocol);
+        self.l4 = F::forget(u64::from(self.l4), salt) as u16;
+    }
 
     /// Bytes behind the IP headers.
     #[inline(always)]
@@ -144,7 +194,7 @@ impl Packet {
 pub fn head<F: Frame>(frame: &F) -> Result<Head, Verdict> {
     const MALFORMED: Verdict = Verdict::pass(Reason::PassMalformed);
     let ethernet: EthHdr = frame.read(0).ok_or(MALFORMED)?;
-    let group = ethernet.dst_addr[0] & 1 != 0;
+    let group = Flag::new(ethernet.dst_addr[0] & 1 != 0);
     let (mut l3, mut kind) = (EthHdr::LEN, ethernet.ether_type);
     for _ in 0..2 {
         if kind != EtherType::Ieee8021q as u16 && kind != EtherType::Ieee8021ad as u16 {
@@ -157,13 +207,11 @@ pub fn head<F: Frame>(frame: &F) -> Result<Head, Verdict> {
     if kind == EtherType::Ipv4 as u16 {
         let ip: Ipv4Hdr = frame.read(l3).ok_or(MALFORMED)?;
         let (source, destination) = (mapped(ip.src_addr), mapped(ip.dst_addr));
-        let l3 = F::forget(l3 as u64) as u16;
-        Ok(Head { source, destination, l3, v6: F::forget(0) != 0, group })
+        Ok(Head { source, destination, l3: l3 as u16, v6: Flag::new(false), group })
     } else if kind == EtherType::Ipv6 as u16 {
         let ip: Ipv6Hdr = frame.read(l3).ok_or(MALFORMED)?;
         let (source, destination) = (words(ip.src_addr), words(ip.dst_addr));
-        let l3 = F::forget(l3 as u64) as u16;
-        Ok(Head { source, destination, l3, v6: F::forget(1) != 0, group })
+        Ok(Head { source, destination, l3: l3 as u16, v6: Flag::new(true), group })
     } else {
         Err(Verdict::pass(Reason::PassNotIp))
     }
@@ -172,7 +220,7 @@ pub fn head<F: Frame>(frame: &F) -> Result<Head, Verdict> {
 /// The rest of the IP headers, behind the addresses that stand in the packet already.
 #[inline(always)]
 pub fn packet<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Malformed> {
-    if packet.head.v6 { ipv6(frame, packet) } else { ipv4(frame, packet) }
+    if packet.head.v6.is() { ipv6(frame, packet) } else { ipv4(frame, packet) }
 }
 
 #[inline(always)]
@@ -190,8 +238,8 @@ fn ipv4<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Malformed> {
     }
     packet.protocol = ip.proto;
     (packet.tos, packet.ttl) = (ip.tos, ip.ttl);
-    packet.dont_fragment = fragment & DONT_FRAGMENT != 0;
-    packet.part = ipv4_part(fragment);
+    packet.dont_fragment = Flag::new(fragment & DONT_FRAGMENT != 0);
+    packet.part = ipv4_part(fragment) as u8;
     packet.id = u32::from(u16::from_be_bytes(ip.id));
     packet.length = length;
     packet.l4 = packet.head.l3 + u16::from(header);
@@ -215,8 +263,8 @@ fn ipv6<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Malformed> {
     }
     packet.protocol = behind.protocol;
     (packet.tos, packet.ttl) = (ip.dscp() << 2 | ip.ecn(), ip.hop_limit);
-    packet.dont_fragment = true;
-    (packet.part, packet.id) = (behind.part, behind.id);
+    packet.dont_fragment = Flag::new(true);
+    (packet.part, packet.id) = (behind.part as u8, behind.id);
     packet.length = length;
     packet.l4 = behind.l4;
     Ok(())
@@ -315,7 +363,9 @@ pub fn ports<F: Frame>(frame: &F, packet: &Packet) -> Result<Ports, Malformed> {
     } else {
         let udp: UdpHdr = frame.read(usize::from(packet.l4)).ok_or(Malformed)?;
         let said = usize::from(u16::from_be_bytes(udp.len));
-        if length < UdpHdr::LEN || said < UdpHdr::LEN || packet.part == Part::Whole && said > length
+        if length < UdpHdr::LEN
+            || said < UdpHdr::LEN
+            || packet.part() == Part::Whole && said > length
         {
             return Err(Malformed);
         }

@@ -8,54 +8,70 @@ use crate::{
     Frame, Route, Tables, Verdict,
     checksum::Sum,
     classify::{self, Book},
+    forward::What,
     fragment::{self, Whom},
     icmp::{self, Inner, Kind},
     link,
     nat::{self, End, Place},
-    parse::{self, Head, ICMP, ICMPV6, Packet, Part, TCP, UDP},
-    stages::Job,
+    parse::{self, ICMP, ICMPV6, Packet, Part, TCP, UDP},
+    stages::{Job, Next},
 };
 
 /// What is nobody's here.
 pub(crate) const STRANGER: Verdict = Verdict::pass(Reason::PassNotVip);
 
-/// A packet that is neither to a service's address nor to this host's own.
+/// Whose reply a packet is that is neither to a service's address nor to this host's own.
 #[inline(never)]
-pub(crate) fn reply<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Verdict {
-    match replied(frame, tables, job) {
+pub(crate) fn recognise<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Next {
+    let next = recognised(frame, tables, job);
+    job.packet.forget::<F>(job.epoch);
+    job.to.forget::<F>(job.epoch);
+    job.then(next)
+}
+
+#[inline(always)]
+fn recognised<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<Next, Verdict> {
+    let (epoch, head) = (job.epoch, &job.packet.head);
+    let at = usize::from(head.l3) + if head.v6.is() { 6 } else { 8 };
+    let [first, second]: [u8; 2] = frame.read(at).ok_or(STRANGER)?;
+    let icmp = if head.v6.is() { first == ICMPV6 } else { second == ICMP };
+    // Errors may come from any router between here and the node.
+    if head.group.is() || !icmp && !classify::maybe(tables, Book::Nodes, epoch, head.source)? {
+        return Err(STRANGER);
+    }
+    parse::packet(frame, &mut job.packet).map_err(|_| Verdict::pass(Reason::PassMalformed))?;
+    let mut inner = Inner::NONE;
+    let service = whose(frame, tables, epoch, &job.packet, &mut inner)?.ok_or(STRANGER)?;
+    if job.packet.ttl <= 1 {
+        return Err(Verdict::pass(Reason::PassExpired));
+    }
+    if job.packet.part() == Part::First {
+        fragment::remember(tables, &job.packet, Whom::Client(service))?;
+    }
+    job.service = service;
+    if job.packet.protocol == ICMP || job.packet.protocol == ICMPV6 {
+        job.flow.destination = inner.destination;
+        job.to.set(What::Error(inner.quote));
+    }
+    Ok(Next::Reply)
+}
+
+/// Puts the service in the node's place, and sends the packet to the client as this host would, or
+/// has the host do it.
+#[inline(never)]
+pub(crate) fn send<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &Job) -> Verdict {
+    match sent(frame, tables, job) {
         Ok(verdict) | Err(verdict) => verdict,
     }
 }
 
 #[inline(always)]
-fn replied<F: Frame, T: Tables>(
-    frame: &mut F,
-    tables: &T,
-    job: &mut Job,
-) -> Result<Verdict, Verdict> {
-    let (epoch, head) = (job.epoch, &job.packet.head);
-    let at = usize::from(head.l3) + if head.v6 { 6 } else { 8 };
-    let [first, second]: [u8; 2] = frame.read(at).ok_or(STRANGER)?;
-    let icmp = if head.v6 { first == ICMPV6 } else { second == ICMP };
-    // Errors may come from any router between here and the node.
-    if head.group || !icmp && !classify::maybe(tables, Book::Nodes, epoch, head.source)? {
-        return Err(STRANGER);
-    }
-    parse::packet(frame, &mut job.packet).map_err(|_| Verdict::pass(Reason::PassMalformed))?;
-    let packet = &job.packet;
-    let mut inner = Inner::NONE;
-    let service = whose(frame, tables, epoch, packet, &mut inner)?.ok_or(STRANGER)?;
-    if packet.ttl <= 1 {
-        return Err(Verdict::pass(Reason::PassExpired));
-    }
-    let record = tables.service(epoch, service).ok_or(Verdict::BAD_TABLE)?;
+fn sent<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &Job) -> Result<Verdict, Verdict> {
+    let record = tables.service(job.epoch, job.service).ok_or(Verdict::BAD_TABLE)?;
     let place = Place { address: record.vip, port: record.table.port };
-    if packet.part == Part::First {
-        fragment::remember(tables, packet, Whom::Client(service))?;
-    }
-    let is_source = rewrite(frame, packet, &inner, place).ok_or(Verdict::BAD_TABLE)?;
-    let source = if is_source { place.address } else { packet.head.source };
-    send(frame, tables, epoch, packet, source)
+    let is_source = rewrite(frame, job, place).ok_or(Verdict::BAD_TABLE)?;
+    let source = if is_source { place.address } else { job.packet.head.source };
+    on_its_way(frame, tables, job.epoch, &job.packet, source)
 }
 
 /// The service whose reply it is; of an ICMP error, by the packet to the node that it quotes.
@@ -67,8 +83,8 @@ fn whose<F: Frame, T: Tables>(
     packet: &Packet,
     inner: &mut Inner,
 ) -> Result<Option<ServiceId>, Verdict> {
-    let Head { v6, source, .. } = packet.head;
-    match (packet.protocol, packet.part) {
+    let (v6, source) = (packet.head.v6.is(), packet.head.source);
+    match (packet.protocol, packet.part()) {
         (TCP | UDP, Part::Later) => match fragment::find(tables, packet)?.0 {
             Some(Whom::Client(service)) => Ok(Some(service)),
             _ => Ok(None),
@@ -105,30 +121,31 @@ fn error<F: Frame, T: Tables>(
     classify::service(tables, Book::Nodes, epoch, &key)
 }
 
-/// Puts the service in the node's place. Returns whether that is where the packet then is from.
+/// Rewrites a reply. Returns whether the service is then where it is from.
 #[inline(always)]
-fn rewrite<F: Frame>(frame: &mut F, packet: &Packet, inner: &Inner, place: Place) -> Option<bool> {
-    if packet.protocol == ICMP || packet.protocol == ICMPV6 {
-        nat::quoted(frame, packet, &inner.quote, End::Destination, inner.destination, place)?;
+fn rewrite<F: Frame>(frame: &mut F, job: &Job, place: Place) -> Option<bool> {
+    if let What::Error(quote) = job.to.what() {
+        let node = job.flow.destination;
+        nat::quoted(frame, &job.packet, &quote, End::Destination, node, place)?;
         // From a router on the way, it stays from there.
-        if inner.destination != packet.head.source {
+        if node != job.packet.head.source {
             return Some(false);
         }
     }
-    nat::rewrite(frame, packet, End::Source, place)?;
+    nat::rewrite(frame, &job.packet, End::Source, place)?;
     Some(true)
 }
 
 /// Sends it to the client as this host would, or has the host do it.
 #[inline(always)]
-fn send<F: Frame, T: Tables>(
+fn on_its_way<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     epoch: u64,
     packet: &Packet,
     source: [u32; 4],
 ) -> Result<Verdict, Verdict> {
-    let Head { v6, destination, .. } = packet.head;
+    let (v6, destination) = (packet.head.v6.is(), packet.head.destination);
     let l3 = usize::from(packet.head.l3);
     let &Packet { protocol, tos, length, .. } = packet;
     let route = Route { v6, source, destination, protocol, tos, length };

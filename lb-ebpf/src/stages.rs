@@ -27,6 +27,8 @@ pub(crate) struct Job {
     pub(crate) flow: FlowKey,
     /// Whom it goes to, once that is known.
     pub(crate) to: To,
+    /// The service whose reply it is, once that is known.
+    pub(crate) service: ServiceId,
     /// How it ended.
     pub(crate) verdict: Verdict,
 }
@@ -52,6 +54,8 @@ pub(crate) enum Next {
     /// Nowhere: its sender is told that it is too big.
     TooBig,
     /// It is not to a service's address, and may be a reply.
+    Stranger,
+    /// It is a reply, and goes to its client.
     Reply,
 }
 
@@ -77,6 +81,7 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
         packet: Packet::NONE,
         flow: FlowKey::v4(0, 0, 0, 0),
         to: To::NOBODY,
+        service: NO_SERVICE,
         verdict: Verdict::BAD_TABLE,
     };
     let mut next = sort(frame, tables, &mut job);
@@ -88,22 +93,31 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
     if next == Next::Choose {
         next = choose(tables, &mut job);
     }
-    if next == Next::Forward {
+    if next == Next::Stranger {
+        next = reply::recognise(frame, tables, &mut job);
+    } else if next == Next::Forward {
         next = forward::forward(frame, tables, &mut job);
     }
     match next {
         Next::Wrap => tunnel::wrap(frame, tables, &job),
         Next::Rewrite => nat::to_node(frame, tables, &job),
         Next::TooBig => answer::too_big(frame, tables, &job),
-        Next::Reply => reply::reply(frame, tables, &mut job),
+        Next::Reply => reply::send(frame, tables, &job),
         _ => job.verdict,
     }
 }
+
+/// Any service, until the one is known.
+const NO_SERVICE: ServiceId = match ServiceId::new(0) {
+    Some(service) => service,
+    None => panic!("the maps have services"),
+};
 
 /// Parses a packet.
 #[inline(never)]
 fn sort<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Next {
     let next = sorted(frame, tables, job);
+    job.packet.forget::<F>(job.epoch);
     job.then(next)
 }
 
@@ -118,7 +132,7 @@ fn sorted<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<N
     if parse::packet(frame, &mut job.packet).is_err() {
         return malformed(tables, epoch, &head);
     }
-    match (job.packet.protocol, job.packet.part) {
+    match (job.packet.protocol, job.packet.part()) {
         (TCP | UDP, Part::Later) => Ok(Next::Later),
         (TCP | UDP, _) => {
             let Ok(ports) = parse::ports(frame, &job.packet) else {
@@ -127,8 +141,8 @@ fn sorted<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<N
             job.flow = flow(&job.packet, ports);
             Ok(Next::Choose)
         }
-        (ICMP, Part::Whole) if !head.v6 => Ok(Next::Icmp),
-        (ICMPV6, Part::Whole) if head.v6 => Ok(Next::Icmp),
+        (ICMP, Part::Whole) if !head.v6.is() => Ok(Next::Icmp),
+        (ICMPV6, Part::Whole) if head.v6.is() => Ok(Next::Icmp),
         _ => no_service(tables, job),
     }
 }
@@ -137,7 +151,7 @@ fn sorted<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<N
 fn flow(packet: &Packet, ports: Ports) -> FlowKey {
     let Head { v6, source, destination, .. } = packet.head;
     let ports = u32::from(ports.source) << 16 | u32::from(ports.destination);
-    FlowKey { source, destination, ports, protocol: packet.protocol, v6 }
+    FlowKey { source, destination, ports, protocol: packet.protocol, v6: v6.is() }
 }
 
 /// Whose flow it is.
@@ -158,7 +172,7 @@ fn choose<T: Tables>(tables: &T, job: &mut Job) -> Next {
 #[inline(always)]
 fn chosen<T: Tables>(tables: &T, job: &mut Job) -> Result<Next, Verdict> {
     let Some(service) = whose(tables, job.epoch, &job.flow)? else {
-        return match job.to.what {
+        return match job.to.what() {
             What::Flow => no_service(tables, job),
             _ => Err(icmp::BAD),
         };
@@ -167,7 +181,7 @@ fn chosen<T: Tables>(tables: &T, job: &mut Job) -> Result<Next, Verdict> {
     let (_, choice) = select::of_service(tables, job.epoch, service, job.flow)?;
     let select::Choice { node, port, hash, .. } = choice?;
     (job.to.node, job.to.port, job.to.hash) = (node, port, hash);
-    if job.packet.part == Part::First {
+    if job.packet.part() == Part::First {
         fragment::remember(tables, &job.packet, Whom::Node(node))?;
     }
     Ok(Next::Forward)
@@ -178,7 +192,7 @@ fn chosen<T: Tables>(tables: &T, job: &mut Job) -> Result<Next, Verdict> {
 #[inline(always)]
 pub(crate) fn sane<T: Tables>(tables: &T, epoch: u64, head: &Head) -> Result<(), Verdict> {
     const MARTIAN: Verdict = Verdict::drop(Reason::DropMartian);
-    if head.group {
+    if head.group.is() {
         return Err(Verdict::pass(Reason::PassNotOurs));
     }
     if martian(head) {
@@ -199,7 +213,7 @@ pub(crate) fn sane<T: Tables>(tables: &T, epoch: u64, head: &Head) -> Result<(),
 #[inline(always)]
 const fn martian(head: &Head) -> bool {
     let s = head.source;
-    if head.v6 {
+    if head.v6.is() {
         s[0] >> 24 == 0xff || s[0] == 0 && s[1] == 0 && (s[2] == 0 && s[3] <= 1 || s[2] == 0xffff)
     } else {
         let first = s[3] >> 24;
@@ -222,7 +236,8 @@ fn followed<T: Tables>(tables: &T, job: &mut Job) -> Result<Next, Verdict> {
     sane(tables, job.epoch, &job.packet.head)?;
     match fragment::find(tables, &job.packet)? {
         (Some(Whom::Node(node)), hash) => {
-            job.to = To { node, port: 0, what: What::Later, hash };
+            (job.to.node, job.to.hash) = (node, hash);
+            job.to.set(What::Later);
             Ok(Next::Forward)
         }
         (Some(Whom::Host), _) => Err(Verdict::pass(Reason::PassNoService)),
@@ -235,7 +250,7 @@ fn followed<T: Tables>(tables: &T, job: &mut Job) -> Result<Next, Verdict> {
 pub(crate) fn no_service<T: Tables>(tables: &T, job: &Job) -> Result<Next, Verdict> {
     match classify::address(tables, job.epoch, job.packet.head.destination)? {
         Address::Vip { .. } => {
-            if job.packet.part == Part::First {
+            if job.packet.part() == Part::First {
                 fragment::remember(tables, &job.packet, Whom::Host)?;
             }
             Err(Verdict::pass(Reason::PassNoService))
@@ -249,7 +264,7 @@ pub(crate) fn no_service<T: Tables>(tables: &T, job: &Job) -> Result<Next, Verdi
 #[inline(always)]
 fn stranger<T: Tables>(tables: &T, epoch: u64) -> Result<Next, Verdict> {
     let flags = tables.plan_flags(epoch).ok_or(Verdict::BAD_TABLE)?;
-    if flags & PlanRecord::NAT == 0 { Err(reply::STRANGER) } else { Ok(Next::Reply) }
+    if flags & PlanRecord::NAT == 0 { Err(reply::STRANGER) } else { Ok(Next::Stranger) }
 }
 
 /// Only what is known to be for a service is dropped; the host judges the rest.
@@ -282,7 +297,8 @@ pub struct Found {
 pub fn find<F: Frame, T: Tables>(frame: &F, tables: &T) -> Result<Found, Verdict> {
     const MALFORMED: Verdict = Verdict::pass(Reason::PassMalformed);
     let epoch = tables.epoch().ok_or(Verdict::BAD_TABLE)?;
-    let mut packet = Packet { head: parse::head(frame)?, ..Packet::NONE };
+    let mut packet = Packet::NONE;
+    packet.head = parse::head(frame)?;
     parse::packet(frame, &mut packet).map_err(|_| MALFORMED)?;
     let ports = parse::ports(frame, &packet).map_err(|_| MALFORMED)?;
     let flow = flow(&packet, ports);

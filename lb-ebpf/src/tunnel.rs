@@ -72,7 +72,7 @@ pub(crate) fn put<F: Frame>(
         link::keep(frame, &packet.head, room, v6, false)?;
         usize::from(packet.head.l3)
     };
-    let inner = if packet.head.v6 { IPV6 } else { IPV4 };
+    let inner = if packet.head.v6.is() { IPV6 } else { IPV4 };
     let (protocol, length) = (if gue { UDP } else { inner }, packet.length + room as u16);
     let (l4, written) = if v6 {
         let label = (to.hash.0 >> 32) as u32 & 0x000f_ffff;
@@ -196,8 +196,8 @@ fn header<F: Frame>(
 #[inline(always)]
 fn inner_sum<F: Frame>(frame: &F, packet: &Packet, to: &To) -> Option<Sum> {
     let head = &packet.head;
-    let sealed = match (to.what, packet.protocol) {
-        _ if packet.part != Part::Whole => false,
+    let sealed = match (to.what(), packet.protocol) {
+        _ if packet.part() != Part::Whole => false,
         (What::Flow, TCP) => true,
         (What::Flow, UDP) => {
             // A datagram may end before its packet does: its checksum does not cover the rest.
@@ -208,17 +208,17 @@ fn inner_sum<F: Frame>(frame: &F, packet: &Packet, to: &To) -> Option<Sum> {
     };
     let l3 = usize::from(head.l3);
     let plain = usize::from(packet.l4) == l3 + Ipv6Hdr::LEN;
-    if !sealed || head.v6 && !plain {
+    if !sealed || head.v6.is() && !plain {
         return frame.sum(l3, usize::from(packet.length)).map(Sum::from);
     }
     // Behind the IP header: the complement of the pseudo header's sum.
     let l4 = packet.l4_length() as u16;
     let pseudo = Sum::default()
-        .address(head.source, head.v6)
-        .address(head.destination, head.v6)
+        .address(head.source, head.v6.is())
+        .address(head.destination, head.v6.is())
         .add(u16::from(packet.protocol))
         .add(l4);
-    if !head.v6 {
+    if !head.v6.is() {
         // The header's own checksum makes it nothing.
         return Some(pseudo.negated());
     }
