@@ -190,7 +190,7 @@ address6 = "2001:db8:77::1"
 
 fn host() -> Result<()> {
     World::new()?.follow(configuration("")?, async |world, followed| {
-        let indices = ["lb1", "lb2"].map(|name| if_nametoindex(name));
+        let indices = ["lb1", "lb2"].map(if_nametoindex);
         let indices = indices.into_iter().collect::<Result<Vec<_>, _>>()?;
         let is = |has: &str, fragments| {
             let (has, indices) = (has.parse::<IpAddr>(), indices.clone());
