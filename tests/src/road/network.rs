@@ -1,6 +1,8 @@
 //! The namespaces of a road and their wires.
 //!
+//! ```text
 //!     client ── router ── [wire 0] ── load balancer ── [wire 0 or 1] ── nodes, or a gateway ── nodes
+//! ```
 //!
 //! The router is on the back network as well: but for `nat`, nodes answer by it, past the load
 //! balancer.
