@@ -85,10 +85,13 @@ fn whose<F: Frame, T: Tables>(
 ) -> Result<Option<ServiceId>, Verdict> {
     let (v6, source) = (packet.head.v6.is(), packet.head.source);
     match (packet.protocol, packet.part()) {
-        (TCP | UDP, Part::Later) => match fragment::find(tables, packet)?.0 {
-            Some(Whom::Client(service)) => Ok(Some(service)),
-            _ => Ok(None),
-        },
+        // Of IPv6 a later fragment does not say what it is part of (RFC 8200, 4.5).
+        (protocol, Part::Later) if v6 || protocol == TCP || protocol == UDP => {
+            match fragment::find(tables, packet)?.0 {
+                Some(Whom::Client(service)) => Ok(Some(service)),
+                _ => Ok(None),
+            }
+        }
         (TCP | UDP, _) => {
             let malformed = Verdict::pass(Reason::PassMalformed);
             let ports = parse::ports(frame, packet).map_err(|_| malformed)?;

@@ -134,6 +134,8 @@ fn sorted<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<N
     }
     match (job.packet.protocol, job.packet.part()) {
         (TCP | UDP, Part::Later) => Ok(Next::Later),
+        // Of IPv6 it does not say what it is part of (RFC 8200, 4.5).
+        (_, Part::Later) if head.v6.is() => Ok(Next::Later),
         (TCP | UDP, _) => {
             let Ok(ports) = parse::ports(frame, &job.packet) else {
                 return malformed(tables, epoch, &head);

@@ -12,6 +12,8 @@ use crate::pipeline::{
 
 /// Identification of the datagrams.
 const ID: u32 = 0x4711;
+/// Next header of IPv6 destination options (RFC 8200, 4.6).
+const DESTINATION_OPTIONS: u8 = 60;
 
 pub(super) fn cases(key: &HashKey) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -104,7 +106,7 @@ fn unknown(key: &HashKey, family: Family) -> Vec<Case> {
     let other_vip = part.clone().with(|ip| ip.to = OTHER.of(family));
     let mut other_protocol = part;
     if let Body::Raw { protocol, .. } = &mut other_protocol.body {
-        *protocol = protocol::TCP;
+        *protocol = if family == Family::V4 { protocol::TCP } else { DESTINATION_OPTIONS };
     }
     let by_other_protocol = match family {
         Family::V4 => drops(&other_protocol),
