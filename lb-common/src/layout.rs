@@ -220,8 +220,8 @@ impl NodeRecord {
     pub const SERVICE_TAG: u16 = 1 << 14;
 }
 
-/// Fragmented datagrams whose first fragment was seen: in each way a tag (32 bits), the second it
-/// came (16 bits) and whom it went to (16 bits). Map `FRAGMENTS`.
+/// Fragmented datagrams whose first fragment was seen: in each way a tag (32 bits, the lowest set), the
+/// second it came (16 bits) and whom it went to (16 bits). Map `FRAGMENTS`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct FragmentBucket {

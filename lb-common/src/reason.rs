@@ -79,11 +79,10 @@ reasons! {
     PassMalformed, pass_malformed;
     /// Passed: not to the address of a service.
     PassNotVip, pass_not_vip;
-    /// Passed: to the address of a service (as far as the bitmap tells), but no service has that
-    /// protocol and port.
+    /// Passed: to the address of a service, but no service has that protocol and port.
     PassNoService, pass_no_service;
-    /// Passed: for a service, but the frame is to a group, or to the node's own MAC already: somebody
-    /// else's, seen because a switch floods it.
+    /// Passed: for a service, but the frame is to a group, or (`l2`) to the node's own MAC already: sent
+    /// by another load balancer, and seen because a switch floods it.
     PassNotOurs, pass_not_ours;
     /// Passed: a `nat` node's reply whose time to live ends here; the host says so to the node.
     PassExpired, pass_expired;

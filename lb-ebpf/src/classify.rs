@@ -85,7 +85,7 @@ fn among_ranges<T: Tables>(
     entry: &VipEntry,
     port: u16,
 ) -> Result<u16, Verdict> {
-    // The last range that begins at the port or below is at `low - 1`.
+    // Ranges below `low` end before the port, those from `high` on begin behind it.
     let (mut low, mut high) = (0u32, u32::from(entry.ranges));
     for _ in 0..MAX_HALVINGS {
         if low >= high {

@@ -175,7 +175,8 @@ pub fn deliver<F: Frame>(
 /// Bytes of the largest IP packet that fits the way to a node.
 #[inline(always)]
 pub fn most(record: &NodeRecord, way: Forward) -> u16 {
-    if record.mtu == 0 { u16::MAX } else { record.mtu.saturating_sub(overhead(way, record)) }
+    let mtu = if record.mtu == 0 { u16::MAX } else { record.mtu };
+    mtu.saturating_sub(overhead(way, record))
 }
 
 #[inline(always)]

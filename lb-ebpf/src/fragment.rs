@@ -1,7 +1,7 @@
 //! Fragments of one datagram go one way: the first one decides, a small table shared by all CPUs
 //! remembers.
 //!
-//! A way is one word, read and written whole: nobody sees half of another CPU's. It has 32 bits of
+//! A way is one word, read and written whole: nobody sees half of another CPU's. It has 31 bits of
 //! a keyed hash of addresses, identification and protocol (12 more name the bucket), the second it
 //! was written, and whom the datagram is for. IPv6 datagrams are told apart by their addresses and
 //! identification alone: the protocol of a later fragment means nothing (RFC 8200, 4.5).

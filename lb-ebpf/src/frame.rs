@@ -15,7 +15,7 @@ use lb_ebpf::{Frame, Hop, MAX_SUM, Mac, Route};
 
 use crate::verifier::{end, start, unknown, unknown_unless_constant};
 
-/// The largest offset of a header: any there may be behind six extension headers.
+/// The largest offset of a header: any there may be behind the extension headers.
 const MAX_OFFSET: usize = 0x3fff;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;

@@ -135,6 +135,9 @@ fn read<F: Frame>(frame: &F, packet: &Packet, inner: &mut Inner) -> Option<()> {
     let mut behind = Behind::NONE;
     if packet.head.v6.is() {
         let ip: Ipv6Hdr = frame.read(l3)?;
+        if ip.version() != 6 {
+            return None;
+        }
         behind.protocol = ip.next_hdr;
         behind.l4 = (l3 + Ipv6Hdr::LEN) as u16;
         parse::extensions(frame, &mut behind).ok()?;

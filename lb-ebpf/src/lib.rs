@@ -47,7 +47,7 @@ pub trait Frame {
     /// Moves its start by so many bytes: forward over its first ones, or back to make room in front.
     /// `None`, and nothing moved, if there is no room or not that much frame.
     fn move_start(&mut self, by: i32) -> Option<()>;
-    /// Cuts it off after so many bytes; `None` if it does not have them.
+    /// Cuts it off after so many bytes, which it must have.
     fn cut(&mut self, length: usize) -> Option<()>;
     /// The ones' complement sum (RFC 1071) of so many bytes from an offset as 16-bit words, folded;
     /// `None` if the frame ends before. At most [`MAX_SUM`] bytes.

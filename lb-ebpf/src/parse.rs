@@ -1,6 +1,6 @@
 //! What the bytes say: Ethernet, VLAN tags, IPv4, IPv6, TCP, UDP. Layouts from `network-types`.
 
-use lb_common::{Reason, VipKey};
+use lb_common::Reason;
 use network_types::{
     eth::{EthHdr, EtherType},
     ip::{Ipv4Hdr, Ipv6Hdr},
@@ -30,8 +30,8 @@ const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const DESTINATION_OPTIONS: u8 = 60;
-/// Most extension headers that are looked at: each once, destination options twice, and one more.
-const MAX_EXTENSIONS: usize = 6;
+/// Turns of the walk over extension headers: one more than there may be.
+const EXTENSION_TURNS: usize = 6;
 // In the third 16-bit pair of an IPv4 header (RFC 791, 3.1).
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
@@ -181,12 +181,6 @@ impl Packet {
     pub const fn end(&self) -> usize {
         self.head.l3 as usize + self.length as usize
     }
-
-    /// What a service is looked up by.
-    #[inline(always)]
-    pub const fn key(&self, port: u16) -> VipKey {
-        VipKey { address: self.head.destination, port, protocol: self.protocol }
-    }
 }
 
 /// Ethernet, up to two VLAN tags, and the addresses of an IP header. Anything else is the host's.
@@ -301,7 +295,7 @@ pub(crate) fn extensions<F: Frame>(frame: &F, behind: &mut Behind) -> Result<(),
 
 #[inline(never)]
 fn walk<F: Frame>(frame: &F, behind: &mut Behind) -> bool {
-    for _ in 0..MAX_EXTENSIONS {
+    for _ in 0..EXTENSION_TURNS {
         match behind.protocol {
             HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
                 let at = usize::from(behind.l4);

@@ -49,7 +49,8 @@ fn recognised<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Resu
         fragment::remember(tables, &job.packet, Whom::Client(service))?;
     }
     job.service = service;
-    if job.packet.protocol == ICMP || job.packet.protocol == ICMPV6 {
+    let whole = job.packet.part() == Part::Whole;
+    if whole && (job.packet.protocol == ICMP || job.packet.protocol == ICMPV6) {
         job.flow.destination = inner.destination;
         job.to.set(What::Error(inner.quote));
     }

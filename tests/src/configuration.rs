@@ -6,7 +6,7 @@ use crate::{
     daemon::Daemon,
     owner::Owner,
     topology::{CLUSTERS, INTERFACE, NodeIndex},
-    variant::Variant,
+    variant::{Forward, Variant},
 };
 
 /// What varies. The default is the lab's: two masters, a standby, a threshold of two nodes in
@@ -73,9 +73,14 @@ name = "{INTERFACE}"
         let node = |index: NodeIndex| {
             let node = index.node();
             let (name, number) = (node.name, index.number());
-            let (address, port) = (self.variant.node(node), self.variant.node_port());
+            let address = self.variant.node(node);
+            // The others leave the service's port as it is.
+            let port = match self.variant.forward {
+                Forward::Nat => format!("port = {}, ", self.variant.node_port()),
+                _ => String::new(),
+            };
             format!(
-                "  {{ name = \"{name}\", address = \"{address}\", port = {port}, number = {number} }},\n"
+                "  {{ name = \"{name}\", address = \"{address}\", {port}number = {number} }},\n"
             )
         };
         let nodes: String = NodeIndex::of_cluster(name).map(node).collect();

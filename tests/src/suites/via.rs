@@ -118,6 +118,9 @@ impl Site {
         let checked = config::load(path);
         let mut config = checked.map_err(|errors| anyhow::anyhow!("{errors}"))?.config;
         config.clusters.iter_mut().for_each(|cluster| cluster.health.via = Via::Vip);
+        // The second node is behind it.
+        let second = config::Interface { name: "lb1".to_owned(), ..config.interfaces[0].clone() };
+        config.interfaces.push(second);
         Ok(config)
     }
 }
