@@ -38,7 +38,7 @@ use crate::{
 };
 use due::{Due, within};
 use kernel::{Change, Link, Links, Route, change, links, route};
-use neighbours::{Entries, Key, Neighbour, asked, lives, neighbours, probe, resolve};
+use neighbours::{Entries, Key, Neighbour, asked, lives, neighbours, probe, resolve, still_failed};
 use way::{Kernel, Known, Target};
 pub use way::{Lack, Way};
 
@@ -107,6 +107,9 @@ pub struct NextHops {
     /// What the kernel said last.
     links: Links,
     neighbours: Entries,
+    /// Neighbours that did not answer since they were looked at last: whoever sends there has the
+    /// kernel ask again, and then they are no longer `Failed`.
+    failed: BTreeSet<Key>,
     routes: Vec<Option<Route>>,
     host: Option<Host>,
     /// How many addresses of this round were looked at.
@@ -148,6 +151,7 @@ impl NextHops {
             at,
             links: Links::new(),
             neighbours: Entries::new(),
+            failed: BTreeSet::new(),
             host: None,
             turn: 0,
             doubted: BTreeSet::new(),
@@ -219,6 +223,9 @@ impl NextHops {
                     .extend(self.at.range(within(prefix, length)).map(|(address, _)| address));
             }
             Change::Neighbour(key, entry) => {
+                if entry.and_then(Neighbour::of) == Some(Neighbour::Failed) {
+                    self.failed.insert(key);
+                }
                 let was = match entry {
                     Some(entry) => self.neighbours.insert(key, entry),
                     None => self.neighbours.remove(&key),
@@ -279,6 +286,9 @@ impl NextHops {
         self.look_at_links(handle, due, report).await?;
         if due.all || due.again || !self.doubted.is_empty() {
             self.neighbours = neighbours(handle).await?;
+        }
+        for key in std::mem::take(&mut self.failed) {
+            self.neighbours.entry(key).and_modify(still_failed);
         }
         if due.all || due.again {
             let host = host::host(handle, &self.interfaces, &self.links).await?;

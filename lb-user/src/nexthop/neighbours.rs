@@ -80,6 +80,13 @@ pub(super) fn lives((state, _): Entry) -> Option<bool> {
     }
 }
 
+/// Takes back that a neighbour that has failed is being asked again.
+pub(super) const fn still_failed(entry: &mut Entry) {
+    if matches!(entry.0, NeighbourState::Incomplete) {
+        entry.0 = NeighbourState::Failed;
+    }
+}
+
 /// Has the kernel ask a neighbour at once whether it lives, however sure it is.
 pub(super) async fn probe(
     handle: &Handle,
