@@ -42,13 +42,14 @@ id!(
 
 /// What a slot went through, in its two top bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum SlotState {
     /// Owner unchanged for long enough: the owner answers, nothing else is read.
-    Clean,
+    Clean = 0,
     /// Owner changed a short while ago: old connections go to the base.
-    Drain,
+    Drain = 1,
     /// The drain window has closed; pins may remain.
-    Residue,
+    Residue = 2,
 }
 
 /// One entry of a slot table: a state (2 bits) and a member (14 bits), native endian.
@@ -69,6 +70,11 @@ impl Slot {
     /// A clean slot owned by a cluster or node with this raw id.
     pub const fn clean(member: u16) -> Self {
         Self(member & Self::MEMBER_MASK)
+    }
+
+    /// The same owner in another state.
+    pub const fn in_state(self, state: SlotState) -> Self {
+        Self(self.0 & Self::MEMBER_MASK | (state as u16) << 14)
     }
 
     /// From its 16 bits, as they stand in a table.

@@ -5,7 +5,7 @@
 //! [`LAYOUT_VERSION`].
 
 /// Version of everything that is pinned. A daemon adopts only its own version.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Generations of the small tables: the live one, those still being read, one to write.
 pub const GENERATIONS: u32 = 4;
@@ -70,14 +70,14 @@ pub const fn generation_index(epoch: u64, per_generation: u32, index: u32) -> u3
 pub struct Control {
     /// Number of the plan in force; its low two bits select the generation. 0: no plan yet.
     pub epoch: u64,
-    /// Coarse time for pins, in units of the daemon's tick.
-    pub tick: u64,
     /// CLOCK_MONOTONIC in nanoseconds when the daemon last looked; 0: never.
     pub heartbeat: u64,
     /// [`LAYOUT_VERSION`] of the writer.
     pub layout: u32,
+    /// Buckets of `PINS`, a power of two, less one.
+    pub pin_mask: u32,
     /// Zero.
-    pub reserved: [u32; 9],
+    pub reserved: [u32; 10],
 }
 
 /// Where a service's or a cluster's slots are, and what else holds for all of its packets. Map
@@ -100,8 +100,24 @@ pub struct Directory {
     /// A service: its port, 0 if it has several. A cluster: the port that `nat` gives its packets,
     /// 0 if that is the node's own.
     pub port: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// Of a service: a [`Udp`].
+    pub udp: u8,
+    /// Of a cluster with a timed failback: how often it failed again, up to 255, for the next daemon.
+    pub flaps: u8,
+}
+
+/// What becomes of a UDP service's flows in a slot that moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Udp {
+    /// They move with it: each packet stands for itself.
+    #[default]
+    Rehash = 0,
+    /// They all stay where they are, new ones included.
+    Sticky = 1,
+    /// QUIC: those that begin with an Initial or 0-RTT packet (RFC 9000, 17.2; RFC 9369, 3.2) go to
+    /// the new owner, others stay.
+    Quic = 2,
 }
 
 impl Directory {
@@ -209,8 +225,12 @@ pub struct NodeRecord {
     pub tags: [u16; 2],
     /// 1 if the node's address is of IPv6.
     pub v6: u8,
+    /// What its checks say, for the next daemon: 0 unknown, 1 up, 2 not working, 3 down.
+    pub state: u8,
+    /// What the operator wants, for the next daemon: 0 in service, 1 drained, 2 maintenance.
+    pub admin: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: u8,
 }
 
 impl NodeRecord {
@@ -318,12 +338,12 @@ pub struct NodeInfo {
 
 // The layouts, asserted: sizes as documented, and no padding (the fields sum to the size).
 const _: () = {
-    assert!(size_of::<Control>() == 64 && sum(&[8, 8, 8, 4, 36]) == 64);
-    assert!(size_of::<Directory>() == 16 && sum(&[4, 4, 1, 1, 1, 1, 2, 2]) == 16);
+    assert!(size_of::<Control>() == 64 && sum(&[8, 8, 4, 4, 40]) == 64);
+    assert!(size_of::<Directory>() == 16 && sum(&[4, 4, 1, 1, 1, 1, 2, 1, 1]) == 16);
     assert!(size_of::<ServiceRecord>() == 32 && sum(&[16, 16]) == 32);
     assert!(size_of::<PlanRecord>() == 64 && sum(&[4, 4 * MAX_INTERFACES, 7 * 4]) == 64);
     assert!(size_of::<NodeRecord>() == 64);
-    assert!(sum(&[6, 6, 4, 16, 16, 2, 2, 2, 1, 1, 4, 1, 3]) == 64);
+    assert!(sum(&[6, 6, 4, 16, 16, 2, 2, 2, 1, 1, 4, 1, 1, 1, 1]) == 64);
     assert!(size_of::<FragmentBucket>() == sum(&[8 * FRAGMENT_WAYS]));
     assert!(size_of::<Limit>() == 64 && sum(&[8, 8, 6 * 8]) == 64);
     assert!(FRAGMENT_BUCKETS.is_power_of_two() && LIMITS.is_power_of_two());

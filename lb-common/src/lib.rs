@@ -9,6 +9,7 @@ pub mod hash;
 pub mod ids;
 pub mod layout;
 pub mod maps;
+pub mod pin;
 pub mod pod;
 pub mod reason;
 pub mod vip;
@@ -17,8 +18,9 @@ pub use hash::{FlowHash, FlowKey, HashAlgorithm, HashKey};
 pub use ids::{ClusterId, NodeId, ServiceId, Slot, SlotState};
 pub use layout::{
     Chunk, ClusterInfo, Control, Directory, Forward, FragmentBucket, LAYOUT_VERSION, Limit,
-    NodeInfo, NodeRecord, PlanRecord, ServiceInfo, ServiceRecord,
+    NodeInfo, NodeRecord, PlanRecord, ServiceInfo, ServiceRecord, Udp,
 };
+pub use pin::{Pin, PinBucket, PinEntry, PinState};
 pub use pod::Pod;
 pub use reason::{Counters, Reason};
 pub use vip::{PortRange, VipEntry, VipKey, VipKind};

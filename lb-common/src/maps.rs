@@ -8,6 +8,7 @@ use crate::{
         NodeRecord, PlanRecord, REPLY_PLACES, REPLY_RANGES as REPLY_RANGES_ONE, ServiceInfo,
         ServiceRecord, VIP_BIT_WORDS, VIP_PLACES, VIP_RANGES as VIP_RANGES_ONE,
     },
+    pin::{DEFAULT_PINS, PIN_WAYS, PinBucket},
     reason::Counters,
     vip::{PortRange, VipEntry},
 };
@@ -73,6 +74,9 @@ pub const CLUSTER_DIRS_LEN: u32 = GENERATIONS * MAX_CLUSTERS;
 /// Elements of `NODE_HOPS`.
 pub const NODE_HOPS_LEN: u32 = GENERATIONS * MAX_NODES;
 
+/// Elements of `PINS` where the configuration says nothing else.
+pub const PINS_LEN: u32 = DEFAULT_PINS / PIN_WAYS as u32;
+
 /// The epoch and the daemon's signs of life.
 pub const CONTROL: MapSpec = array::<Control>("CONTROL", 1);
 /// The key of the flow hash.
@@ -101,6 +105,9 @@ pub const NODE_HOPS: MapSpec = array::<NodeRecord>("NODE_HOPS", NODE_HOPS_LEN);
 pub const SLOTS: MapSpec = array::<Chunk>("SLOTS", MAX_CHUNKS);
 /// Where the fragments of a datagram go.
 pub const FRAGMENTS: MapSpec = array::<FragmentBucket>("FRAGMENTS", FRAGMENT_BUCKETS);
+/// Connections that a change made ambiguous, and their nodes. How many there are is the
+/// configuration's: this is the default.
+pub const PINS: MapSpec = array::<PinBucket>("PINS", PINS_LEN);
 /// How many answers of our own were sent within a second.
 pub const LIMITS: MapSpec = array::<Limit>("LIMITS", LIMITS_LEN);
 /// Packets by reason.
@@ -129,7 +136,7 @@ pub const CLUSTERS: MapSpec = shown::<ClusterInfo>("CLUSTERS", MAX_CLUSTERS);
 pub const NODES: MapSpec = shown::<NodeInfo>("NODES", MAX_NODES);
 
 /// Every map that is pinned.
-pub const ALL: [&MapSpec; 20] = [
+pub const ALL: [&MapSpec; 21] = [
     &CONTROL,
     &SECRET,
     &VIP_BITS,
@@ -144,6 +151,7 @@ pub const ALL: [&MapSpec; 20] = [
     &NODE_HOPS,
     &SLOTS,
     &FRAGMENTS,
+    &PINS,
     &LIMITS,
     &COUNTERS,
     &GRACE,

@@ -15,6 +15,7 @@ use crate::{
         Chunk, ClusterInfo, Control, Directory, FragmentBucket, Limit, NodeInfo, NodeRecord,
         PlanRecord, ServiceInfo, ServiceRecord,
     },
+    pin::{PinBucket, PinEntry},
     reason::Counters,
     vip::{PortRange, VipEntry},
 };
@@ -41,6 +42,8 @@ pod!(
     ServiceRecord: "repr(C), of Pods, size asserted without padding in layout.rs",
     PlanRecord: "repr(C), integers only, size asserted without padding in layout.rs",
     FragmentBucket: "repr(C), one array of u64",
+    PinEntry: "repr(C), two u64",
+    PinBucket: "repr(C), an array of Pods",
     Limit: "repr(C), integers only, size asserted without padding in layout.rs",
     PortRange: "repr(C), integers only, size asserted without padding in vip.rs",
     Chunk: "repr(C), one array of u16",

@@ -4,7 +4,8 @@
 /// field name.
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident, $field:ident;)+) => {
-        /// Why a packet got its verdict. The number is the index of its counter.
+        /// Why a packet got its verdict, or what else happened to it. The number is the index of its
+        /// counter.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         #[repr(u16)]
         pub enum Reason {
@@ -113,6 +114,13 @@ reasons! {
     DropUnresolved, drop_unresolved;
     /// Dropped: a table points where there is nothing. A defect of ours.
     DropBadTable, drop_bad_table;
+    /// Beside its verdict: its slot moved a while ago, and its pin was looked for.
+    PinLookedFor, pin_looked_for;
+    /// Beside its verdict: a pin was made.
+    PinMade, pin_made;
+    /// Beside its verdict: there was no room for a pin, and it went to the slot's old owner, or its new
+    /// one if that is down.
+    PinRefused, pin_refused;
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use lb_common::{
     Chunk, ClusterId, ClusterInfo, Control, Counters, Directory, FragmentBucket, HashKey, Limit,
-    NodeId, NodeInfo, NodeRecord, PlanRecord, Pod, PortRange, Reason, ServiceId, ServiceInfo,
-    ServiceRecord, Slot, VipEntry,
+    NodeId, NodeInfo, NodeRecord, PinBucket, PlanRecord, Pod, PortRange, Reason, ServiceId,
+    ServiceInfo, ServiceRecord, Slot, VipEntry,
     layout::{
         CHUNK_SLOTS, FRAGMENT_BUCKETS, FRAGMENT_WAYS, GENERATIONS, LIMITS as LIMITS_LEN,
         MAX_CHUNKS, MAX_CLUSTERS, MAX_INTERFACES, MAX_NODES, MAX_SERVICES, REPLY_PLACES,
@@ -16,8 +16,8 @@ use lb_common::{
         generation_index,
     },
     maps::{
-        CLUSTER_DIRS_LEN, MMAPABLE, NODE_HOPS_LEN, REPLIES_LEN, REPLY_RANGES_LEN, SERVICE_DIRS_LEN,
-        VIP_BITS_LEN, VIP_RANGES_LEN, VIPS_LEN,
+        CLUSTER_DIRS_LEN, MMAPABLE, NODE_HOPS_LEN, PINS_LEN, REPLIES_LEN, REPLY_RANGES_LEN,
+        SERVICE_DIRS_LEN, VIP_BITS_LEN, VIP_RANGES_LEN, VIPS_LEN,
     },
 };
 use lb_ebpf::{Book, Tables};
@@ -54,6 +54,8 @@ static NODE_HOPS: Array<NodeRecord, { NODE_HOPS_LEN as usize }, MAPPED> = Array:
 static SLOTS: Array<Chunk, { MAX_CHUNKS as usize }, MAPPED> = Array::new();
 #[btf_map]
 static FRAGMENTS: Array<FragmentBucket, { FRAGMENT_BUCKETS as usize }, MAPPED> = Array::new();
+#[btf_map]
+static PINS: Array<PinBucket, { PINS_LEN as usize }, MAPPED> = Array::new();
 #[btf_map]
 static LIMITS: Array<Limit, { LIMITS_LEN as usize }, MAPPED> = Array::new();
 #[btf_map]

@@ -298,7 +298,8 @@ impl Placing {
             held: u8::from(table.held),
             by_source: u8::from(table.by_source),
             port: table.port,
-            reserved: 0,
+            udp: 0,
+            flaps: 0,
         }
     }
 
