@@ -40,7 +40,15 @@ macro_rules! reasons {
             /// Count one packet.
             #[inline(always)]
             pub fn count(&mut self, reason: Reason) {
-                match reason { $(Reason::$variant => self.$field = self.$field.wrapping_add(1),)+ }
+                self.count_times(reason, 1);
+            }
+
+            /// Count so many packets.
+            #[inline(always)]
+            pub fn count_times(&mut self, reason: Reason, times: u64) {
+                match reason {
+                    $(Reason::$variant => self.$field = self.$field.wrapping_add(times),)+
+                }
             }
 
             /// Add another CPU's counts.
@@ -121,6 +129,13 @@ reasons! {
     /// Beside its verdict: there was no room for a pin, and it went to the slot's old owner, or its new
     /// one if that is down.
     PinRefused, pin_refused;
+}
+
+impl Reason {
+    /// Whether it is counted beside a packet's verdict, and is none itself.
+    pub const fn is_beside(self) -> bool {
+        matches!(self, Self::PinLookedFor | Self::PinMade | Self::PinRefused)
+    }
 }
 
 #[cfg(test)]

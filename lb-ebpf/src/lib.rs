@@ -24,8 +24,8 @@ pub mod verdict;
 use core::ops::Deref;
 
 use lb_common::{
-    ClusterId, Directory, HashKey, Limit, NodeId, NodeRecord, Pod, PortRange, ServiceId,
-    ServiceRecord, Slot, VipEntry,
+    ClusterId, Directory, HashKey, Limit, NodeId, NodeRecord, PinEntry, Pod, PortRange, Reason,
+    ServiceId, ServiceRecord, Slot, VipEntry,
 };
 
 pub use classify::Book;
@@ -164,6 +164,17 @@ pub trait Tables {
     fn fragment(&self, bucket: u32, way: usize) -> Option<u64>;
     /// Overwrites a way of a bucket of the table of fragments.
     fn set_fragment(&self, bucket: u32, way: usize, word: u64);
+    /// Buckets of the table of pins, a power of two, less one.
+    fn pin_mask(&self) -> Option<u32>;
+    /// A way of a bucket of the table of pins. While it changes, its tag may be `pin::BUSY`.
+    fn pin(&self, bucket: u32, way: usize) -> Option<PinEntry>;
+    /// Puts `to` in the place of the tag `from`, at once; whether it was `from`. What was written
+    /// before is seen by who sees `to`.
+    fn claim_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool;
+    /// Overwrites the value of a way.
+    fn set_pin(&self, bucket: u32, way: usize, value: u64);
+    /// Counts something beside the verdict.
+    fn note(&self, reason: Reason);
     /// This CPU's answers within a second.
     fn limit(&self) -> Option<Limit>;
     /// Overwrites them.

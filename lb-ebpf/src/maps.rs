@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use lb_common::{
     Chunk, ClusterId, ClusterInfo, Control, Counters, Directory, FragmentBucket, HashKey, Limit,
-    NodeId, NodeInfo, NodeRecord, PinBucket, PlanRecord, Pod, PortRange, Reason, ServiceId,
-    ServiceInfo, ServiceRecord, Slot, VipEntry,
+    NodeId, NodeInfo, NodeRecord, PinBucket, PinEntry, PlanRecord, Pod, PortRange, Reason,
+    ServiceId, ServiceInfo, ServiceRecord, Slot, VipEntry,
     layout::{
         CHUNK_SLOTS, FRAGMENT_BUCKETS, FRAGMENT_WAYS, GENERATIONS, LIMITS as LIMITS_LEN,
         MAX_CHUNKS, MAX_CLUSTERS, MAX_INTERFACES, MAX_NODES, MAX_SERVICES, REPLY_PLACES,
@@ -19,10 +19,11 @@ use lb_common::{
         CLUSTER_DIRS_LEN, MMAPABLE, NODE_HOPS_LEN, PINS_LEN, REPLIES_LEN, REPLY_RANGES_LEN,
         SERVICE_DIRS_LEN, VIP_BITS_LEN, VIP_RANGES_LEN, VIPS_LEN,
     },
+    pin::{BUSY, PIN_WAYS},
 };
 use lb_ebpf::{Book, Tables};
 
-use crate::verifier::unknown;
+use crate::verifier::{compare_and_swap, unknown};
 
 const MAPPED: usize = MMAPABLE as usize;
 
@@ -191,6 +192,43 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn pin_mask(&self) -> Option<u32> {
+        CONTROL.get(0).map(|control| control.pin_mask)
+    }
+
+    #[inline(always)]
+    fn pin(&self, bucket: u32, way: usize) -> Option<PinEntry> {
+        let entry = pin_way(bucket, way)?;
+        // SAFETY: inside a map value, aligned as it is; volatile because other CPUs write it
+        // meanwhile, each word at once.
+        let (tag, value, again) = unsafe {
+            let tag = &raw const (*entry).tag;
+            (tag.read_volatile(), (&raw const (*entry).value).read_volatile(), tag.read_volatile())
+        };
+        Some(PinEntry { tag: if tag == again { tag } else { BUSY }, value })
+    }
+
+    #[inline(always)]
+    fn claim_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool {
+        let Some(entry) = pin_way(bucket, way) else { return false };
+        // SAFETY: inside a map value, which is aligned for it; tags are written by this alone.
+        unsafe { compare_and_swap(&raw mut (*entry).tag, from, to) }
+    }
+
+    #[inline(always)]
+    fn set_pin(&self, bucket: u32, way: usize, value: u64) {
+        if let Some(entry) = pin_way(bucket, way) {
+            // SAFETY: as in `pin`.
+            unsafe { (&raw mut (*entry).value).write_volatile(value) }
+        }
+    }
+
+    #[inline(always)]
+    fn note(&self, reason: Reason) {
+        count(reason);
+    }
+
+    #[inline(always)]
     fn limit(&self) -> Option<Limit> {
         LIMITS.get(this_cpu()).copied()
     }
@@ -209,6 +247,14 @@ impl Tables for KernelTables {
         // SAFETY: a helper without arguments.
         unsafe { bpf_ktime_get_coarse_ns() }
     }
+}
+
+/// Where a pin stands.
+#[inline(always)]
+fn pin_way(bucket: u32, way: usize) -> Option<*mut PinEntry> {
+    let bucket = PINS.get_ptr_mut(bucket)?;
+    // SAFETY: a map value of the right size, and a way inside of it.
+    Some(unsafe { &raw mut (*bucket).ways[way & (PIN_WAYS - 1)] })
 }
 
 /// This CPU's element of what CPUs have for themselves.

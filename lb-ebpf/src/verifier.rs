@@ -1,4 +1,5 @@
-//! What the compiler must not know, so that the verifier sees what it has to.
+//! What the compiler must not know, so that the verifier sees what it has to; and the instruction that
+//! it would not make by itself.
 
 use aya_ebpf::bindings::xdp_md;
 
@@ -27,6 +28,28 @@ pub(crate) fn unknown_unless_constant(offset: usize) -> usize {
         return unknown(offset as u64) as usize;
     }
     offset
+}
+
+/// Puts `to` in the place of `from`, if that stands there: whether it did. A full barrier either way.
+///
+/// # Safety
+/// The pointer is to an aligned word of a map.
+#[inline(always)]
+pub(crate) unsafe fn compare_and_swap(word: *mut u64, from: u64, to: u64) -> bool {
+    #[cfg(target_arch = "bpf")]
+    {
+        use core::intrinsics::{AtomicOrdering::SeqCst, atomic_cxchg};
+        // The compiler offers `AtomicU64` of this target no compare-and-swap, which it has since
+        // version 3.
+        // SAFETY: as this function's.
+        unsafe { atomic_cxchg::<u64, { SeqCst }, { SeqCst }>(word, from, to).1 }
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+        // SAFETY: as this function's.
+        unsafe { AtomicU64::from_ptr(word) }.compare_exchange(from, to, SeqCst, SeqCst).is_ok()
+    }
 }
 
 /// Where the packet begins, or ends (`data_end`). The

@@ -20,13 +20,15 @@ use aya::{
     maps::{Map, MapData, MapError},
 };
 use lb_common::{
-    Chunk, ClusterId, Control, Directory, FragmentBucket, HashKey, Limit, NodeId, NodeRecord,
-    PlanRecord, Pod, PortRange, ServiceId, ServiceRecord, Slot, VipEntry,
+    Chunk, ClusterId, Control, Counters, Directory, FragmentBucket, HashKey, LAYOUT_VERSION, Limit,
+    NodeId, NodeRecord, PinBucket, PinEntry, PlanRecord, Pod, PortRange, Reason, ServiceId,
+    ServiceRecord, Slot, VipEntry,
     layout::{
         CHUNK_SLOTS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, REPLY_PLACES, REPLY_RANGES,
         VIP_BIT_WORDS, VIP_PLACES, VIP_RANGES, generation_index,
     },
     maps::{self, MapSpec},
+    pin::{BUSY, PIN_WAYS},
 };
 use lb_ebpf::{Book, Copied, Tables};
 use memmap2::{MmapOptions, MmapRaw};
@@ -63,8 +65,12 @@ pub struct Memory {
     pub slots: Cells<Chunk>,
     /// Where the fragments of a datagram go.
     pub fragments: Cells<FragmentBucket>,
+    /// Connections that a change made ambiguous, and their nodes.
+    pub pins: Cells<PinBucket>,
     /// Answers within a second, by CPU.
     pub limits: Cells<Limit>,
+    /// What packets counted here beside their verdicts; the program counts for itself.
+    noted: [AtomicU64; Reason::COUNT],
 }
 
 /// A map could not be opened, or not mapped.
@@ -77,6 +83,10 @@ pub enum OpenError {
     Mmap { name: &'static str, source: io::Error },
     #[error("the object has no array {0}")]
     NoArray(&'static str),
+    #[error("cannot ask for the size of {name}: {source}")]
+    Info { name: &'static str, source: MapError },
+    #[error("{entries} elements of {name} are no power of two")]
+    Size { name: &'static str, entries: u32 },
 }
 
 impl Memory {
@@ -102,17 +112,29 @@ impl Memory {
         })
     }
 
-    /// Zeroed memory of the same shape.
+    /// Fresh memory of the same shape.
     ///
     /// # Errors
     /// `mmap(2)` refuses.
     pub fn anonymous() -> Result<Self, OpenError> {
-        Self::build(|_| Ok(None))
+        let this = Self::build(|_| Ok(None))?;
+        this.begin();
+        Ok(this)
+    }
+
+    /// Says of fresh maps what they are: their layout, and how many pins there are.
+    pub fn begin(&self) {
+        let pin_mask = self.pins.len() - 1;
+        self.control.set(0, Control { layout: LAYOUT_VERSION, pin_mask, ..Control::default() });
     }
 
     fn build(
         mut open: impl FnMut(&MapSpec) -> Result<Option<MapData>, OpenError>,
     ) -> Result<Self, OpenError> {
+        let pins: Cells<PinBucket> = Cells::new(&maps::PINS, open(&maps::PINS)?)?;
+        if !pins.len().is_power_of_two() {
+            return Err(OpenError::Size { name: maps::PINS.name, entries: pins.len() });
+        }
         Ok(Self {
             control: Cells::new(&maps::CONTROL, open(&maps::CONTROL)?)?,
             secret: Cells::new(&maps::SECRET, open(&maps::SECRET)?)?,
@@ -128,7 +150,9 @@ impl Memory {
             nodes: Cells::new(&maps::NODE_HOPS, open(&maps::NODE_HOPS)?)?,
             slots: Cells::new(&maps::SLOTS, open(&maps::SLOTS)?)?,
             fragments: Cells::new(&maps::FRAGMENTS, open(&maps::FRAGMENTS)?)?,
+            pins,
             limits: Cells::new(&maps::LIMITS, open(&maps::LIMITS)?)?,
+            noted: [const { AtomicU64::new(0) }; Reason::COUNT],
         })
     }
 
@@ -158,6 +182,32 @@ impl Memory {
         // valid for as long as the mapping, which `self` owns. While others may access these
         // words, this process accesses them through these atomics.
         unsafe { AtomicU64::from_ptr(self.control.pointer(0).cast::<u8>().add(offset).cast()) }
+    }
+
+    /// What packets that ran over this memory counted beside their verdicts since this was asked last.
+    pub fn noted(&self) -> Counters {
+        let mut noted = Counters::default();
+        for &reason in Reason::ALL {
+            let times = self.noted[reason as usize].swap(0, Ordering::Relaxed);
+            noted.count_times(reason, times);
+        }
+        noted
+    }
+
+    /// Tag and value of a pin.
+    fn pin_words(&self, bucket: u32, way: usize) -> Option<(&AtomicU64, &AtomicU64)> {
+        if way >= PIN_WAYS {
+            return None;
+        }
+        let bucket = self.pins.checked(bucket)?;
+        // SAFETY: inside a bucket, which `checked` found inside the mapping that `self` owns; both
+        // words are aligned as it is. This process accesses them through these atomics, packets as
+        // single words.
+        unsafe {
+            let entry = &raw mut (*bucket).ways[way];
+            let tag = AtomicU64::from_ptr(&raw mut (*entry).tag);
+            Some((tag, AtomicU64::from_ptr(&raw mut (*entry).value)))
+        }
     }
 
     /// The slot `index` of the table that a directory describes, `None` outside of the memory.
@@ -232,6 +282,35 @@ impl Tables for Memory {
         }
     }
 
+    fn pin_mask(&self) -> Option<u32> {
+        self.control.get(0).map(|control| control.pin_mask)
+    }
+
+    fn pin(&self, bucket: u32, way: usize) -> Option<PinEntry> {
+        let (tag, value) = self.pin_words(bucket, way)?;
+        let before = tag.load(Ordering::Acquire);
+        let value = value.load(Ordering::Acquire);
+        // Between the two loads it may have become another's.
+        let tag = if tag.load(Ordering::Relaxed) == before { before } else { BUSY };
+        Some(PinEntry { tag, value })
+    }
+
+    fn claim_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool {
+        self.pin_words(bucket, way).is_some_and(|(tag, _)| {
+            tag.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        })
+    }
+
+    fn set_pin(&self, bucket: u32, way: usize, value: u64) {
+        if let Some((_, place)) = self.pin_words(bucket, way) {
+            place.store(value, Ordering::Relaxed);
+        }
+    }
+
+    fn note(&self, reason: Reason) {
+        self.noted[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     fn limit(&self) -> Option<Limit> {
         self.limits.get(0)
     }
@@ -268,14 +347,22 @@ impl<T: Pod> Cells<T> {
     fn new(spec: &MapSpec, bpf: Option<MapData>) -> Result<Self, OpenError> {
         assert_eq!(spec.value_size as usize, size_of::<T>(), "{}", spec.name);
         assert_eq!(size_of::<T>() % 8, 0, "{}: the kernel rounds values up to 8 bytes", spec.name);
+        // How many there are is what the map says: of pins it is the configuration's.
+        let len = match &bpf {
+            Some(map) => map
+                .info()
+                .map_err(|source| OpenError::Info { name: spec.name, source })?
+                .max_entries(),
+            None => spec.max_entries,
+        };
         let mut options = MmapOptions::new();
-        options.len(size_of::<T>() * spec.max_entries as usize);
+        options.len(size_of::<T>() * len as usize);
         let map = match bpf {
             Some(map) => options.map_raw(map.fd().as_fd().as_raw_fd()),
             None => options.map_anon().map(MmapRaw::from),
         };
         let map = map.map_err(|source| OpenError::Mmap { name: spec.name, source })?;
-        Ok(Self { map, len: spec.max_entries, values: PhantomData })
+        Ok(Self { map, len, values: PhantomData })
     }
 
     /// Number of values.

@@ -16,7 +16,7 @@ use aya::{
     maps::MapError,
     programs::{ProgramError, Xdp},
 };
-use lb_common::{Control, Counters, HashAlgorithm, HashKey, LAYOUT_VERSION, maps};
+use lb_common::{Counters, HashAlgorithm, HashKey, LAYOUT_VERSION, maps};
 use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
@@ -255,7 +255,7 @@ fn settle(
     memory: &Memory,
 ) -> Result<(), OpenError> {
     if found == Found::Nothing {
-        memory.control.set(0, Control { layout: LAYOUT_VERSION, ..Control::default() });
+        memory.begin();
         let secret = match options.secret {
             Some(secret) => secret,
             None => secret::generate().map_err(OpenError::Secret)?,

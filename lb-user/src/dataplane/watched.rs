@@ -2,8 +2,8 @@
 //! that act between two questions.
 
 use lb_common::{
-    ClusterId, Directory, HashKey, Limit, NodeId, NodeRecord, Pod, PortRange, ServiceId,
-    ServiceRecord, Slot, VipEntry,
+    ClusterId, Directory, HashKey, Limit, NodeId, NodeRecord, PinEntry, Pod, PortRange, Reason,
+    ServiceId, ServiceRecord, Slot, VipEntry,
 };
 use lb_ebpf::{Book, Copied, Tables};
 
@@ -90,6 +90,21 @@ impl<W: Fn(Question)> Tables for Watched<'_, W> {
     }
     fn set_fragment(&self, bucket: u32, way: usize, word: u64) {
         self.other().set_fragment(bucket, way, word);
+    }
+    fn pin_mask(&self) -> Option<u32> {
+        self.other().pin_mask()
+    }
+    fn pin(&self, bucket: u32, way: usize) -> Option<PinEntry> {
+        self.other().pin(bucket, way)
+    }
+    fn claim_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool {
+        self.other().claim_pin(bucket, way, from, to)
+    }
+    fn set_pin(&self, bucket: u32, way: usize, value: u64) {
+        self.other().set_pin(bucket, way, value);
+    }
+    fn note(&self, reason: Reason) {
+        self.other().note(reason);
     }
     fn limit(&self) -> Option<Limit> {
         self.other().limit()

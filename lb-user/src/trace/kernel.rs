@@ -8,7 +8,7 @@ use aya::{
     maps::MapError,
     programs::{ProgramError, TestRun, TestRunOptions, Xdp},
 };
-use lb_common::{Control, Counters, HashKey, LAYOUT_VERSION, Limit, Reason, layout::LIMITS, maps};
+use lb_common::{Counters, HashKey, Limit, Reason, layout::LIMITS, maps};
 use lb_ebpf::Action;
 use nix::{
     sched::{CpuSet, sched_getcpu, sched_setaffinity},
@@ -88,7 +88,7 @@ impl Kernel {
         let memory = Memory::take(&mut ebpf)?;
         let counts = ebpf.take_map(maps::COUNTERS.name).ok_or(KernelError::NotOurs)?;
         let counts = Counts::of(counts)?;
-        memory.control.set(0, Control { layout: LAYOUT_VERSION, ..Control::default() });
+        memory.begin();
         memory.secret.set(0, key);
         Writer::adopt(&memory).commit(&memory, intent)?;
         let counted = counts.read()?;
@@ -130,7 +130,7 @@ impl Kernel {
         self.memory.limits.get(self.cpu as u32 & (LIMITS - 1)).unwrap_or_default()
     }
 
-    /// The one reason that was counted since it was asked last.
+    /// What was counted since it was asked last: one reason of a verdict, and perhaps others beside it.
     fn news(&mut self) -> Result<(Reason, Counters), KernelError> {
         let now = self.counts.read()?;
         let both = self.counted.iter().zip(now.iter());
@@ -139,11 +139,12 @@ impl Kernel {
             .filter(|(_, count)| *count > 0)
             .collect();
         self.counted = now;
-        let [(reason, 1)] = news[..] else {
+        let mut verdicts = news.iter().filter(|(reason, _)| !reason.is_beside());
+        let (Some(&(reason, 1)), None) = (verdicts.next(), verdicts.next()) else {
             return Err(KernelError::Counted(news.iter().map(|(_, count)| count).sum()));
         };
         let mut counters = Counters::default();
-        counters.count(reason);
+        news.iter().for_each(|&(reason, times)| counters.count_times(reason, times));
         Ok((reason, counters))
     }
 }

@@ -114,7 +114,7 @@ impl Tracer {
         let ingress = ways::INTERFACE;
         let mut packet = Packet { bytes: frame.to_vec(), ingress, hop: self.reply };
         let verdict = lb_ebpf::process(&mut packet, &Watched::new(&self.memory, watch));
-        let mut counters = Counters::default();
+        let mut counters = self.memory.noted();
         counters.count(verdict.reason);
         let outcome = Outcome {
             action: verdict.action,

@@ -119,9 +119,9 @@ pub fn run_in(
 ) -> Outcome {
     let mut wire = Wire::new(frame, hop, tight);
     let verdict = lb_ebpf::process(&mut wire, memory);
-    counters.count(verdict.reason);
-    let mut counted = Counters::default();
+    let mut counted = memory.noted();
     counted.count(verdict.reason);
+    counters.add(&counted);
     Outcome { action: verdict.action, frame: wire.into_bytes(), counters: counted }
 }
 
