@@ -12,6 +12,7 @@ use super::{
     cases::{self, Before, Case, Step},
     frames, oracle,
     runners::{self, MemoryRunner, Outcome, Pair, SECRET, run_repeated},
+    scene,
     world::World,
 };
 
@@ -58,9 +59,14 @@ fn run_case(pair: &mut Pair, case: &Case) -> Result<Vec<String>> {
     let kernel = &pair.kernel;
     let memory = kernel.opened.dataplane.memory();
     runners::forget(memory);
+    let aside = case.scene.as_ref().map(|scene| scene.apply(memory));
     for (number, step) in case.steps.iter().enumerate().filter(|_| in_kernel(case)) {
         let is = within_a_second(step, memory, || kernel.run(&step.frame))?;
         failures.extend(compare(case, number, "the kernel", &is).err());
+        failures.extend(compare_pins(case, number, "the kernel", memory).err());
+    }
+    if let Some(aside) = aside {
+        aside.restore(memory);
     }
     Ok(failures)
 }
@@ -69,13 +75,18 @@ fn in_memory(runner: &mut MemoryRunner, case: &Case) -> Result<Vec<String>> {
     runners::forget(&runner.memory);
     let MemoryRunner { memory, counters, .. } = runner;
     let mut failures = Vec::new();
+    let aside = case.scene.as_ref().map(|scene| scene.apply(memory));
     for (number, step) in case.steps.iter().enumerate() {
         let is = within_a_second(step, memory, || {
             Ok(runners::run_in(memory, counters, &step.frame, case.hop, case.tight))
         })?;
         failures.extend(compare(case, number, "memory", &is).err());
+        failures.extend(compare_pins(case, number, "memory", memory).err());
         let judged = oracle::judge(&step.frame, &is);
         failures.extend(judged.err().map(|said| format!("{}, frame {number}: {said}", case.name)));
+    }
+    if let Some(aside) = aside {
+        aside.restore(memory);
     }
     Ok(failures)
 }
@@ -102,6 +113,7 @@ fn compare(case: &Case, number: usize, who: &str, is: &Outcome) -> Result<(), St
     let step = &case.steps[number];
     let mut counters = Counters::default();
     counters.count(step.reason);
+    step.notes.iter().for_each(|&note| counters.count(note));
     let must = Outcome { action: step.action, frame: step.out.clone(), counters };
     if *is == must {
         return Ok(());
@@ -113,6 +125,14 @@ fn compare(case: &Case, number: usize, who: &str, is: &Outcome) -> Result<(), St
         describe(&must),
         describe(is),
     ))
+}
+
+fn compare_pins(case: &Case, number: usize, who: &str, memory: &Memory) -> Result<(), String> {
+    let (must, is) = (&case.steps[number].pins, scene::pins(memory));
+    if *must == is || case.scene.is_none() && number > 0 {
+        return Ok(());
+    }
+    Err(format!("{} (frame {number}) in {who}: pins must be {must:#?}\nare {is:#?}", case.name))
 }
 
 /// An outcome for people.
@@ -137,7 +157,8 @@ pub fn every_counter_is_covered() -> Result<()> {
     let key = secret::expand(&SECRET, HashAlgorithm::Multilinear);
     let cases = cases::all(&key);
     let steps = cases.iter().flat_map(|case| &case.steps);
-    let covered: BTreeSet<Reason> = steps.map(|step| step.reason).collect();
+    let of = |step: &Step| step.notes.iter().copied().chain([step.reason]).collect::<Vec<_>>();
+    let covered: BTreeSet<Reason> = steps.flat_map(of).collect();
     let missing: Vec<_> = Reason::ALL.iter().filter(|r| !covered.contains(r)).collect();
     ensure!(missing.is_empty(), "no case ends in {missing:?}");
     Ok(())

@@ -14,6 +14,7 @@ mod places;
 mod random;
 mod replies;
 mod runners;
+mod scene;
 pub mod to;
 mod wire;
 mod world;

@@ -31,7 +31,8 @@ struct Seen<'a> {
 /// What does not hold.
 pub fn judge(frame: &[u8], outcome: &Outcome) -> Result<(), String> {
     use Reason::*;
-    let mut counted = outcome.counters.iter().filter(|(_, n)| *n > 0);
+    let counted = outcome.counters.iter().filter(|(_, n)| *n > 0);
+    let mut counted = counted.filter(|(reason, _)| !reason.is_beside());
     let (Some((reason, 1)), None) = (counted.next(), counted.next()) else {
         return Err(format!("counted as {:?}", outcome.counters));
     };

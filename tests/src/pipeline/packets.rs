@@ -83,8 +83,8 @@ pub struct Ip {
 /// What an IP packet carries.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// A TCP segment with the ACK and PSH flags.
-    Tcp { from: u16, to: u16, data: Vec<u8> },
+    /// A TCP segment.
+    Tcp { from: u16, to: u16, flags: u8, data: Vec<u8> },
     /// A UDP datagram, with a checksum or without.
     Udp { from: u16, to: u16, data: Vec<u8>, checked: bool },
     /// An ICMP message of the packet's version: type, code, the rest of its header, the rest.
@@ -107,9 +107,9 @@ impl Body {
     /// Its bytes and where its checksum is, which is still zero.
     fn unsealed(&self) -> (Vec<u8>, Option<usize>) {
         match self {
-            Self::Tcp { from, to, data } => {
+            Self::Tcp { from, to, flags, data } => {
                 let ports = [from.to_be_bytes(), to.to_be_bytes()].concat();
-                let rest = [1, 2, 3, 4, 5, 6, 7, 8, 0x50, 0x18, 0xfa, 0xf0, 0, 0, 0, 0];
+                let rest = [1, 2, 3, 4, 5, 6, 7, 8, 0x50, *flags, 0xfa, 0xf0, 0, 0, 0, 0];
                 ([&ports, &rest[..], data].concat(), Some(16))
             }
             Self::Udp { from, to, data, checked } => {
@@ -143,10 +143,11 @@ impl Ip {
         }
     }
 
-    /// A TCP segment.
+    /// A TCP segment with the ACK and PSH flags.
     #[must_use]
     pub fn tcp(from: (IpAddr, u16), to: (IpAddr, u16), data: &[u8]) -> Self {
-        Self::new(from.0, to.0, Body::Tcp { from: from.1, to: to.1, data: data.to_vec() })
+        let body = Body::Tcp { from: from.1, to: to.1, flags: 0x18, data: data.to_vec() };
+        Self::new(from.0, to.0, body)
     }
 
     /// A UDP datagram.

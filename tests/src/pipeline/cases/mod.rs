@@ -7,6 +7,7 @@ mod fragments;
 mod hostile;
 mod jumbo;
 mod lookup;
+mod moved;
 mod replies;
 mod size;
 mod strangers;
@@ -17,6 +18,7 @@ use lb_ebpf::{Action, Hop};
 use super::{
     packets::{Body, DONT_FRAGMENT, Ip, Link},
     places::{CLIENT, Family, SERVED, TUNNEL, words},
+    scene::{Pinned, Scene},
     to::{GUE_PORT, To},
     world::World,
 };
@@ -33,6 +35,8 @@ pub struct Case {
     pub hop: Option<Hop>,
     /// The driver leaves no room in front of the frame.
     pub tight: bool,
+    /// What is in the tables of slots and pins instead of what the host has.
+    pub scene: Option<Scene>,
     /// The frames.
     pub steps: Vec<Step>,
 }
@@ -48,6 +52,10 @@ pub struct Step {
     pub action: Action,
     /// The one counter that counts it.
     pub reason: Reason,
+    /// What counts beside it.
+    pub notes: Vec<Reason>,
+    /// All pins afterwards, where there is a scene.
+    pub pins: Vec<Pinned>,
     /// The frame afterwards.
     pub out: Vec<u8>,
 }
@@ -66,8 +74,9 @@ pub enum Before {
 impl Step {
     /// A frame that becomes another one.
     #[must_use]
-    pub const fn becomes(frame: Vec<u8>, action: Action, reason: Reason, out: Vec<u8>) -> Self {
-        Self { before: Before::Nothing, frame, action, reason, out }
+    pub fn becomes(frame: Vec<u8>, action: Action, reason: Reason, out: Vec<u8>) -> Self {
+        let (before, notes, pins) = (Before::Nothing, Vec::new(), Vec::new());
+        Self { before, frame, action, reason, notes, pins, out }
     }
 
     /// A frame for the host, as it came.
@@ -93,7 +102,8 @@ impl Case {
     /// Frames one after the other to the host that fragments and knows `nat`.
     #[must_use]
     pub fn new(name: impl Into<String>, steps: Vec<Step>) -> Self {
-        Self { name: name.into(), world: World::Router, hop: None, tight: false, steps }
+        let (world, hop, tight, scene) = (World::Router, None, false, None);
+        Self { name: name.into(), world, hop, tight, scene, steps }
     }
 
     /// One frame.
@@ -123,6 +133,7 @@ pub fn all(key: &HashKey) -> Vec<Case> {
         strangers::cases(),
         hostile::cases(key),
         jumbo::cases(key),
+        moved::cases(key),
     ]
     .concat()
 }

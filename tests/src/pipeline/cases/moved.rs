@@ -1,0 +1,548 @@
+//! Slots that moved: who gets which packet, and what becomes of its connection's pin, rule by rule
+//! (ARCHITECTURE, "Connections").
+
+use lb_common::{
+    FlowHash, HashKey, PinState, Reason, Udp,
+    maps::PINS_LEN,
+    pin::{affine, buckets, tag},
+};
+use lb_ebpf::Action;
+
+use super::{Case, Step, errors, hash_of, hash_with, here, sent, suits, tcp, udp, way};
+use crate::pipeline::{
+    packets::{Body, Ip},
+    places::{CLIENT, FAMILIES, Family, SERVED},
+    scene::{Moved, Pinned, Scene, service_of},
+    to::To,
+};
+use PinState::{Closing, Half, Live};
+use Reason::{DropNoCluster, DropNoNode, PinLookedFor, PinMade, PinRefused};
+
+/// Clusters and nodes by what they are in most scenes.
+const NEW: To = To::Tx;
+const OLD: To = To::Elsewhere;
+const PINNED: To = To::Tag;
+
+/// What a packet of a connection is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Packet {
+    /// TCP with these flags.
+    Tcp(u8),
+    /// UDP with these bytes.
+    Udp(Vec<u8>),
+    /// An ICMP error about a TCP segment of it.
+    Error,
+}
+
+const FIN: Packet = Packet::Tcp(0x11);
+const SYN: Packet = Packet::Tcp(2);
+const RST: Packet = Packet::Tcp(4);
+const DATA: Packet = Packet::Tcp(0x18);
+
+/// A place in the connection's two buckets, and what stands there: whose it is (0: the connection's
+/// own), node and cluster, state, age in milliseconds.
+type Standing = (usize, usize, u64, To, To, PinState, u32);
+
+/// Its own pin in the first place.
+const fn own(node: To, cluster: To, state: PinState, age: u32) -> Standing {
+    (0, 0, 0, node, cluster, state, age)
+}
+
+/// One packet, what was before and what must be afterwards.
+struct Row {
+    name: &'static str,
+    scene: (Moved, Vec<(To, Moved)>, Vec<To>),
+    pins: Vec<Standing>,
+    packet: Packet,
+    /// To this node, or dropped for a reason.
+    to: Result<To, Reason>,
+    notes: &'static [Reason],
+    /// Ages: 0 fresh, 1 not.
+    after: Vec<Standing>,
+}
+
+const LOOKED: &[Reason] = &[PinLookedFor];
+const MADE: &[Reason] = &[PinLookedFor, PinMade];
+const REFUSED: &[Reason] = &[PinLookedFor, PinRefused];
+
+pub(super) fn cases(key: &HashKey) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for family in FAMILIES {
+        let rows = [bases(), ports(), nobody(), pinned(), unpinned(), full()];
+        let rows = rows.iter().flatten().filter(|row| row.to.map_or(true, |to| suits(to, family)));
+        cases.extend(rows.map(|row| row.case(key, family, To::Tx, Udp::Rehash)));
+        cases.extend(datagrams(key, family));
+        cases.extend(fragments(key, family));
+    }
+    cases.extend(by_source(key));
+    cases
+}
+
+fn row(
+    name: &'static str,
+    service: Moved,
+    packet: Packet,
+    to: Result<To, Reason>,
+    notes: &'static [Reason],
+) -> Row {
+    let scene = (service, Vec::new(), Vec::new());
+    Row { name, scene, pins: Vec::new(), packet, to, notes, after: Vec::new() }
+}
+
+impl Row {
+    /// With this cluster's slots.
+    fn cluster(mut self, of: To, moved: Moved) -> Self {
+        self.scene.1.push((of, moved));
+        self
+    }
+
+    /// With a node that keeps no connections.
+    fn down(mut self, node: To) -> Self {
+        self.scene.2.push(node);
+        self
+    }
+
+    /// With these pins before.
+    fn pins(mut self, pins: impl IntoIterator<Item = Standing>) -> Self {
+        self.pins.extend(pins);
+        self
+    }
+
+    /// And these afterwards.
+    fn leaves(mut self, pins: impl IntoIterator<Item = Standing>) -> Self {
+        self.after.extend(pins);
+        self
+    }
+
+    fn case(&self, key: &HashKey, family: Family, of: To, kind: Udp) -> Case {
+        let packet = self.ip(family, of);
+        let flow = match self.packet {
+            Packet::Error => with_flags(tcp(family, of, b""), 2),
+            _ => packet.clone(),
+        };
+        let hash = hash_of(key, &flow);
+        let mut step = self.step(key, of, &packet);
+        let is_udp = matches!(self.packet, Packet::Udp(_));
+        let place = |standing| placed(standing, of, family, is_udp, hash);
+        step.pins = self.after.iter().map(place).collect();
+        step.pins.sort_by_key(|pin| (pin.bucket, pin.way));
+        let (service, clusters, down) = self.scene.clone();
+        let pins = self.pins.iter().map(place).collect();
+        let scene = Scene { of, service, clusters, down, udp: kind, pins };
+        let name = format!("{}: {:?} over {family:?}", self.name, self.packet);
+        Case { scene: Some(scene), ..Case::one(name, step) }
+    }
+
+    fn ip(&self, family: Family, of: To) -> Ip {
+        match &self.packet {
+            Packet::Tcp(flags) => with_flags(tcp(family, of, b"data"), *flags),
+            Packet::Udp(data) => udp(family, of, data),
+            Packet::Error => {
+                let kind = if family == Family::V4 { (3, 0) } else { (1, 0) };
+                let (from, to) = ((SERVED.of(family), of.port()), (CLIENT.of(family), 40_000));
+                errors::error(kind, &Ip::tcp(from, to, b"quoted"), 8)
+            }
+        }
+    }
+
+    fn step(&self, key: &HashKey, of: To, packet: &Ip) -> Step {
+        let frame = here().frame(&packet.bytes());
+        let step = match self.to {
+            Err(reason) => Step::drops(frame, reason),
+            Ok(to) if self.packet == Packet::Error => {
+                let (action, _) = way(to);
+                let out = to.link().frame(&packet.bytes());
+                Step::becomes(frame, action, Reason::ForwardIcmp, out)
+            }
+            Ok(to) => {
+                let (action, reason) = way(to);
+                let out = match to.forward() {
+                    // The port is the cluster's, whoever the service's first one is.
+                    lb_common::Forward::Nat => {
+                        let port = to.port_of(of.port());
+                        to.link().frame(&packet.clone().going_to(to.address(), port).bytes())
+                    }
+                    _ => sent(key, to, packet),
+                };
+                Step::becomes(frame, action, reason, out)
+            }
+        };
+        Step { notes: self.notes.to_vec(), ..step }
+    }
+}
+
+fn with_flags(packet: Ip, flag: u8) -> Ip {
+    packet.with(|ip| {
+        if let Body::Tcp { flags, .. } = &mut ip.body {
+            *flags = flag;
+        }
+    })
+}
+
+fn placed(standing: &Standing, of: To, family: Family, udp: bool, hash: FlowHash) -> Pinned {
+    let &(turn, way, whose, node, cluster, state, age) = standing;
+    let own = tag(hash);
+    let bucket = buckets(own, PINS_LEN - 1)[turn];
+    let service = service_of(of, family, udp);
+    let tag = if whose == 0 { own } else { whose };
+    Pinned { bucket, way, tag, service, at: (node, cluster), state, age }
+}
+
+/// Clean slots, and what their bases say of old connections.
+fn bases() -> Vec<Row> {
+    let drain = Moved::drain(Some(NEW), Some(OLD));
+    let other = || own(PINNED, PINNED, Live, 0);
+    vec![
+        // The steady state: nobody looks for a pin.
+        row("clean", Moved::clean(NEW), DATA, Ok(NEW), &[]).pins([other()]).leaves([other()]),
+        row("clean", Moved::clean(NEW), SYN, Ok(NEW), &[]).pins([other()]).leaves([other()]),
+        row("clean", Moved::clean(NEW), Packet::Error, Ok(NEW), &[])
+            .pins([other()])
+            .leaves([other()]),
+        row("the service's slot drains", drain, DATA, Ok(OLD), MADE)
+            .leaves([own(OLD, OLD, Live, 0)]),
+        row("the cluster's slot drains", Moved::clean(NEW), DATA, Ok(OLD), MADE)
+            .cluster(NEW, Moved::drain(Some(NEW), Some(OLD)))
+            .leaves([own(OLD, NEW, Live, 0)]),
+        row("both drain", drain, DATA, Ok(OLD), MADE)
+            .cluster(NEW, Moved::drain(Some(NEW), Some(To::Small)))
+            .leaves([own(OLD, OLD, Live, 0)]),
+        // The old cluster's own slot moved, too: it was there before.
+        row("the base's slot drains", drain, DATA, Ok(PINNED), MADE)
+            .cluster(OLD, Moved::drain(Some(OLD), Some(PINNED)))
+            .leaves([own(PINNED, OLD, Live, 0)]),
+        row("the base's slot has settled", drain, DATA, Ok(PINNED), MADE)
+            .cluster(OLD, Moved::residue(Some(PINNED)))
+            .leaves([own(PINNED, OLD, Live, 0)]),
+        row("the base is down", drain, DATA, Ok(NEW), MADE)
+            .down(OLD)
+            .leaves([own(NEW, NEW, Live, 0)]),
+        row("nobody is the base", Moved::drain(Some(NEW), None), DATA, Ok(NEW), MADE)
+            .leaves([own(NEW, NEW, Live, 0)]),
+        row("the base's cluster had nobody", drain, DATA, Ok(NEW), MADE)
+            .cluster(OLD, Moved::clean_nobody())
+            .leaves([own(NEW, NEW, Live, 0)]),
+        // Only one slot of a pair moved, and its owner came back to where it had been.
+        row("base and owner are one", Moved::drain(Some(NEW), Some(NEW)), DATA, Ok(NEW), LOOKED),
+        row("base and owner are one", Moved::drain(Some(NEW), Some(NEW)), SYN, Ok(NEW), LOOKED),
+        row("residue", Moved::residue(Some(NEW)), DATA, Ok(NEW), LOOKED),
+        row("residue", Moved::residue(Some(NEW)), SYN, Ok(NEW), LOOKED),
+        row("residue in the cluster", Moved::clean(NEW), DATA, Ok(OLD), LOOKED)
+            .cluster(NEW, Moved::residue(Some(OLD))),
+        row("error to the base", drain, Packet::Error, Ok(OLD), LOOKED),
+        row("error, the base is down", drain, Packet::Error, Ok(NEW), LOOKED).down(OLD),
+    ]
+}
+
+/// The port is of the pool that the node was chosen from.
+fn ports() -> Vec<Row> {
+    let rows = [To::NatCluster4, To::NatCluster6].map(|nat| {
+        let pin = own(nat, nat, Live, 0);
+        [
+            row("nat to the base", Moved::drain(Some(NEW), Some(nat)), DATA, Ok(nat), MADE)
+                .leaves([pin]),
+            row("nat by a pin", Moved::drain(Some(NEW), Some(OLD)), DATA, Ok(nat), LOOKED)
+                .pins([pin])
+                .leaves([pin]),
+        ]
+    });
+    rows.into_iter().flatten().collect()
+}
+
+/// Nobody may serve new connections.
+fn nobody() -> Vec<Row> {
+    let none = Moved::drain(None, Some(OLD));
+    let in_cluster = Moved::drain(None, Some(OLD));
+    let pin = |state| own(PINNED, PINNED, state, 0);
+    vec![
+        row("nobody", none, SYN, Err(DropNoCluster), LOOKED),
+        row("nobody, pinned and closing", none, SYN, Err(DropNoCluster), LOOKED)
+            .pins([pin(Closing)]),
+        row("nobody, pinned to who is down", none, SYN, Err(DropNoCluster), LOOKED)
+            .pins([pin(Live)])
+            .down(PINNED),
+        row("nobody, pinned", none, SYN, Ok(PINNED), LOOKED).pins([pin(Live)]).leaves([pin(Live)]),
+        row("nobody in the cluster", Moved::clean(NEW), SYN, Err(DropNoNode), LOOKED)
+            .cluster(NEW, in_cluster),
+        row("nobody in the cluster", Moved::clean(NEW), DATA, Ok(OLD), MADE)
+            .cluster(NEW, in_cluster)
+            .leaves([own(OLD, NEW, Live, 0)]),
+        row("nobody", none, DATA, Ok(OLD), MADE).leaves([own(OLD, OLD, Live, 0)]),
+        row("nobody, and the base is down", none, DATA, Err(DropNoCluster), LOOKED).down(OLD),
+        row("nobody, residue", Moved::residue(None), DATA, Err(DropNoCluster), LOOKED),
+        row("nobody, error", none, Packet::Error, Ok(OLD), LOOKED),
+        row("nobody left, error", none, Packet::Error, Err(DropNoCluster), LOOKED).down(OLD),
+    ]
+}
+
+/// Connections that have a pin.
+fn pinned() -> Vec<Row> {
+    let drain = Moved::drain(Some(NEW), Some(OLD));
+    let residue = Moved::residue(Some(NEW));
+    let pin = |state, age| own(PINNED, PINNED, state, age);
+    let mut rows = Vec::new();
+    for service in [drain, residue, Moved::drain(Some(NEW), Some(NEW))] {
+        for (packet, before, after) in [
+            (SYN, Half, Half),
+            (SYN, Live, Live),
+            (DATA, Half, Live),
+            (DATA, Live, Live),
+            (DATA, Closing, Closing),
+            (FIN, Half, Closing),
+            (FIN, Live, Closing),
+            (FIN, Closing, Closing),
+            (RST, Live, Closing),
+            (RST, Half, Closing),
+            // SYN with anything else opens nothing.
+            (Packet::Tcp(0x12), Closing, Closing),
+            (Packet::Tcp(3), Live, Closing),
+            (Packet::Tcp(6), Live, Closing),
+        ] {
+            rows.push(
+                row("follows its pin", service, packet, Ok(PINNED), LOOKED)
+                    .pins([pin(before, 9_000)])
+                    .leaves([pin(after, 0)]),
+            );
+        }
+    }
+    rows.extend([
+        // Wherever it stands.
+        row("in the second bucket", drain, DATA, Ok(PINNED), LOOKED)
+            .pins([(1, 3, 0, PINNED, PINNED, Live, 0)])
+            .leaves([(1, 3, 0, PINNED, PINNED, Live, 0)]),
+        // Not of this connection.
+        row("another's pin", drain, DATA, Ok(OLD), MADE)
+            .pins([(0, 0, 77, PINNED, PINNED, Live, 0)])
+            .leaves([(0, 0, 77, PINNED, PINNED, Live, 0), (1, 0, 0, OLD, OLD, Live, 0)]),
+        row("an error reads only", drain, Packet::Error, Ok(PINNED), LOOKED)
+            .pins([pin(Half, 9_000)])
+            .leaves([pin(Half, 1)]),
+        // A new connection on the same ports.
+        row("opens behind an end", drain, SYN, Ok(NEW), MADE)
+            .pins([pin(Closing, 9_000)])
+            .leaves([own(NEW, NEW, Half, 0)]),
+        row("opens behind an end", residue, SYN, Ok(NEW), MADE)
+            .pins([pin(Closing, 9_000)])
+            .leaves([own(NEW, NEW, Half, 0)]),
+        // Its node is down.
+        row("pinned to who is down", drain, DATA, Ok(OLD), MADE)
+            .pins([pin(Live, 9_000)])
+            .down(PINNED)
+            .leaves([own(OLD, OLD, Live, 0)]),
+        row("pinned to who is down", drain, SYN, Ok(NEW), MADE)
+            .pins([pin(Live, 9_000)])
+            .down(PINNED)
+            .leaves([own(NEW, NEW, Half, 0)]),
+        row("pinned to who is down", residue, DATA, Ok(NEW), LOOKED)
+            .pins([pin(Live, 9_000)])
+            .down(PINNED)
+            .leaves([pin(Live, 1)]),
+        row("pinned to who is down", drain, Packet::Error, Ok(OLD), LOOKED)
+            .pins([pin(Live, 9_000)])
+            .down(PINNED)
+            .leaves([pin(Live, 1)]),
+    ]);
+    rows
+}
+
+/// Connections that have none.
+fn unpinned() -> Vec<Row> {
+    let drain = Moved::drain(Some(NEW), Some(OLD));
+    vec![
+        row("opens", drain, SYN, Ok(NEW), MADE).leaves([own(NEW, NEW, Half, 0)]),
+        row("opens with ECN", drain, Packet::Tcp(0xc2), Ok(NEW), MADE)
+            .leaves([own(NEW, NEW, Half, 0)]),
+        row("opens, and the base is down", drain, SYN, Ok(NEW), MADE)
+            .down(OLD)
+            .leaves([own(NEW, NEW, Half, 0)]),
+        row("goes on", drain, DATA, Ok(OLD), MADE).leaves([own(OLD, OLD, Live, 0)]),
+        row("ends", drain, FIN, Ok(OLD), MADE).leaves([own(OLD, OLD, Closing, 0)]),
+        row("breaks", drain, RST, Ok(OLD), LOOKED),
+        row("SYN and ACK", drain, Packet::Tcp(0x12), Ok(OLD), MADE)
+            .leaves([own(OLD, OLD, Live, 0)]),
+        row("SYN and FIN", drain, Packet::Tcp(3), Ok(OLD), MADE)
+            .leaves([own(OLD, OLD, Closing, 0)]),
+        row("SYN and RST", drain, Packet::Tcp(6), Ok(OLD), LOOKED),
+        row("no flags", drain, Packet::Tcp(0), Ok(OLD), MADE).leaves([own(OLD, OLD, Live, 0)]),
+    ]
+}
+
+/// Another's pins in ways of a bucket of the connection.
+fn others(
+    bucket: usize,
+    ways: impl IntoIterator<Item = usize>,
+    state: PinState,
+    age: u32,
+) -> Vec<Standing> {
+    let other = |way| (bucket, way, 1000 + way as u64, PINNED, PINNED, state, age);
+    ways.into_iter().map(other).collect()
+}
+
+/// Buckets with little room.
+fn full() -> Vec<Row> {
+    let drain = Moved::drain(Some(NEW), Some(OLD));
+    let both = |state, age| [others(0, 0..4, state, age), others(1, 0..4, state, age)].concat();
+    let stays = |name, pins: Vec<Standing>, packet, to| {
+        let after: Vec<Standing> = pins.iter().map(|&pin| old(pin)).collect();
+        row(name, drain, packet, Ok(to), REFUSED).pins(pins).leaves(after)
+    };
+    let half = [others(0, 0..2, Half, 100), others(1, 0..2, Half, 100)].concat();
+    let mut rows = vec![
+        stays("no room", both(Live, 9_000), SYN, OLD),
+        stays("no room", both(Live, 3_000_000), DATA, OLD),
+        stays("no room, all are closing", both(Closing, 30_000), SYN, OLD),
+        stays("no room, all were opened just now", both(Half, 100), DATA, OLD),
+        stays("no room, and the base is down", both(Live, 9_000), SYN, NEW).down(OLD),
+        // Half of the ways are not for what was only opened.
+        stays("two are half open in each", half.clone(), SYN, OLD),
+    ];
+    let replaced = |name, pins: Vec<Standing>, packet, place: (usize, usize), to, state| {
+        let (bucket, way) = place;
+        let left = pins.iter().filter(|pin| (pin.0, pin.1) != place).map(|&pin| old(pin));
+        let mut after: Vec<Standing> = left.collect();
+        after.push((bucket, way, 0, to, to, state, 0));
+        row(name, drain, packet, Ok(to), MADE).pins(pins).leaves(after)
+    };
+    let three = |age| {
+        [others(0, 1..4, Live, 100), others(1, 0..4, Live, 100), { others(0, 0..1, Half, age) }]
+    };
+    rows.extend([
+        replaced("two are half open in each", half, DATA, (0, 2), OLD, Live),
+        replaced("more room in the other", others(0, 0..2, Live, 100), SYN, (1, 0), NEW, Half),
+        replaced("one gives way", three(1_500).concat(), SYN, (0, 0), NEW, Half),
+        replaced("one gives way", three(1_500).concat(), DATA, (0, 0), OLD, Live),
+        replaced("all that was opened ended", both(Half, 11_000), SYN, (0, 0), NEW, Half),
+        replaced("all ended", both(Closing, 62_000), DATA, (0, 0), OLD, Live),
+        replaced(
+            "an old one in the second gives way",
+            [
+                others(0, 0..4, Live, 100),
+                others(1, 0..3, Closing, 100),
+                others(1, 3..4, Half, 2_000),
+            ]
+            .concat(),
+            SYN,
+            (1, 3),
+            NEW,
+            Half,
+        ),
+    ]);
+    rows
+}
+
+/// A pin that nobody touches, as it is told afterwards.
+const fn old(pin: Standing) -> Standing {
+    let (bucket, way, tag, node, cluster, state, age) = pin;
+    (bucket, way, tag, node, cluster, state, if age > 3_300 { 1 } else { 0 })
+}
+
+/// Flows over UDP, by what the service says of them.
+fn datagrams(key: &HashKey, family: Family) -> Vec<Case> {
+    let drain = Moved::drain(Some(NEW), Some(OLD));
+    let quic = |first: u8, version: u32| {
+        Packet::Udp([&[first][..], &version.to_be_bytes(), &[8; 20]].concat())
+    };
+    let (v1, v2, draft) = (1, 0x6b33_43cf, 0xff00_001d);
+    let plain = Packet::Udp(vec![0xc0, 0, 0, 0, 1, 9]);
+    let mut cases = vec![
+        row("rehashed", drain, plain.clone(), Ok(NEW), &[]).case(key, family, NEW, Udp::Rehash),
+        row(
+            "rehashed, nobody",
+            Moved::drain(None, Some(OLD)),
+            plain.clone(),
+            Err(DropNoCluster),
+            &[],
+        )
+        .case(key, family, NEW, Udp::Rehash),
+        row("sticky", drain, plain, Ok(OLD), MADE).leaves([own(OLD, OLD, Live, 0)]).case(
+            key,
+            family,
+            NEW,
+            Udp::Sticky,
+        ),
+    ];
+    for (first, version, opens) in [
+        (0xc0, v1, true),
+        (0xd3, v1, true),
+        (0xe0, v1, false),
+        (0xf0, v1, false),
+        // Whatever the second bit says (RFC 9287).
+        (0x80, v1, true),
+        (0xc0, v2, false),
+        (0xd0, v2, true),
+        (0xe0, v2, true),
+        (0xf0, v2, false),
+        (0xf0, draft, true),
+        (0xc0, 0, false),
+        (0x40, v1, false),
+        (0x50, v2, false),
+    ] {
+        let (to, pin) = if opens { (NEW, Half) } else { (OLD, Live) };
+        let row = row("quic", drain, quic(first, version), Ok(to), MADE);
+        cases.push(row.leaves([own(to, to, pin, 0)]).case(key, family, NEW, Udp::Quic));
+    }
+    // Too short to say.
+    let short = row("quic", drain, Packet::Udp(vec![0xc0, 0, 0, 0]), Ok(OLD), MADE);
+    cases.push(short.leaves([own(OLD, OLD, Live, 0)]).case(key, family, NEW, Udp::Quic));
+    // Nothing is read of TCP's flags in a service over UDP, and the other way round.
+    let tcp = row("tcp beside quic", drain, SYN, Ok(NEW), MADE);
+    cases.push(tcp.leaves([own(NEW, NEW, Half, 0)]).case(key, family, NEW, Udp::Quic));
+    cases
+}
+
+/// A first fragment is as a whole packet, and the others follow it, whatever becomes of the pin.
+fn fragments(key: &HashKey, family: Family) -> Vec<Case> {
+    const ID: u32 = 0x77;
+    let drain = Moved::drain(Some(NEW), Some(OLD));
+    let whole = udp(family, NEW, &[7; 64]);
+    let pin = own(OLD, OLD, Live, 0);
+    let row =
+        row("a fragmented datagram", drain, Packet::Udp(vec![7; 64]), Ok(OLD), MADE).leaves([pin]);
+    let mut case = row.case(key, family, NEW, Udp::Sticky);
+    let pins = case.steps[0].pins.clone();
+    case.steps = whole
+        .fragments(24, ID)
+        .iter()
+        .zip([(Reason::ForwardRedirect, MADE), (Reason::ForwardFragment, &[])])
+        .map(|(part, (reason, notes))| {
+            let (frame, out) = (here().frame(&part.bytes()), OLD.link().frame(&part.bytes()));
+            let step = Step::becomes(frame, Action::Redirect, reason, out);
+            Step { notes: notes.to_vec(), pins: pins.clone(), ..step }
+        })
+        .collect();
+    vec![case]
+}
+
+/// Where a source has one node, each of its connections has a pin of its own.
+fn by_source(key: &HashKey) -> Vec<Case> {
+    let of = To::BySource;
+    let drain = Moved::drain(Some(NEW), Some(OLD));
+    let steps_and_pins = [40_000, 40_009].map(|port| {
+        let packet = tcp(Family::V4, of, b"data").with(|ip| {
+            if let Body::Tcp { from, flags, .. } = &mut ip.body {
+                (*from, *flags) = (port, if port == 40_000 { 0x18 } else { 2 });
+            }
+        });
+        let (to, state) = if port == 40_000 { (OLD, Live) } else { (NEW, Half) };
+        let (action, reason) = way(to);
+        let frame = here().frame(&packet.bytes());
+        let step = Step::becomes(frame, action, reason, to.link().frame(&packet.bytes()));
+        let hash = affine(hash_with(key, &packet, 0, 0), hash_of(key, &packet));
+        let pin = placed(&own(to, to, state, 0), of, Family::V4, false, hash);
+        (Step { notes: MADE.to_vec(), ..step }, pin)
+    });
+    let [(mut first, one), (mut second, other)] = steps_and_pins;
+    first.pins = vec![one];
+    second.pins = vec![one, other];
+    second.pins.sort_by_key(|pin| (pin.bucket, pin.way));
+    let scene = Scene {
+        of,
+        service: drain,
+        clusters: Vec::new(),
+        down: Vec::new(),
+        udp: Udp::Rehash,
+        pins: Vec::new(),
+    };
+    let case = Case::new("connections of one source", vec![first, second]);
+    vec![Case { scene: Some(scene), ..case }]
+}
