@@ -55,6 +55,18 @@ fn in_kernel(case: &Case) -> bool {
 }
 
 fn run_case(pair: &mut Pair, case: &Case) -> Result<Vec<String>> {
+    // Pins grow old while a busy machine stands still; a real failure fails each time.
+    const ATTEMPTS: usize = 3;
+    let mut failures = once(pair, case)?;
+    for _ in 1..if case.scene.is_some() { ATTEMPTS } else { 1 } {
+        if !failures.is_empty() {
+            failures = once(pair, case)?;
+        }
+    }
+    Ok(failures)
+}
+
+fn once(pair: &mut Pair, case: &Case) -> Result<Vec<String>> {
     let mut failures = in_memory(&mut pair.memory, case)?;
     let kernel = &pair.kernel;
     let memory = kernel.opened.dataplane.memory();

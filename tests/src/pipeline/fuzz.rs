@@ -13,6 +13,8 @@ use super::{
     oracle,
     random::Numbers,
     runners::{self, Pair, SECRET},
+    scene::{self, Scene},
+    scenes,
 };
 use crate::clock::Moment;
 
@@ -49,7 +51,8 @@ pub fn run() -> Result<()> {
 pub fn fuzz(seed: u64, time: Duration, keep: Option<&Path>) -> Result<Ran> {
     runners::alone(|| {
         let hash = HashAlgorithm::Multilinear;
-        let cases = cases::all(&secret::expand(&SECRET, hash));
+        let key = secret::expand(&SECRET, hash);
+        let cases = cases::all(&key);
         let frames = cases.into_iter().filter(|case| !case.tight);
         let frames = frames.map(|case| case.steps.into_iter().map(|step| step.frame).collect());
         let mutator = Mutator::new(frames.collect());
@@ -59,17 +62,27 @@ pub fn fuzz(seed: u64, time: Duration, keep: Option<&Path>) -> Result<Ran> {
         while start.elapsed() < time {
             for _ in 0..AT_A_TIME {
                 let world = numbers.below(pairs.len());
-                let frames = mutator.sequence(&mut numbers);
+                let mut frames = mutator.sequence(&mut numbers);
                 let pair = &mut pairs[world];
-                let (found, sent) = sequence(pair, &frames)?;
+                // Where slots moved, what packets leave behind is what the next ones find.
+                let scene = (numbers.below(8) == 0).then(|| scenes::random(&mut numbers, &key));
+                for _ in 0..if scene.is_some() { 8 } else { 0 } {
+                    frames.extend(mutator.to(&mut numbers, scenes::OF));
+                }
+                let scene = scene.as_ref();
+                let (found, sent) = sequence(pair, &frames, scene)?;
                 ran.frames += frames.len() as u64;
                 ran.sent += sent;
                 if found.is_none() {
                     continue;
                 }
-                let frames = smaller(pair, frames)?;
-                let about = differs(pair, &frames)?.unwrap_or_default();
-                let about = format!("found with seed {seed}\n{about}");
+                let frames = smaller(pair, frames, scene)?;
+                // On a machine that stood still a pin grew old between the two.
+                let Some(about) = differs(pair, &frames, scene)? else { continue };
+                let about = match scene {
+                    None => format!("found with seed {seed}\n{about}"),
+                    Some(scene) => format!("found with seed {seed}\n{about}\n{scene:?}"),
+                };
                 if let Some(directory) = keep {
                     let name = format!("seed-{seed}-{}.txt", ran.frames);
                     kept::write(directory, &name, &about, &frames)?;
@@ -85,14 +98,40 @@ pub fn fuzz(seed: u64, time: Duration, keep: Option<&Path>) -> Result<Ran> {
 ///
 /// # Errors
 /// The kernel cannot run one.
-pub(super) fn differs(pair: &mut Pair, frames: &[Vec<u8>]) -> Result<Option<String>> {
-    Ok(sequence(pair, frames)?.0)
+pub(super) fn differs(
+    pair: &mut Pair,
+    frames: &[Vec<u8>],
+    scene: Option<&Scene>,
+) -> Result<Option<String>> {
+    Ok(sequence(pair, frames, scene)?.0)
 }
 
 /// The same, and how many of them were sent.
-fn sequence(pair: &mut Pair, frames: &[Vec<u8>]) -> Result<(Option<String>, u64)> {
-    use lb_ebpf::Action::{Redirect, Tx};
+fn sequence(
+    pair: &mut Pair,
+    frames: &[Vec<u8>],
+    scene: Option<&Scene>,
+) -> Result<(Option<String>, u64)> {
     pair.forget();
+    let Some(scene) = scene else { return among(pair, frames, None) };
+    let aside = pair.memories().map(|memory| scene.apply(memory));
+    let (mut found, sent) = among(pair, frames, Some(scene))?;
+    let [mine, its] = pair.memories().map(scene::pins);
+    if found.is_none() && mine != its {
+        found = Some(format!("pins in memory: {mine:#?}\nin the kernel: {its:#?}"));
+    }
+    for (memory, aside) in pair.memories().into_iter().zip(aside) {
+        aside.restore(memory);
+    }
+    Ok((found, sent))
+}
+
+fn among(
+    pair: &mut Pair,
+    frames: &[Vec<u8>],
+    scene: Option<&Scene>,
+) -> Result<(Option<String>, u64)> {
+    use lb_ebpf::Action::{Redirect, Tx};
     let mut sent = 0;
     for (number, frame) in frames.iter().enumerate() {
         let (mine, its) = pair.run(frame)?;
@@ -102,7 +141,9 @@ fn sequence(pair: &mut Pair, frames: &[Vec<u8>]) -> Result<(Option<String>, u64)
             let about = format!("frame {number} in memory: {mine}and in the kernel: {its}");
             return Ok((Some(about), sent));
         }
-        if let Err(said) = oracle::judge(frame, &mine) {
+        let said = oracle::judge(frame, &mine);
+        let said = said.and_then(|()| scene.map_or(Ok(()), |scene| scenes::judge(scene, &mine)));
+        if let Err(said) = said {
             let about = format!("frame {number}: {said}: {}", check::describe(&mine));
             return Ok((Some(about), sent));
         }
@@ -111,11 +152,15 @@ fn sequence(pair: &mut Pair, frames: &[Vec<u8>]) -> Result<(Option<String>, u64)
 }
 
 /// The least that still differs: fewer frames, shorter ones, with more zeros.
-fn smaller(pair: &mut Pair, mut frames: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+fn smaller(
+    pair: &mut Pair,
+    mut frames: Vec<Vec<u8>>,
+    scene: Option<&Scene>,
+) -> Result<Vec<Vec<u8>>> {
     let mut attempt = |frames: &mut Vec<Vec<u8>>, edit: &dyn Fn(&mut Vec<Vec<u8>>)| -> Result<()> {
         let mut less = frames.clone();
         edit(&mut less);
-        if !less.is_empty() && differs(pair, &less)?.is_some() {
+        if !less.is_empty() && differs(pair, &less, scene)?.is_some() {
             *frames = less;
         }
         Ok(())

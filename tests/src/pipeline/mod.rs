@@ -15,6 +15,7 @@ mod random;
 mod replies;
 mod runners;
 mod scene;
+mod scenes;
 pub mod to;
 mod wire;
 mod world;

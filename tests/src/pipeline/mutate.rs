@@ -39,6 +39,19 @@ impl Mutator {
         Self { sequences, addresses: known.chain(nodes).map(octets).collect() }
     }
 
+    /// Frames of the cases as they are, of one whose first is to the port of somebody's services.
+    pub(super) fn to(&self, numbers: &mut Numbers, to: To) -> Vec<Vec<u8>> {
+        let port = to.port().to_be_bytes();
+        let is_to =
+            |frame: &Vec<u8>| [36, 56].iter().any(|&at| frame.get(at..at + 2) == Some(&port));
+        loop {
+            let frames = &self.sequences[numbers.below(self.sequences.len())];
+            if frames.first().is_some_and(is_to) {
+                return frames.clone();
+            }
+        }
+    }
+
     /// Some frames one after the other.
     pub(super) fn sequence(&self, numbers: &mut Numbers) -> Vec<Vec<u8>> {
         let mut frames = self.sequences[numbers.below(self.sequences.len())].clone();

@@ -67,6 +67,11 @@ impl Pair {
         forget(self.kernel.opened.dataplane.memory());
     }
 
+    /// What is in memory, and what the kernel has.
+    pub fn memories(&self) -> [&Memory; 2] {
+        [&self.memory.memory, self.kernel.opened.dataplane.memory()]
+    }
+
     /// Runs one frame in both, as the first one within a second.
     ///
     /// # Errors
