@@ -20,6 +20,7 @@ use super::{
     health::NodeState,
     host,
     model::{Model, NodePlace},
+    moved::Tracks,
     plan::{Decision, Regime},
 };
 use crate::config::{Affinity, Config, Ports};
@@ -70,6 +71,8 @@ pub struct Vip {
 pub struct Table {
     /// Owners. Equal tables share one allocation.
     pub slots: Arc<[Slot]>,
+    /// Of as many slots; there while some are in `DRAIN`: whom their old connections go to.
+    pub base: Option<Arc<[Slot]>>,
     /// A cluster: it is in the healthy group. A service: somebody serves it.
     pub healthy: bool,
     /// A cluster that recovered and is held back.
@@ -83,23 +86,25 @@ pub struct Table {
 }
 
 impl Intent {
-    /// What to write for a decision.
-    pub fn new(view: &View<'_>, decision: &Decision) -> Self {
+    /// What to write for a decision, whose tables are these over time.
+    pub fn new(view: &View<'_>, decision: &Decision, tracks: &Tracks) -> Self {
         let model = view.model;
         let config = &model.config;
         let services =
-            decision.services.iter().zip(&config.services).map(|(plan, service)| Table {
-                slots: Arc::clone(&plan.deal.slots),
-                healthy: plan.deal.slots.iter().any(|slot| slot.member().is_some()),
+            tracks.services().iter().zip(&config.services).map(|(track, service)| Table {
+                slots: Arc::clone(track.slots()),
+                base: track.base().cloned(),
+                healthy: track.slots().iter().any(|slot| slot.member().is_some()),
                 held: false,
                 by_source: service.affinity == Affinity::Source,
                 port: service.ports.one().unwrap_or(0),
                 udp: service.udp,
             });
-        let clusters = decision.clusters.iter().enumerate().map(|(id, table)| {
+        let clusters = tracks.clusters().iter().enumerate().map(|(id, track)| {
             let group = table_group(model, id, decision);
             Table {
-                slots: Arc::clone(&table.slots),
+                slots: Arc::clone(track.slots()),
+                base: track.base().cloned(),
                 healthy: group.is_some_and(|group| group.healthy),
                 held: group.is_some_and(|group| group.held),
                 by_source: false,
@@ -121,7 +126,7 @@ impl Intent {
                 .map(|i| node_record(model, i, is_up(model, i, decision), view.hops[i]))
                 .collect(),
             service_info: (0..config.services.len())
-                .map(|i| service_info(model, i, decision))
+                .map(|i| service_info(model, i, decision, tracks.services()[i].slots().len()))
                 .collect(),
             cluster_info: (0..decision.clusters.len())
                 .filter_map(|id| cluster_info(model, id, decision))
@@ -241,7 +246,7 @@ fn sum_of(addresses: [IpAddr; 2]) -> u16 {
     u16::from_be_bytes((!sum.ones_complement()).to_ne_bytes())
 }
 
-fn service_info(model: &Model, service: usize, decision: &Decision) -> ServiceInfo {
+fn service_info(model: &Model, service: usize, decision: &Decision, slots: usize) -> ServiceInfo {
     let config = &model.config.services[service];
     let plan = &decision.services[service];
     ServiceInfo {
@@ -250,7 +255,7 @@ fn service_info(model: &Model, service: usize, decision: &Decision) -> ServiceIn
         port: config.ports.one().unwrap_or(0),
         protocol: config.protocol.number(),
         panic: u8::from(matches!(plan.regime, Regime::Panic(_))),
-        slots: plan.deal.slots.len() as u32,
+        slots: slots as u32,
         epoch: 0,
     }
 }

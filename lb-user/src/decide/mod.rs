@@ -12,6 +12,7 @@ pub mod health;
 mod host;
 pub mod intent;
 pub mod model;
+pub mod moved;
 pub mod notice;
 pub mod plan;
 pub mod pool;
@@ -36,6 +37,7 @@ pub use health::{Admin, MissReason, NodeMonitor, NodeState, Outcome, Way};
 pub use host::{Host, NextHop, NoWay};
 pub use intent::{Intent, Table, Vip};
 pub use model::{Model, Role, Seat};
+use moved::{Sweep, Swept, Tracks};
 pub use notice::{Notice, ReleasedBy};
 pub use plan::{Decision, Planner, Regime, ServicePlan};
 pub use pool::{Pool, Pools, TargetId, Variant};
@@ -69,6 +71,8 @@ pub enum Event {
     },
     /// The operator releases a recovered pool that is held back.
     Release(ClusterId),
+    /// Pins were looked at.
+    Swept(Arc<Swept>),
 }
 
 /// What to do, in order.
@@ -104,6 +108,10 @@ pub struct State {
     inherited: Vec<Option<GroupMonitor>>,
     /// From the first plan on.
     running: Option<Running>,
+    /// What was published, over time.
+    tracks: Tracks,
+    /// What the last sweep found.
+    swept: Option<Arc<Swept>>,
     published: Option<Arc<Intent>>,
     refused: Option<Arc<Intent>>,
 }
@@ -141,6 +149,8 @@ impl State {
             grace_ends: now + grace,
             inherited: vec![None; model.pools.pools.len()],
             running: None,
+            tracks: Tracks::default(),
+            swept: None,
             published: None,
             refused: None,
             model,
@@ -159,7 +169,7 @@ impl State {
         let mut effects = Vec::new();
         if news && !self.waiting(now) {
             self.decide(now, &mut notices);
-            effects = self.publish();
+            effects = self.publish(now);
         }
         notices.into_iter().map(Effect::Notice).chain(effects).collect()
     }
@@ -174,7 +184,10 @@ impl State {
             holds.min()
         });
         let next = holds.unwrap_or(Some(self.grace_ends));
-        next.into_iter().chain(self.freezer.until()).min()
+        // What was refused once is not tried again for the sake of a window.
+        let published = self.running.is_some() && self.refused.is_none();
+        let windows = self.tracks.ends().filter(|_| published);
+        next.into_iter().chain(self.freezer.until()).chain(windows).min()
     }
 
     /// Whether a plan may follow from what is known by now: there is none yet, outcomes are about to
@@ -182,6 +195,18 @@ impl State {
     pub fn is_undecided(&self) -> bool {
         let frozen = self.freezer.until().is_some();
         self.running.is_none() || !self.undecided.is_empty() || frozen
+    }
+
+    /// Whether slots wait for pins to be looked at.
+    pub fn wants_sweep(&self) -> bool {
+        self.published.is_some() && self.tracks.has_residue()
+    }
+
+    /// What pins are judged by, once what was published last is in force, and packets that began
+    /// before have ended. What it finds is to come back as [`Event::Swept`]. `None`: nothing is
+    /// published yet.
+    pub fn sweep(&self) -> Option<Sweep> {
+        Some(Sweep::of(&self.model, self.published.as_ref()?, &self.tracks))
     }
 
     /// What is known and decided.
@@ -198,6 +223,8 @@ impl State {
             decision: running.map(|r| &r.decision),
             since: running.map_or(&[], |r| &r.since),
             published: self.published.as_ref(),
+            tracks: &self.tracks,
+            swept: self.swept.as_deref(),
         }
     }
 
@@ -262,6 +289,11 @@ impl State {
                 let by = ReleasedBy::Operator;
                 notices.extend(released.then_some(Notice::Released { cluster, by }));
                 released
+            }
+            Event::Swept(swept) => {
+                self.tracks = self.tracks.swept(swept);
+                self.swept = Some(Arc::clone(swept));
+                true
             }
         }
     }
@@ -347,22 +379,28 @@ impl State {
         running.decision = decision;
     }
 
-    fn publish(&mut self) -> Vec<Effect> {
+    fn publish(&mut self, now: Duration) -> Vec<Effect> {
         let Some(running) = &self.running else { return Vec::new() };
-        let intent = Intent::new(&self.view(), &running.decision);
-        if self.published.as_deref() == Some(&intent) || self.refused.as_deref() == Some(&intent) {
+        let tracks = self.tracks.advance(&self.model, &running.decision, now);
+        let intent = Intent::new(&self.view(), &running.decision, &tracks);
+        if self.refused.as_deref() == Some(&intent) {
+            return Vec::new();
+        }
+        if self.published.as_deref() == Some(&intent) {
+            self.tracks = tracks;
             return Vec::new();
         }
         let intent = Arc::new(intent);
-        let Decision { nodes, groups, .. } = &running.decision;
+        let decision = &running.decision;
         let (model, hops, host) = (&*self.model, &self.hops, self.host.as_ref());
-        let facts = Facts { model, hops, host, nodes, groups };
+        let facts = Facts { model, hops, host, decision };
         let violations = self.checker.check(&facts, &intent);
         if !violations.is_empty() {
             self.refused = Some(intent);
             return vec![Effect::Refused(violations)];
         }
         self.refused = None;
+        self.tracks = tracks;
         self.published = Some(Arc::clone(&intent));
         vec![Effect::Publish(intent)]
     }

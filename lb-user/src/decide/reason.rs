@@ -330,7 +330,12 @@ pub fn explain_violation(model: &Model, violation: &Violation) -> String {
         Violation::Foreign { table: t, slots } => {
             format!("{}: {slots} slots name no member of it", table(t))
         }
-        Violation::NotClean { table: t } => format!("{}: slots are not at rest", table(t)),
+        Violation::Base { table: t } => {
+            format!("{}: it is not clear where old connections go", table(t))
+        }
+        Violation::Undecided { table: t, slots } => {
+            format!("{}: {slots} slots have other owners than was decided", table(t))
+        }
         Violation::MayNotServe { table: t, member: m, slots } => {
             format!("{}: {slots} slots go to {}, which may not serve", table(t), member(t, m))
         }

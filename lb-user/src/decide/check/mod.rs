@@ -2,19 +2,18 @@
 //!
 //! From the configuration, the health and the fixed homes of flows alone: nothing of how the
 //! state was made is believed. Everything that is wrong is returned; one violation is enough to
-//! refuse the state.
+//! refuse the state. Only of what is sound by that it is asked whether it is what was decided.
 
+mod moved;
 mod packets;
 mod service;
 
 use std::sync::Arc;
 
-use lb_common::Slot;
+use lb_common::{Slot, SlotState};
 
 use super::{
-    Host, NextHop,
-    group::Group,
-    health::NodeHealth,
+    Decision, Host, NextHop,
     intent::{Intent, Table},
     model::Model,
 };
@@ -29,10 +28,8 @@ pub struct Facts<'a> {
     pub hops: &'a [Option<NextHop>],
     /// This host, if it is known.
     pub host: Option<&'a Host>,
-    /// By pool, then by position in its cluster's nodes.
-    pub nodes: &'a [Vec<NodeHealth>],
-    /// By pool.
-    pub groups: &'a [Group],
+    /// The health, and who was chosen because of it.
+    pub decision: &'a Decision,
 }
 
 /// What is wrong with an intended state. Members and tables by their ids.
@@ -85,10 +82,18 @@ pub enum Violation {
         /// How many slots.
         slots: u32,
     },
-    /// Slots are not in the state of a table at rest.
-    NotClean {
+    /// Slots whose old connections go elsewhere have nobody for them, or somebody who is not there;
+    /// or others have somebody.
+    Base {
         /// The table.
         table: TableId,
+    },
+    /// Slots are not their owners' that were decided.
+    Undecided {
+        /// The table.
+        table: TableId,
+        /// How many slots.
+        slots: u32,
     },
     /// Slots name a node or a cluster that may not serve.
     MayNotServe {
@@ -177,6 +182,7 @@ pub enum TableId {
 pub struct Checker {
     services: Vec<Option<(Arc<[Slot]>, service::Flows)>>,
     clusters: Vec<Option<(Arc<[Slot]>, Counts)>>,
+    moved: moved::Sound,
 }
 
 impl Checker {
@@ -204,6 +210,9 @@ impl Checker {
             });
             service::judge(facts, id, table, flows, &mut found);
         }
+        if found.is_empty() {
+            self.moved.judge(facts, intent, &mut found);
+        }
         found
     }
 }
@@ -226,14 +235,12 @@ struct Counts {
     members: Vec<u32>,
     nobody: u32,
     foreign: u32,
-    unclean: bool,
 }
 
 impl Counts {
     fn of(slots: &[Slot], position: impl Fn(usize) -> Option<usize>) -> Self {
-        let mut counts = Self { members: Vec::new(), nobody: 0, foreign: 0, unclean: false };
+        let mut counts = Self { members: Vec::new(), nobody: 0, foreign: 0 };
         for &slot in slots {
-            counts.unclean |= slot.state() != lb_common::SlotState::Clean;
             match slot.member().map(|member| position(usize::from(member))) {
                 None => counts.nobody += 1,
                 Some(None) => counts.foreign += 1,
@@ -270,14 +277,15 @@ fn lengths(model: &Model, intent: &Intent) -> Vec<Violation> {
     .collect()
 }
 
-/// Size and slots of any table.
-fn table_shape(table: TableId, slots: &[Slot], members: usize, found: &mut Vec<Violation>) {
-    let least = 512 * members;
-    let fits = slots.len() >= least.clamp(1024, 262_144)
-        && (slots.len() == 1024 || slots.len() < 2 * least)
-        && slots.len().is_power_of_two();
+/// Size of any table. One that moves may be as large as it was.
+fn table_shape(name: TableId, table: &Table, members: usize, found: &mut Vec<Violation>) {
+    let (slots, least) = (table.slots.len(), 512 * members);
+    let moves = || table.slots.iter().any(|slot| slot.state() != SlotState::Clean);
+    let fits = slots.is_power_of_two()
+        && (least.clamp(1024, 262_144)..=262_144).contains(&slots)
+        && (slots == 1024 || slots < 2 * least || moves());
     if !fits {
-        found.push(Violation::TableSize { table, slots: slots.len() });
+        found.push(Violation::TableSize { table: name, slots });
     }
 }
 
@@ -293,15 +301,12 @@ fn node_table(
     let first = facts.model.nodes_of(cluster).start;
     let (pool, ignores_health) = pool_of(facts.model, id, cluster);
     let nodes = &facts.model.config.clusters[cluster].nodes;
-    table_shape(name, &table.slots, nodes.len(), found);
-    if counts.unclean {
-        found.push(Violation::NotClean { table: name });
-    }
+    table_shape(name, table, nodes.len(), found);
     if counts.foreign > 0 {
         found.push(Violation::Foreign { table: name, slots: counts.foreign });
     }
     let may_serve = |position: usize| {
-        let health = facts.nodes[pool][position];
+        let health = facts.decision.nodes[pool][position];
         let able = health.eligible || ignores_health;
         nodes[position].weight > 0 && health.in_service && able
     };
@@ -332,12 +337,12 @@ fn group(facts: &Facts<'_>, id: usize, intent: &Intent, found: &mut Vec<Violatio
     let (pool, _) = pool_of(facts.model, id, cluster);
     let config = facts.model.cluster(pool);
     let (mut alive, mut total) = (0, 0);
-    for (node, health) in config.nodes.iter().zip(&facts.nodes[pool]) {
+    for (node, health) in config.nodes.iter().zip(&facts.decision.nodes[pool]) {
         let counts = node.weight > 0 && health.in_service;
         total += u32::from(counts);
         alive += u32::from(counts && health.eligible);
     }
-    let group = facts.groups[pool];
+    let group = facts.decision.groups[pool];
     let enough = match group.enough {
         true => alive > 0 && reaches(config.threshold, alive, total),
         false => alive == 0 || !recovers(config, alive, total),
@@ -346,7 +351,8 @@ fn group(facts: &Facts<'_>, id: usize, intent: &Intent, found: &mut Vec<Violatio
     let carried = facts.model.pools_of(cluster);
     let carried =
         carried.flat_map(|pool| facts.model.pool(pool).services.iter().map(move |_| pool));
-    let (well, ill): (Vec<usize>, Vec<usize>) = carried.partition(|&p| facts.groups[p].enough);
+    let (well, ill): (Vec<usize>, Vec<usize>) =
+        carried.partition(|&p| facts.decision.groups[p].enough);
     let suffice = ill.is_empty() || well.len() >= config.min_services as usize;
     let right = enough && group.healthy == (group.enough && suffice);
     let (table, info) = (&intent.clusters[id], &intent.cluster_info[id]);

@@ -150,7 +150,7 @@ fn directories(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
 fn record_is_right(facts: &Facts<'_>, node: usize, record: &NodeRecord) -> bool {
     let NodePlace { cluster: of, index } = facts.model.nodes[node];
     let (config, cluster) = (facts.model.node(node), &facts.model.config.clusters[of]);
-    let pools = || facts.model.pools_of(of).map(|pool| facts.nodes[pool][index]);
+    let pools = || facts.model.pools_of(of).map(|pool| facts.decision.nodes[pool][index]);
     let (up, eligible) = (pools().any(|node| node.up), pools().any(|node| node.eligible));
     let tunnel = matches!(cluster.forward, Forward::Ipip | Forward::Gue);
     let port = match cluster.forward {

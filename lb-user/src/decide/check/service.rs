@@ -1,6 +1,6 @@
 //! Judges the table of one service: who serves whose flows.
 
-use lb_common::{Slot, SlotState};
+use lb_common::Slot;
 
 use super::{Facts, TableId, Violation, table_shape};
 use crate::{
@@ -19,7 +19,6 @@ pub(super) struct Flows {
     /// Row: home seat. Column: owner seat, then nobody.
     counts: Vec<Vec<u32>>,
     foreign: u32,
-    unclean: bool,
     /// Slots that name tables that ignore health, and those that name the others.
     ignoring: u32,
     minding: u32,
@@ -31,12 +30,14 @@ impl Flows {
         let mut flows = Self {
             counts: vec![vec![0; seats.len() + 1]; seats.len()],
             foreign: 0,
-            unclean: false,
             ignoring: 0,
             minding: 0,
         };
-        for (slot, &home) in slots.iter().zip(model.service_order(service).home()) {
-            flows.unclean |= slot.state() != SlotState::Clean;
+        let home = model.service_order(service).home();
+        // While it moves the table may be larger: each slot is split.
+        let split = (slots.len() / home.len()).checked_ilog2().unwrap_or(0);
+        for (i, slot) in slots.iter().enumerate() {
+            let Some(&home) = home.get(i >> split) else { continue };
             let Some(id) = slot.member().map(usize::from) else {
                 if home != NOBODY {
                     flows.counts[usize::from(home)][seats.len()] += 1;
@@ -78,13 +79,10 @@ pub(super) fn judge(
     let name = TableId::Service(service);
     let (model, config) = (facts.model, &facts.model.config.services[service]);
     let seats = model.seats(service);
-    let healthy = |seat: &Seat| seat.weight > 0 && facts.groups[seat.pool].healthy;
+    let healthy = |seat: &Seat| seat.weight > 0 && facts.decision.groups[seat.pool].healthy;
     let panics = !seats.iter().any(healthy);
-    let court = Court { config, seats, groups: facts.groups, panics };
-    table_shape(name, &table.slots, config.masters.len() + config.standbys.len(), found);
-    if flows.unclean {
-        found.push(Violation::NotClean { table: name });
-    }
+    let court = Court { config, seats, groups: &facts.decision.groups, panics };
+    table_shape(name, table, config.masters.len() + config.standbys.len(), found);
     let wrong_kind =
         if panics && config.panic == Panic::All { flows.minding } else { flows.ignoring };
     if flows.foreign + wrong_kind > 0 {

@@ -6,9 +6,9 @@ use lb_common::{Forward, HashAlgorithm, NodeId, pin::DEFAULT_PINS};
 
 use crate::{
     config::{
-        Affinity, BackupMode, Balance, Cluster, Config, DEFAULT_DRAIN, DEFAULT_GUE_PORT, Exchange,
-        Failback, Fallback, Health, Lb, Member, Node, Panic, Ports, Probe, Protocol, Ratio,
-        Service, Threshold, Udp, Via,
+        Affinity, BackupMode, Balance, Cluster, Config, DEFAULT_GUE_PORT, Exchange, Failback,
+        Fallback, Health, Lb, Member, Node, Panic, Ports, Probe, Protocol, Ratio, Service,
+        Threshold, Udp, Via,
     },
     decide::{Decision, Event, Model, NextHop, Outcome, Planner, State, TargetId},
 };
@@ -46,9 +46,9 @@ pub(in crate::decide) fn cluster(
         min_services: 0,
         forward: Forward::L2,
         gue_port: DEFAULT_GUE_PORT,
-        drain: DEFAULT_DRAIN,
+        drain: Duration::ZERO,
         drain_hard: false,
-        pin_idle: DEFAULT_DRAIN,
+        pin_idle: Duration::ZERO,
         ramp: Duration::ZERO,
         slow_start: Duration::ZERO,
         health: Health {

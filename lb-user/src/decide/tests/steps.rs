@@ -318,10 +318,10 @@ fn a_wrong_plan_is_refused_and_the_last_one_stays() {
     let node = NodeId::new(4).expect("an id");
     let event = [Event::Resolved { node, hop: Some(hop) }];
     // The group's monitor still knows better: what is decided next is right again.
-    let refused = state.publish();
+    let refused = state.publish(at(1));
     assert!(matches!(&refused[..], [Effect::Refused(v)] if !v.is_empty()), "{refused:?}");
     assert_eq!(state.view().published, Some(&good));
-    assert_eq!(state.publish(), [], "said once");
+    assert_eq!(state.publish(at(1)), [], "said once");
     assert!(published(&state.step(at(2), &event)).is_some());
 }
 
