@@ -93,6 +93,12 @@ impl Slot {
         if member == Self::NO_MEMBER { None } else { Some(member) }
     }
 
+    /// Whether its owner answers, and nothing else is read.
+    #[inline(always)]
+    pub const fn is_clean(self) -> bool {
+        self.0 >> 14 == 0
+    }
+
     /// The slot's state. The fourth bit pattern is not written by anybody and reads as `Residue`,
     /// the state that trusts the least.
     pub const fn state(self) -> SlotState {

@@ -8,6 +8,7 @@
 use crate::{
     hash::FlowHash,
     ids::{ClusterId, NodeId, ServiceId},
+    layout::MAX_TABLE_LOG2,
 };
 
 /// Pins that one bucket holds.
@@ -93,7 +94,8 @@ impl Pin {
     const SERVICE: u32 = 12;
     const CLUSTER: u32 = 21;
     const LAST: u32 = 32;
-    const STATE: u32 = 62;
+    /// How many bits stand below its [`PinState`].
+    pub const STATE: u32 = 62;
 
     /// As it stands in [`PinEntry`]: from the low bit on 12 bits of node, 9 of service, 10 of cluster,
     /// one zero, 30 of last tick, 2 of state.
@@ -162,6 +164,17 @@ pub const fn tag(hash: FlowHash) -> u64 {
     if hash.0 <= BUSY { hash.0 | 2 } else { hash.0 }
 }
 
+/// The hash that pins a connection whose slots are chosen by its source alone: of the source's what
+/// the slots of any table are of, of the connection's own the rest.
+#[inline(always)]
+pub const fn affine(source: FlowHash, connection: FlowHash) -> FlowHash {
+    const SLOTS: u64 = {
+        let half = !(u32::MAX >> MAX_TABLE_LOG2) as u64;
+        half << 32 | half
+    };
+    FlowHash(source.0 & SLOTS | connection.0 & !SLOTS)
+}
+
 /// The two buckets of a tag, of a number that is `mask` + 1, a power of two. Their bits are of a remix:
 /// those of a slot's connections would all be alike.
 #[inline(always)]
@@ -220,6 +233,19 @@ mod tests {
             assert!(tag(FlowHash(hash)) > BUSY);
         }
         assert_eq!(tag(FlowHash(12345)), 12345);
+    }
+
+    #[test]
+    fn a_source_has_its_slots_and_each_connection_a_tag() {
+        let (source, one, other) = (FlowHash(!0 / 3), FlowHash(77), FlowHash(78 << 32));
+        let (a, b) = (affine(source, one), affine(source, other));
+        assert_ne!(a, b);
+        for log2 in 10..=MAX_TABLE_LOG2 {
+            for hash in [a, b] {
+                assert_eq!(hash.service_slot(log2), source.service_slot(log2));
+                assert_eq!(hash.node_slot(log2), source.node_slot(log2));
+            }
+        }
     }
 
     #[test]

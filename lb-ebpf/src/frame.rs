@@ -13,7 +13,7 @@ use core::{ffi::c_void, mem::zeroed};
 use lb_common::Pod;
 use lb_ebpf::{Frame, Hop, MAX_SUM, Mac, Route};
 
-use crate::verifier::{end, start, unknown, unknown_unless_constant};
+use crate::verifier::{end, forget, start, unknown, unknown_unless_constant};
 
 /// The largest offset of a header: any there may be behind the extension headers.
 const MAX_OFFSET: usize = 0x3fff;
@@ -117,8 +117,7 @@ impl Frame for XdpFrame {
 
     #[inline(always)]
     fn forget(number: u64, salt: u64) -> u64 {
-        // Both are the salt; neither the compiler nor the verifier sees that.
-        number ^ unknown(salt) ^ unknown(salt)
+        forget(number, salt)
     }
 
     #[inline(always)]

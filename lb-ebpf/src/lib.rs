@@ -13,8 +13,10 @@ pub mod forward;
 mod fragment;
 mod icmp;
 mod link;
+mod moved;
 mod nat;
 pub mod parse;
+mod pin;
 mod reply;
 pub mod select;
 pub mod stages;
@@ -175,6 +177,11 @@ pub trait Tables {
     fn set_pin(&self, bucket: u32, way: usize, value: u64);
     /// Counts something beside the verdict.
     fn note(&self, reason: Reason);
+    /// As [`Frame::forget`].
+    fn forget(number: u64, salt: u64) -> u64 {
+        let _ = salt;
+        number
+    }
     /// This CPU's answers within a second.
     fn limit(&self) -> Option<Limit>;
     /// Overwrites them.

@@ -23,7 +23,7 @@ use lb_common::{
 };
 use lb_ebpf::{Book, Tables};
 
-use crate::verifier::{compare_and_swap, unknown};
+use crate::verifier::{compare_and_swap, forget, unknown};
 
 const MAPPED: usize = MMAPABLE as usize;
 
@@ -221,6 +221,11 @@ impl Tables for KernelTables {
             // SAFETY: as in `pin`.
             unsafe { (&raw mut (*entry).value).write_volatile(value) }
         }
+    }
+
+    #[inline(always)]
+    fn forget(number: u64, salt: u64) -> u64 {
+        forget(number, salt)
     }
 
     #[inline(always)]

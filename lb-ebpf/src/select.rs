@@ -1,53 +1,279 @@
-//! Which node: one slot of the service's table, one slot of the owning cluster's table.
+//! Which node: one slot of the service's table, one slot of the owning cluster's table. Where both
+//! have stood for long enough, nothing else is asked; else `moved` decides.
 
 use lb_common::{
-    ClusterId, Directory, FlowHash, FlowKey, NodeId, Reason, ServiceId, Slot,
+    ClusterId, Directory, FlowHash, FlowKey, NodeId, Pin, Reason, ServiceId, Slot, SlotState, Udp,
     layout::{CHUNK_SHIFT, CHUNK_SLOTS},
 };
 
-use crate::{Tables, Verdict};
+use crate::{
+    Tables, Verdict,
+    moved::{self, Matter},
+    parse::UDP,
+};
 
 /// The way from a flow to its node, as the live tables have it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(C, align(8))]
 pub struct Choice {
     /// The hash of the flow.
     pub hash: FlowHash,
     /// The flow's slot in the service's table.
     pub service_slot: u32,
-    /// The owner of that slot.
-    pub cluster: ClusterId,
-    /// The flow's slot in that cluster's table.
+    /// The flow's slot in the table of the owner of that slot; 0 if it has none.
     pub node_slot: u32,
-    /// The owner of that slot.
-    pub node: NodeId,
+    /// The states of both.
+    pub states: [SlotState; 2],
+    /// The owner of those slots; `None`: nobody may serve new connections.
+    pub own: Option<Member>,
+    /// Who had them before, where one of them drains; `None`: nobody.
+    pub base: Option<Member>,
+    /// The connection's pin as it was found, whether its node is up or not.
+    pub pin: Option<Pin>,
+    /// Which of the three got the packet.
+    pub by: By,
+    /// Who got it.
+    pub to: Member,
     /// The port that `nat` gives the packet; 0: the node's own.
     pub port: u16,
 }
 
-/// Chooses cluster and node of a flow.
+/// A node, as a member of a cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: NodeId,
+}
+
+/// Why a packet goes where it goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By {
+    /// The owner of its slots.
+    Own,
+    /// Who owned them before they moved.
+    Base,
+    /// Its connection's pin.
+    Pin,
+}
+
+/// What a packet says of its connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// It opens it: TCP with SYN and none of ACK, RST, FIN; QUIC with an Initial or 0-RTT packet.
+    Opens,
+    /// It is of one that is open.
+    Other,
+    /// Its sender has nothing more to say.
+    Fin,
+    /// It is broken.
+    Rst,
+    /// It is not of it, but about it: an ICMP error. It reads pins, and makes none.
+    ReadsOnly,
+}
+
+/// Chooses the node of a packet of a flow that is a service's, and makes, moves, keeps alive or ends
+/// the connection's pin, as the stages do. `flow` has ports and protocol also where the service tells
+/// flows apart by their source alone.
+///
+/// # Errors
+/// The verdict of a packet that nobody gets.
+pub fn of_flow<T: Tables>(
+    tables: &T,
+    epoch: u64,
+    service: ServiceId,
+    flow: &FlowKey,
+    kind: Kind,
+) -> Result<Choice, Verdict> {
+    let directory = tables.service(epoch, service).ok_or(Verdict::BAD_TABLE)?.table;
+    let hash = hash(tables, &directory, flow)?;
+    let slots = slots(tables, epoch, &directory, hash)?;
+    let states = [slots.first.state(), slots.second.state()];
+    // Nothing opens where all flows stay.
+    let sticky = flow.protocol == UDP && directory.udp == Udp::Sticky as u8;
+    let kind = if sticky && kind == Kind::Opens { Kind::Other } else { kind };
+    let mut matter = Matter::new(epoch, service, hash, kind);
+    if slots.are_clean() || rehashed(&directory, flow) {
+        matter.to = slots.own.somebody()?;
+    } else {
+        moved::decide(tables, &mut matter, flow)?;
+    }
+    Ok(Choice {
+        hash,
+        service_slot: slots.service_slot,
+        node_slot: slots.node_slot,
+        states,
+        own: slots.own.member(),
+        base: matter.base.member(),
+        pin: matter.hit.pin(),
+        by: matter.by,
+        to: matter.to.member().ok_or(Verdict::BAD_TABLE)?,
+        port: port(tables, epoch, matter.to)?,
+    })
+}
+
+/// A [`Member`], or nobody, in two registers.
+#[derive(Clone, Copy)]
+#[repr(C, align(4))]
+pub(crate) struct Place {
+    cluster: u16,
+    node: u16,
+}
+
+impl Place {
+    /// Nobody: no cluster.
+    pub(crate) const NOBODY: Self = Self { cluster: Slot::NO_MEMBER, node: Slot::NO_MEMBER };
+
+    /// A pin's.
+    #[inline(always)]
+    pub(crate) const fn of(pin: &Pin) -> Self {
+        Self { cluster: pin.cluster.raw(), node: pin.node.raw() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn node(self) -> Option<NodeId> {
+        NodeId::new(usize::from(self.node))
+    }
+
+    #[inline(always)]
+    pub(crate) fn cluster(self) -> Option<ClusterId> {
+        ClusterId::new(usize::from(self.cluster))
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_nobody(self) -> bool {
+        self.node == Slot::NO_MEMBER
+    }
+
+    /// Whether both are the same node.
+    #[inline(always)]
+    pub(crate) const fn is(self, other: Self) -> bool {
+        self.node == other.node
+    }
+
+    /// As [`crate::parse::Packet::forget`].
+    #[inline(always)]
+    pub(crate) fn forget<T: Tables>(&mut self, salt: u64) {
+        self.cluster = T::forget(u64::from(self.cluster), salt) as u16;
+        self.node = T::forget(u64::from(self.node), salt) as u16;
+    }
+
+    fn member(self) -> Option<Member> {
+        Some(Member { cluster: self.cluster()?, node: self.node()? })
+    }
+
+    /// Somebody, or why there is nobody.
+    #[inline(always)]
+    pub(crate) fn somebody(self) -> Result<Self, Verdict> {
+        if self.cluster == Slot::NO_MEMBER {
+            return Err(Verdict::drop(Reason::DropNoCluster));
+        }
+        if self.node == Slot::NO_MEMBER {
+            return Err(Verdict::drop(Reason::DropNoNode));
+        }
+        Ok(self)
+    }
+}
+
+/// A flow's two slots.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub(crate) struct Slots {
+    pub(crate) hash: FlowHash,
+    pub(crate) service_slot: u32,
+    pub(crate) node_slot: u32,
+    pub(crate) first: Slot,
+    pub(crate) second: Slot,
+    /// Who owns them.
+    pub(crate) own: Place,
+    /// The port of the owning cluster.
+    pub(crate) port: u16,
+}
+
+impl Slots {
+    /// Both have stood for long enough.
+    #[inline(always)]
+    pub(crate) const fn are_clean(&self) -> bool {
+        self.first.is_clean() && self.second.is_clean()
+    }
+
+    /// One of them drains.
+    #[inline(always)]
+    pub(crate) fn drain(&self) -> bool {
+        let drains = |slot: Slot| slot.state() == SlotState::Drain;
+        drains(self.first) || drains(self.second)
+    }
+}
+
+/// The hash that a flow's slots are of.
 #[inline(always)]
-pub fn select<T: Tables>(
+pub(crate) fn hash<T: Tables>(
+    tables: &T,
+    directory: &Directory,
+    flow: &FlowKey,
+) -> Result<FlowHash, Verdict> {
+    Ok(tables.hash_key().ok_or(Verdict::BAD_TABLE)?.hash(&affine(directory, *flow)))
+}
+
+/// A flow's slots.
+#[inline(always)]
+pub(crate) fn slots<T: Tables>(
     tables: &T,
     epoch: u64,
     directory: &Directory,
-    flow: &FlowKey,
-) -> Result<Choice, Verdict> {
-    let hash = tables.hash_key().ok_or(Verdict::BAD_TABLE)?.hash(flow);
-
+    hash: FlowHash,
+) -> Result<Slots, Verdict> {
     let service_slot = hash.service_slot(u32::from(directory.log2));
-    let cluster = slot(tables, directory, service_slot)?
-        .member()
-        .ok_or(Verdict::drop(Reason::DropNoCluster))?;
-    let cluster = ClusterId::new(usize::from(cluster)).ok_or(Verdict::BAD_TABLE)?;
+    let first = slot(tables, directory.first, service_slot)?;
+    let mut slots = Slots {
+        hash,
+        service_slot,
+        node_slot: 0,
+        first,
+        second: Slot::NONE,
+        own: Place::NOBODY,
+        port: 0,
+    };
+    if let Some(cluster) = first.member() {
+        let id = ClusterId::new(usize::from(cluster)).ok_or(Verdict::BAD_TABLE)?;
+        let directory = tables.cluster(epoch, id).ok_or(Verdict::BAD_TABLE)?;
+        slots.node_slot = hash.node_slot(u32::from(directory.log2));
+        slots.second = slot(tables, directory.first, slots.node_slot)?;
+        slots.own = place(cluster, slots.second)?;
+        slots.port = directory.port;
+    }
+    Ok(slots)
+}
 
-    let directory = tables.cluster(epoch, cluster).ok_or(Verdict::BAD_TABLE)?;
-    let node_slot = hash.node_slot(u32::from(directory.log2));
-    let node =
-        slot(tables, &directory, node_slot)?.member().ok_or(Verdict::drop(Reason::DropNoNode))?;
-    let node = NodeId::new(usize::from(node)).ok_or(Verdict::BAD_TABLE)?;
+/// Who had a flow's slots before they moved.
+#[inline(always)]
+pub(crate) fn base<T: Tables>(
+    tables: &T,
+    epoch: u64,
+    directory: &Directory,
+    slots: &Slots,
+) -> Result<Place, Verdict> {
+    let first = before(tables, directory, slots.service_slot, slots.first)?;
+    let Some(cluster) = first.member() else { return Ok(Place::NOBODY) };
+    let id = ClusterId::new(usize::from(cluster)).ok_or(Verdict::BAD_TABLE)?;
+    let directory = tables.cluster(epoch, id).ok_or(Verdict::BAD_TABLE)?;
+    let at = slots.hash.node_slot(u32::from(directory.log2));
+    let now = slot(tables, directory.first, at)?;
+    place(cluster, before(tables, &directory, at, now)?)
+}
 
-    Ok(Choice { hash, service_slot, cluster, node_slot, node, port: directory.port })
+/// Whether a service's flows move with their slots, as UDP may.
+#[inline(always)]
+pub(crate) const fn rehashed(directory: &Directory, flow: &FlowKey) -> bool {
+    flow.protocol == UDP && directory.udp == Udp::Rehash as u8
+}
+
+/// The port that `nat` gives the packets of somebody.
+#[inline(always)]
+pub(crate) fn port<T: Tables>(tables: &T, epoch: u64, of: Place) -> Result<u16, Verdict> {
+    let directory = of.cluster().and_then(|id| tables.cluster(epoch, id));
+    Ok(directory.ok_or(Verdict::BAD_TABLE)?.port)
 }
 
 /// What is hashed where a service tells flows apart by their source alone: neither ports nor
@@ -60,21 +286,34 @@ pub fn affine(directory: &Directory, flow: FlowKey) -> FlowKey {
     FlowKey { ports: 0, protocol: 0, ..flow }
 }
 
-/// Reads the service's record and flow, then chooses.
+/// A slot as it was before it moved, if it drains.
 #[inline(always)]
-pub fn of_service<T: Tables>(
+fn before<T: Tables>(
     tables: &T,
-    epoch: u64,
-    service: ServiceId,
-    flow: FlowKey,
-) -> Result<(FlowKey, Result<Choice, Verdict>), Verdict> {
-    let directory = tables.service(epoch, service).ok_or(Verdict::BAD_TABLE)?.table;
-    let flow = affine(&directory, flow);
-    Ok((flow, select(tables, epoch, &directory, &flow)))
+    directory: &Directory,
+    at: u32,
+    now: Slot,
+) -> Result<Slot, Verdict> {
+    if now.state() != SlotState::Drain {
+        return Ok(now);
+    }
+    if directory.base == Directory::NO_BASE {
+        return Err(Verdict::BAD_TABLE);
+    }
+    slot(tables, directory.base, at)
 }
 
 #[inline(always)]
-fn slot<T: Tables>(tables: &T, directory: &Directory, slot: u32) -> Result<Slot, Verdict> {
-    let chunk = directory.first.wrapping_add(slot >> CHUNK_SHIFT);
+fn place(cluster: u16, slot: Slot) -> Result<Place, Verdict> {
+    let node = slot.member().unwrap_or(Slot::NO_MEMBER);
+    if node != Slot::NO_MEMBER && NodeId::new(usize::from(node)).is_none() {
+        return Err(Verdict::BAD_TABLE);
+    }
+    Ok(Place { cluster, node })
+}
+
+#[inline(always)]
+fn slot<T: Tables>(tables: &T, first: u32, slot: u32) -> Result<Slot, Verdict> {
+    let chunk = first.wrapping_add(slot >> CHUNK_SHIFT);
     tables.slot(chunk, slot & (CHUNK_SLOTS - 1)).ok_or(Verdict::BAD_TABLE)
 }

@@ -10,7 +10,7 @@ use crate::{
     classify::{self, Address, Book},
     forward::{self, To, What},
     fragment::{self, Whom},
-    icmp, nat,
+    icmp, moved, nat,
     parse::{self, Head, ICMP, ICMPV6, Packet, Part, Ports, TCP, UDP},
     reply, select, tunnel,
 };
@@ -27,7 +27,7 @@ pub(crate) struct Job {
     pub(crate) flow: FlowKey,
     /// Whom it goes to, once that is known.
     pub(crate) to: To,
-    /// The service whose reply it is, once that is known.
+    /// The service whose reply it is, or whose packet it is while its node is sought, once that is known.
     pub(crate) service: ServiceId,
     /// How it ended.
     pub(crate) verdict: Verdict,
@@ -45,6 +45,8 @@ pub(crate) enum Next {
     Later,
     /// It has a flow, and may be for a service.
     Choose,
+    /// For a service, and its slots moved a while ago.
+    Moved,
     /// To its node.
     Forward,
     /// By a tunnel.
@@ -92,6 +94,9 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
     }
     if next == Next::Choose {
         next = choose(tables, &mut job);
+    }
+    if next == Next::Moved {
+        next = moved::moved(frame, tables, &mut job);
     }
     if next == Next::Stranger {
         next = reply::recognise(frame, tables, &mut job);
@@ -180,9 +185,15 @@ fn chosen<T: Tables>(tables: &T, job: &mut Job) -> Result<Next, Verdict> {
         };
     };
     sane(tables, job.epoch, &job.packet.head)?;
-    let (_, choice) = select::of_service(tables, job.epoch, service, job.flow)?;
-    let select::Choice { node, port, hash, .. } = choice?;
-    (job.to.node, job.to.port, job.to.hash) = (node, port, hash);
+    let directory = &tables.service(job.epoch, service).ok_or(Verdict::BAD_TABLE)?.table;
+    job.to.hash = select::hash(tables, directory, &job.flow)?;
+    let slots = select::slots(tables, job.epoch, directory, job.to.hash)?;
+    if !slots.are_clean() && !select::rehashed(directory, &job.flow) {
+        job.service = service;
+        return Ok(Next::Moved);
+    }
+    let node = slots.own.somebody()?.node().ok_or(Verdict::BAD_TABLE)?;
+    (job.to.node, job.to.port) = (node, slots.port);
     if job.packet.part() == Part::First {
         fragment::remember(tables, &job.packet, Whom::Node(node))?;
     }
@@ -285,14 +296,14 @@ pub struct Found {
     pub epoch: u64,
     /// Whose packet it is.
     pub service: ServiceId,
-    /// What was hashed.
+    /// What its slots' hash is of.
     pub flow: FlowKey,
     /// The node, or why there is none.
     pub choice: Result<select::Choice, Verdict>,
 }
 
-/// All stages but the last, for a flow's first packet: whose it is, and who gets it. `explain` asks
-/// this very code.
+/// All stages but the last, for a packet of a flow: whose it is, and who gets it. `explain` asks this
+/// very code.
 ///
 /// # Errors
 /// The verdict of a packet that is for no service.
@@ -307,8 +318,10 @@ pub fn find<F: Frame, T: Tables>(frame: &F, tables: &T) -> Result<Found, Verdict
     match whose(tables, epoch, &flow)? {
         Some(service) => {
             sane(tables, epoch, &packet.head)?;
-            let (flow, choice) = select::of_service(tables, epoch, service, flow)?;
-            Ok(Found { epoch, service, flow, choice })
+            let directory = tables.service(epoch, service).ok_or(Verdict::BAD_TABLE)?.table;
+            let kind = moved::kind(frame, &packet, &directory);
+            let choice = select::of_flow(tables, epoch, service, &flow, kind);
+            Ok(Found { epoch, service, flow: select::affine(&directory, flow), choice })
         }
         None if classify::is_vip(tables, epoch, packet.head.destination)? => {
             Err(Verdict::pass(Reason::PassNoService))

@@ -19,6 +19,14 @@ pub(crate) fn unknown(number: u64) -> u64 {
     number
 }
 
+/// The same number, of which neither the compiler nor the verifier knows anything, if it knows nothing
+/// of the salt.
+#[inline(always)]
+pub(crate) fn forget(number: u64, salt: u64) -> u64 {
+    // Both are the salt; neither of them sees that.
+    number ^ unknown(salt) ^ unknown(salt)
+}
+
 /// The same offset, of which the compiler knows nothing but if it is a constant. Else it would check
 /// one copy of it and use another.
 #[inline(always)]

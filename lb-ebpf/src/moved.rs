@@ -1,0 +1,291 @@
+//! What gets a packet whose slots moved a while ago: the node that its connection is pinned to, the
+//! slots' old owner, or their new one. Then old connections stay, and new ones go to the new owner.
+
+use lb_common::{
+    Directory, FlowHash, FlowKey, Pin, PinState, ServiceId, Udp,
+    pin::{Tick, affine, tag},
+};
+
+use crate::{
+    Frame, Tables, Verdict,
+    forward::What,
+    fragment::{self, Whom},
+    parse::{Packet, Part, TCP},
+    pin::{self, Hit},
+    select::{self, By, Kind, Place},
+    stages::{Job, Next},
+};
+
+/// Offset of the flags in a TCP header, one byte behind (RFC 9293, 3.1).
+const TCP_FLAGS: usize = 12;
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
+const UDP_LEN: usize = 8;
+/// Bytes of a QUIC packet up to the end of its version (RFC 8999, 5.1).
+const QUIC_VERSION: usize = 5;
+const LONG_HEADER: u8 = 0x80;
+const QUIC_1: u32 = 1;
+/// RFC 9369, 3.1.
+const QUIC_2: u32 = 0x6b33_43cf;
+
+/// A packet whose slots moved: what is known of it, and who gets it.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub(crate) struct Matter {
+    epoch: u64,
+    /// Of its flow, as the service tells them apart.
+    hash: FlowHash,
+    /// The pin of its connection.
+    pub(crate) hit: Hit,
+    /// Who owns its slots.
+    pub(crate) own: Place,
+    /// Who owned them before, if one of them drains.
+    pub(crate) base: Place,
+    pub(crate) to: Place,
+    service: ServiceId,
+    pub(crate) by: By,
+    /// Whether what has no pin may be of another node than what opens.
+    differs: bool,
+    kind: Kind,
+}
+
+impl Matter {
+    #[inline(always)]
+    pub(crate) const fn new(epoch: u64, service: ServiceId, hash: FlowHash, kind: Kind) -> Self {
+        let nobody = Place::NOBODY;
+        Self {
+            epoch,
+            hash,
+            hit: Hit::none(tag(hash)),
+            own: nobody,
+            base: nobody,
+            to: nobody,
+            service,
+            kind,
+            by: By::Own,
+            differs: false,
+        }
+    }
+}
+
+/// Chooses the node of a packet whose slots moved.
+#[inline(never)]
+pub(crate) fn moved<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Next {
+    let next = chosen(frame, tables, job);
+    job.then(next)
+}
+
+#[inline(always)]
+fn chosen<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<Next, Verdict> {
+    let kind = kind_of(frame, tables, job).ok_or(Verdict::BAD_TABLE)?;
+    let mut matter = Matter::new(job.epoch, job.service, job.to.hash, kind);
+    decide(tables, &mut matter, &job.flow)?;
+    job.to.port = select::port(tables, job.epoch, matter.to)?;
+    job.to.node = matter.to.node().ok_or(Verdict::BAD_TABLE)?;
+    if job.packet.part() == Part::First {
+        fragment::remember(tables, &job.packet, Whom::Node(job.to.node))?;
+    }
+    Ok(Next::Forward)
+}
+
+/// Who gets a packet whose slots are not both clean: the rules, one after the other.
+///
+/// # Errors
+/// The verdict if that is nobody.
+#[inline(always)]
+pub(crate) fn decide<T: Tables>(
+    tables: &T,
+    matter: &mut Matter,
+    flow: &FlowKey,
+) -> Result<(), Verdict> {
+    if !owners(tables, matter, flow) {
+        return Err(Verdict::BAD_TABLE);
+    }
+    pin::find(tables, &mut matter.hit)?;
+    if !settle(tables, matter) {
+        return Err(Verdict::BAD_TABLE);
+    }
+    // Nobody gets it only if nobody owns its slots, which says why.
+    if matter.to.is_nobody() {
+        matter.own.somebody()?;
+    }
+    Ok(())
+}
+
+/// Who has the slots, who had them, and what a pin is found by. False: the tables are broken.
+#[inline(never)]
+fn owners<T: Tables>(tables: &T, matter: &mut Matter, flow: &FlowKey) -> bool {
+    let found = owned(tables, matter, flow);
+    matter.own.forget::<T>(matter.epoch);
+    matter.to.forget::<T>(matter.epoch);
+    matter.base.forget::<T>(matter.epoch);
+    matter.differs = T::forget(u64::from(matter.differs), matter.epoch) != 0;
+    found.is_some()
+}
+
+#[inline(always)]
+fn owned<T: Tables>(tables: &T, matter: &mut Matter, flow: &FlowKey) -> Option<()> {
+    let Matter { epoch, hash, .. } = *matter;
+    let directory = &tables.service(epoch, matter.service)?.table;
+    let slots = select::slots(tables, epoch, directory, hash).ok()?;
+    let own = slots.own;
+    (matter.own, matter.to) = (own, own);
+    if slots.drain() {
+        let base = select::base(tables, epoch, directory, &slots).ok()?;
+        matter.base = base;
+        matter.differs = !base.is(own);
+        if matter.differs && is_up(tables, epoch, base)? {
+            (matter.to, matter.by) = (base, By::Base);
+        }
+    }
+    if directory.by_source != 0 {
+        let connection = tables.hash_key()?.hash(flow);
+        matter.hit.tag = tag(affine(hash, connection));
+    }
+    Some(())
+}
+
+/// What the pin says, if there is one, and what becomes of it. False: the tables are broken.
+#[inline(never)]
+fn settle<T: Tables>(tables: &T, matter: &mut Matter) -> bool {
+    settled(tables, matter).is_some()
+}
+
+#[inline(always)]
+fn settled<T: Tables>(tables: &T, matter: &mut Matter) -> Option<()> {
+    let kind = matter.kind;
+    if let Some(pin) = matter.hit.pin() {
+        // What opens behind the end of a connection is another one.
+        let another = kind == Kind::Opens && pin.state == PinState::Closing;
+        if !another && is_up(tables, matter.epoch, Place::of(&pin))? {
+            (matter.to, matter.by) = (Place::of(&pin), By::Pin);
+            if kind != Kind::ReadsOnly {
+                pin::touch(tables, &matter.hit, pin, after(pin.state, kind));
+            }
+            return Some(());
+        }
+    }
+    match kind {
+        Kind::Opens => open(tables, matter),
+        Kind::Other | Kind::Fin if matter.differs && !matter.to.is_nobody() => {
+            let state = if kind == Kind::Fin { PinState::Closing } else { PinState::Live };
+            // Without room for a pin, what comes next is answered in the same way.
+            put(tables, matter, matter.to, state).map(|_| ())
+        }
+        _ => Some(()),
+    }
+}
+
+/// A connection begins that no live pin knows: with the new owner, if that can be remembered.
+#[inline(always)]
+fn open<T: Tables>(tables: &T, matter: &mut Matter) -> Option<()> {
+    let own = matter.own;
+    if own.is_nobody() {
+        pin::free(tables, &matter.hit);
+        matter.to = own;
+        return Some(());
+    }
+    let needed = matter.differs || matter.hit.value != 0;
+    let refused = needed && !put(tables, matter, own, PinState::Half)?;
+    if !refused {
+        (matter.to, matter.by) = (own, By::Own);
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn put<T: Tables>(tables: &T, matter: &Matter, at: Place, state: PinState) -> Option<bool> {
+    let (node, cluster) = (at.node()?, at.cluster()?);
+    let last = Tick::at(tables.now());
+    let pin = Pin { node, service: matter.service, cluster, state, last };
+    pin::put(tables, &matter.hit, pin).ok()
+}
+
+/// The state of a pin behind a packet of its connection.
+#[inline(always)]
+const fn after(state: PinState, kind: Kind) -> PinState {
+    match (state, kind) {
+        (_, Kind::Fin | Kind::Rst) => PinState::Closing,
+        (PinState::Half, Kind::Other) => PinState::Live,
+        _ => state,
+    }
+}
+
+/// Whether a node may keep what it has.
+#[inline(always)]
+fn is_up<T: Tables>(tables: &T, epoch: u64, place: Place) -> Option<bool> {
+    let Some(node) = place.node() else { return Some(false) };
+    Some(tables.node(epoch, node)?.up == 1)
+}
+
+/// What a packet says of its connection.
+#[inline(always)]
+fn kind_of<F: Frame, T: Tables>(frame: &F, tables: &T, job: &Job) -> Option<Kind> {
+    Some(match kind_raw(frame, tables, job) {
+        OPENS => Kind::Opens,
+        OTHER => Kind::Other,
+        FINISHES => Kind::Fin,
+        BREAKS => Kind::Rst,
+        READS_ONLY => Kind::ReadsOnly,
+        _ => return None,
+    })
+}
+
+// A [`Kind`] in a register.
+const OPENS: u64 = Kind::Opens as u64;
+const OTHER: u64 = Kind::Other as u64;
+const FINISHES: u64 = Kind::Fin as u64;
+const BREAKS: u64 = Kind::Rst as u64;
+const READS_ONLY: u64 = Kind::ReadsOnly as u64;
+const BAD: u64 = 5;
+
+#[inline(never)]
+fn kind_raw<F: Frame, T: Tables>(frame: &F, tables: &T, job: &Job) -> u64 {
+    let Some(record) = tables.service(job.epoch, job.service) else { return BAD };
+    let kind = match job.to.what() {
+        What::Error(_) => Kind::ReadsOnly,
+        _ => kind(frame, &job.packet, &record.table),
+    };
+    F::forget(kind as u64, job.epoch)
+}
+
+/// What a packet of a service says of its connection.
+#[inline(always)]
+pub(crate) fn kind<F: Frame>(frame: &F, packet: &Packet, directory: &Directory) -> Kind {
+    let at = usize::from(packet.l4);
+    if packet.protocol == TCP {
+        let Some([_, flags]): Option<[u8; 2]> = frame.read(at + TCP_FLAGS) else {
+            return Kind::Other;
+        };
+        return match flags & (SYN | ACK | RST | FIN) {
+            SYN => Kind::Opens,
+            flags if flags & RST != 0 => Kind::Rst,
+            flags if flags & FIN != 0 => Kind::Fin,
+            _ => Kind::Other,
+        };
+    }
+    let quic = directory.udp == Udp::Quic as u8 && packet.l4_length() >= UDP_LEN + QUIC_VERSION;
+    if quic && begins(frame, at + UDP_LEN) { Kind::Opens } else { Kind::Other }
+}
+
+/// Whether a QUIC packet begins a connection: Initial or 0-RTT (RFC 9000, 17.2; RFC 9369, 3.2), or of a
+/// version that says that in a way not known here.
+#[inline(always)]
+fn begins<F: Frame>(frame: &F, at: usize) -> bool {
+    let (Some([first, _]), Some(version)) = (frame.read::<[u8; 2]>(at), frame.read(at + 1)) else {
+        return false;
+    };
+    if first & LONG_HEADER == 0 {
+        return false;
+    }
+    let kind = first >> 4 & 3;
+    match u32::from_be_bytes(version) {
+        // Version negotiation, which only servers send.
+        0 => false,
+        QUIC_1 => kind <= 1,
+        QUIC_2 => kind == 1 || kind == 2,
+        _ => true,
+    }
+}
