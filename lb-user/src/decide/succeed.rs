@@ -28,6 +28,7 @@ impl State {
         for &(was, id) in &kept {
             next.targets[id.index()] = self.targets[was.index()];
         }
+        next.tracks.clone_from(&self.tracks);
         next.host.clone_from(&self.host);
         next.freezer = self.freezer.succeed(&kept);
         let undecided = (0..).map(TargetId).zip(&next.targets);

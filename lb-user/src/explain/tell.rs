@@ -35,7 +35,7 @@ impl<'a> Teller<'a> {
         let (table, node) = (self.path.table, self.path.node);
         let agrees = match choice {
             Ok(chosen) => {
-                (table, node) == (Some(chosen.cluster.index()), Some(chosen.node.index()))
+                (table, node) == (Some(chosen.to.cluster.index()), Some(chosen.to.node.index()))
             }
             Err(_) => node.is_none(),
         };
@@ -62,8 +62,9 @@ impl<'a> Teller<'a> {
         let home = model.service_order(self.service).home().get(slot as usize);
         let seats = model.seats(self.service);
         let home = home.and_then(|&seat| seats.get(usize::from(seat)));
-        let carrier = choice.ok().and_then(|chosen| model.cluster_of(chosen.cluster.index()));
-        let node = choice.ok().map(|chosen| chosen.node.index()).filter(|&n| n < model.nodes.len());
+        let carrier = choice.ok().and_then(|chosen| model.cluster_of(chosen.to.cluster.index()));
+        let node =
+            choice.ok().map(|chosen| chosen.to.node.index()).filter(|&n| n < model.nodes.len());
         let explained = &mut self.answer.explained;
         explained.service = Some(model.config.services[self.service].name.clone());
         explained.slot = Some(slot);
