@@ -100,16 +100,16 @@ impl Clients {
 
     /// Sends what is due. `alive`: which nodes answer; `serves`: which services there are.
     pub fn send(&mut self, world: &World, alive: &[bool], serves: &[bool]) {
+        // A service that goes takes its connections with it.
+        let over = self.flows.iter_mut().filter(|flow| !serves[flow.service]);
+        over.for_each(|flow| (flow.phase, flow.covered) = (Phase::Closed, false));
         while let Some(&Reverse((at, id))) = self.due.peek()
             && at <= world.now
         {
             self.due.pop();
             let wait = match serves[self.flows[id].service] {
                 true => self.turn(world, id, alive),
-                false => {
-                    self.flows[id].phase = Phase::Closed;
-                    self.dice.milliseconds(1000, 2000)
-                }
+                false => self.dice.milliseconds(1000, 2000),
             };
             self.due.push(Reverse((world.now + wait, id)));
         }

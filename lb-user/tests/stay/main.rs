@@ -46,7 +46,7 @@ fn trace(seed: u64, without: Without) -> Tally {
 }
 
 fn traces() -> u64 {
-    env::var("STAY_TRACES").ok().and_then(|number| number.parse().ok()).unwrap_or(6)
+    env::var("STAY_TRACES").ok().and_then(|number| number.parse().ok()).unwrap_or(40)
 }
 
 #[test]

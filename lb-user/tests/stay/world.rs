@@ -14,7 +14,7 @@ use lb_ebpf::{
 use lb_user::{
     config::Config,
     dataplane::{memory::Memory, writer::Writer},
-    decide::{Effect, Event, Host, NextHop, State},
+    decide::{Effect, Event, Host, NextHop, State, moved::Swept},
     secret,
 };
 
@@ -34,6 +34,8 @@ pub struct World {
     published: Published,
     pin_mask: u32,
     next_sweep: Duration,
+    /// What a sweep found, not told yet.
+    swept: Option<Swept>,
 }
 
 impl World {
@@ -51,6 +53,7 @@ impl World {
             published: Published::new(without),
             pin_mask: buckets - 1,
             next_sweep: now,
+            swept: None,
         };
         world.find_ways();
         world
@@ -62,21 +65,31 @@ impl World {
         self.find_ways();
     }
 
-    /// Lets time pass, and things happen.
+    /// Lets time pass, and things happen. What a sweep finds is told one step later.
     pub fn step(&mut self, time: Duration, events: &[Event]) {
         self.now += time;
+        let swept = self.swept.take();
         if !events.is_empty() || self.state.deadline().is_some_and(|at| at <= self.now) {
             self.happen(events);
         }
+        if let Some(swept) = swept {
+            self.happen(&[Event::Swept(Arc::new(swept))]);
+        }
         if self.now >= self.next_sweep && self.state.wants_sweep() {
-            self.sweep();
+            self.next_sweep = self.now + SWEEPS;
+            self.swept = self.look();
         }
     }
 
     /// Looks at all pins.
     pub fn sweep(&mut self) {
-        self.next_sweep = self.now + SWEEPS;
-        let Some(sweep) = self.state.sweep() else { return };
+        if let Some(swept) = self.look() {
+            self.happen(&[Event::Swept(Arc::new(swept))]);
+        }
+    }
+
+    fn look(&self) -> Option<Swept> {
+        let sweep = self.state.sweep()?;
         let places = (0..=self.pin_mask).flat_map(|b| (0..PIN_WAYS).map(move |way| (b, way)));
         let entry = |at: (u32, usize)| Some((at, self.memory.pin(at.0, at.1)?));
         let (swept, ended) = sweep.judge(places.filter_map(entry), self.tick());
@@ -85,7 +98,7 @@ impl World {
             let freed = claimed && self.memory.claim_pin(bucket, way, BUSY, FREE);
             assert!(freed, "no packet runs meanwhile");
         }
-        self.happen(&[Event::Swept(Arc::new(swept))]);
+        Some(swept)
     }
 
     /// A packet's way, and whether a pin was refused on it.
