@@ -9,6 +9,7 @@ mod purity;
 mod reference;
 mod services;
 mod speed;
+mod stay;
 mod steps;
 mod traces;
 mod views;
