@@ -205,7 +205,8 @@ impl Tables for KernelTables {
             let tag = &raw const (*entry).tag;
             (tag.read_volatile(), (&raw const (*entry).value).read_volatile(), tag.read_volatile())
         };
-        Some(PinEntry { tag: if tag == again { tag } else { BUSY }, value })
+        let tag = forget(if tag == again { tag } else { BUSY }, value);
+        Some(PinEntry { tag, value })
     }
 
     #[inline(always)]

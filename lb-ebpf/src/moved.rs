@@ -45,15 +45,18 @@ pub(crate) struct Matter {
     pub(crate) base: Place,
     pub(crate) to: Place,
     service: ServiceId,
-    pub(crate) by: By,
+    // These two are written at once, where that is aligned.
+    /// A [`By`].
+    by: u8,
     /// Whether what has no pin may be of another node than what opens.
-    differs: bool,
-    kind: Kind,
+    differs: u8,
+    /// A [`Kind`].
+    kind: u8,
 }
 
 impl Matter {
     #[inline(always)]
-    pub(crate) const fn new(epoch: u64, service: ServiceId, hash: FlowHash, kind: Kind) -> Self {
+    pub(crate) const fn new(epoch: u64, service: ServiceId, hash: FlowHash, kind: u8) -> Self {
         let nobody = Place::NOBODY;
         Self {
             epoch,
@@ -64,9 +67,53 @@ impl Matter {
             to: nobody,
             service,
             kind,
-            by: By::Own,
-            differs: false,
+            by: By::Own as u8,
+            differs: 0,
         }
+    }
+
+    /// Why it goes where it goes.
+    pub(crate) const fn by(&self) -> By {
+        const BASE: u8 = By::Base as u8;
+        const PIN: u8 = By::Pin as u8;
+        match self.by {
+            BASE => By::Base,
+            PIN => By::Pin,
+            _ => By::Own,
+        }
+    }
+
+    #[inline(always)]
+    const fn is(&self, kind: Kind) -> bool {
+        self.kind == kind as u8
+    }
+
+    #[inline(always)]
+    const fn goes(&mut self, to: Place, by: By) {
+        (self.to, self.by) = (to, by as u8);
+    }
+
+    /// The state of its connection's pin behind it.
+    #[inline(always)]
+    const fn after(&self, state: PinState) -> PinState {
+        if self.is(Kind::Fin) || self.is(Kind::Rst) {
+            return PinState::Closing;
+        }
+        match state {
+            PinState::Half if self.is(Kind::Other) => PinState::Live,
+            _ => state,
+        }
+    }
+
+    /// As [`Packet::forget`].
+    #[inline(always)]
+    fn forget<T: Tables>(&mut self) {
+        let salt = self.epoch;
+        self.own.forget::<T>(salt);
+        self.base.forget::<T>(salt);
+        self.to.forget::<T>(salt);
+        self.by = T::forget(u64::from(self.by), salt) as u8;
+        self.differs = T::forget(u64::from(self.differs), salt) as u8;
     }
 }
 
@@ -79,7 +126,7 @@ pub(crate) fn moved<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Jo
 
 #[inline(always)]
 fn chosen<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<Next, Verdict> {
-    let kind = kind_of(frame, tables, job).ok_or(Verdict::BAD_TABLE)?;
+    let kind = kind_of(frame, tables, job);
     let mut matter = Matter::new(job.epoch, job.service, job.to.hash, kind);
     decide(tables, &mut matter, &job.flow)?;
     job.to.port = select::port(tables, job.epoch, matter.to)?;
@@ -118,10 +165,7 @@ pub(crate) fn decide<T: Tables>(
 #[inline(never)]
 fn owners<T: Tables>(tables: &T, matter: &mut Matter, flow: &FlowKey) -> bool {
     let found = owned(tables, matter, flow);
-    matter.own.forget::<T>(matter.epoch);
-    matter.to.forget::<T>(matter.epoch);
-    matter.base.forget::<T>(matter.epoch);
-    matter.differs = T::forget(u64::from(matter.differs), matter.epoch) != 0;
+    matter.forget::<T>();
     found.is_some()
 }
 
@@ -135,9 +179,10 @@ fn owned<T: Tables>(tables: &T, matter: &mut Matter, flow: &FlowKey) -> Option<(
     if slots.drain() {
         let base = select::base(tables, epoch, directory, &slots).ok()?;
         matter.base = base;
-        matter.differs = !base.is(own);
-        if matter.differs && is_up(tables, epoch, base)? {
-            (matter.to, matter.by) = (base, By::Base);
+        let differs = !base.is(own);
+        matter.differs = u8::from(differs);
+        if differs && is_up(tables, epoch, base)? {
+            matter.goes(base, By::Base);
         }
     }
     if directory.by_source != 0 {
@@ -155,27 +200,26 @@ fn settle<T: Tables>(tables: &T, matter: &mut Matter) -> bool {
 
 #[inline(always)]
 fn settled<T: Tables>(tables: &T, matter: &mut Matter) -> Option<()> {
-    let kind = matter.kind;
     if let Some(pin) = matter.hit.pin() {
         // What opens behind the end of a connection is another one.
-        let another = kind == Kind::Opens && pin.state == PinState::Closing;
+        let another = matter.is(Kind::Opens) && pin.state == PinState::Closing;
         if !another && is_up(tables, matter.epoch, Place::of(&pin))? {
-            (matter.to, matter.by) = (Place::of(&pin), By::Pin);
-            if kind != Kind::ReadsOnly {
-                pin::touch(tables, &matter.hit, pin, after(pin.state, kind));
+            matter.goes(Place::of(&pin), By::Pin);
+            if !matter.is(Kind::ReadsOnly) {
+                pin::touch(tables, &matter.hit, pin, matter.after(pin.state));
             }
             return Some(());
         }
     }
-    match kind {
-        Kind::Opens => open(tables, matter),
-        Kind::Other | Kind::Fin if matter.differs && !matter.to.is_nobody() => {
-            let state = if kind == Kind::Fin { PinState::Closing } else { PinState::Live };
-            // Without room for a pin, what comes next is answered in the same way.
-            put(tables, matter, matter.to, state).map(|_| ())
-        }
-        _ => Some(()),
+    if matter.is(Kind::Opens) {
+        return open(tables, matter);
     }
+    let lasts = matter.is(Kind::Other) || matter.is(Kind::Fin);
+    if lasts && matter.differs != 0 && !matter.to.is_nobody() {
+        // Without room for a pin, what comes next is answered in the same way.
+        put(tables, matter, matter.to, matter.after(PinState::Live))?;
+    }
+    Some(())
 }
 
 /// A connection begins that no live pin knows: with the new owner, if that can be remembered.
@@ -187,10 +231,10 @@ fn open<T: Tables>(tables: &T, matter: &mut Matter) -> Option<()> {
         matter.to = own;
         return Some(());
     }
-    let needed = matter.differs || matter.hit.value != 0;
+    let needed = matter.differs != 0 || matter.hit.value != 0;
     let refused = needed && !put(tables, matter, own, PinState::Half)?;
     if !refused {
-        (matter.to, matter.by) = (own, By::Own);
+        matter.goes(own, By::Own);
     }
     Some(())
 }
@@ -203,16 +247,6 @@ fn put<T: Tables>(tables: &T, matter: &Matter, at: Place, state: PinState) -> Op
     pin::put(tables, &matter.hit, pin).ok()
 }
 
-/// The state of a pin behind a packet of its connection.
-#[inline(always)]
-const fn after(state: PinState, kind: Kind) -> PinState {
-    match (state, kind) {
-        (_, Kind::Fin | Kind::Rst) => PinState::Closing,
-        (PinState::Half, Kind::Other) => PinState::Live,
-        _ => state,
-    }
-}
-
 /// Whether a node may keep what it has.
 #[inline(always)]
 fn is_up<T: Tables>(tables: &T, epoch: u64, place: Place) -> Option<bool> {
@@ -220,35 +254,15 @@ fn is_up<T: Tables>(tables: &T, epoch: u64, place: Place) -> Option<bool> {
     Some(tables.node(epoch, node)?.up == 1)
 }
 
-/// What a packet says of its connection.
-#[inline(always)]
-fn kind_of<F: Frame, T: Tables>(frame: &F, tables: &T, job: &Job) -> Option<Kind> {
-    Some(match kind_raw(frame, tables, job) {
-        OPENS => Kind::Opens,
-        OTHER => Kind::Other,
-        FINISHES => Kind::Fin,
-        BREAKS => Kind::Rst,
-        READS_ONLY => Kind::ReadsOnly,
-        _ => return None,
-    })
-}
-
-// A [`Kind`] in a register.
-const OPENS: u64 = Kind::Opens as u64;
-const OTHER: u64 = Kind::Other as u64;
-const FINISHES: u64 = Kind::Fin as u64;
-const BREAKS: u64 = Kind::Rst as u64;
-const READS_ONLY: u64 = Kind::ReadsOnly as u64;
-const BAD: u64 = 5;
-
+/// The [`Kind`] of a packet.
 #[inline(never)]
-fn kind_raw<F: Frame, T: Tables>(frame: &F, tables: &T, job: &Job) -> u64 {
-    let Some(record) = tables.service(job.epoch, job.service) else { return BAD };
-    let kind = match job.to.what() {
-        What::Error(_) => Kind::ReadsOnly,
-        _ => kind(frame, &job.packet, &record.table),
+fn kind_of<F: Frame, T: Tables>(frame: &F, tables: &T, job: &Job) -> u8 {
+    let record = tables.service(job.epoch, job.service);
+    let kind = match (job.to.what(), record) {
+        (What::Flow, Some(record)) => kind(frame, &job.packet, &record.table),
+        _ => Kind::ReadsOnly,
     };
-    F::forget(kind as u64, job.epoch)
+    F::forget(kind as u64, job.epoch) as u8
 }
 
 /// What a packet of a service says of its connection.

@@ -2,7 +2,7 @@
 //! them for another one is decided here.
 
 use lb_common::{
-    Pin, PinState, Reason,
+    Pin, PinEntry, PinState, Reason,
     pin::{self, BUSY, FREE, HALF_YIELDS, MOST_HALF, PIN_WAYS, Tick},
 };
 
@@ -38,7 +38,12 @@ impl Hit {
 #[inline(always)]
 pub(crate) fn find<T: Tables>(tables: &T, hit: &mut Hit) -> Result<(), Verdict> {
     tables.note(Reason::PinLookedFor);
-    if search(tables, hit) { Ok(()) } else { Err(Verdict::BAD_TABLE) }
+    let mask = tables.pin_mask().ok_or(Verdict::BAD_TABLE)?;
+    let [one, other] = pin::buckets(hit.tag, mask);
+    if search(tables, one, hit) && (hit.value != 0 || search(tables, other, hit)) {
+        return Ok(());
+    }
+    Err(Verdict::BAD_TABLE)
 }
 
 /// A packet of its connection was seen: what is known of the connection then.
@@ -76,23 +81,20 @@ pub(crate) fn free<T: Tables>(tables: &T, hit: &Hit) {
     }
 }
 
-/// False: there is no such bucket.
+/// Looks for a pin in a bucket. False: there is no such bucket.
 #[inline(never)]
-fn search<T: Tables>(tables: &T, hit: &mut Hit) -> bool {
-    let Some(mask) = tables.pin_mask() else { return false };
-    let (tag, mut place) = (hit.tag, 0);
-    for (turn, bucket) in pin::buckets(tag, mask).into_iter().enumerate() {
-        for way in 0..PIN_WAYS {
-            let Some(entry) = tables.pin(bucket, way) else { return false };
-            if entry.tag == tag {
-                (hit.value, place) = (entry.value, turn << 2 | way);
-            }
+fn search<T: Tables>(tables: &T, bucket: u32, hit: &mut Hit) -> bool {
+    let (mut value, mut place) = (0, 0);
+    for way in 0..PIN_WAYS {
+        let Some(entry) = tables.pin(bucket, way) else { return false };
+        if entry.tag == hit.tag {
+            (value, place) = (entry.value, way as u64);
+            break;
         }
     }
-    let place = T::forget(place as u64, tag) as u32;
-    let [first, second] = pin::buckets(tag, mask);
-    hit.bucket = if place & 4 == 0 { first } else { second };
-    hit.way = place & 3;
+    hit.value = T::forget(value, hit.tag);
+    hit.way = T::forget(place, hit.tag) as u32;
+    hit.bucket = bucket;
     true
 }
 
@@ -100,75 +102,81 @@ const REFUSED: u32 = 0;
 const MADE: u32 = 1;
 const BAD: u32 = 2;
 
-/// Puts a new pin where there is room.
+/// Puts a new pin where there is room: of its two buckets in the one with more free ways, else in the
+/// place of a pin that gives way.
 #[inline(never)]
 fn insert<T: Tables>(tables: &T, tag: u64, value: u64) -> u32 {
     let Some(mask) = tables.pin_mask() else { return BAD };
     let [one, other] = pin::buckets(tag, mask);
     let half = value >> Pin::STATE == PinState::Half as u64;
-    let (mut first, mut second) = (Room::NONE, Room::NONE);
-    if !room(tables, one, half, &mut first) || !room(tables, other, half, &mut second) {
+    let (first, second) = (census(tables, one), census(tables, other));
+    if first == NO_BUCKET || second == NO_BUCKET {
         return BAD;
     }
-    let (bucket, room) = if second.free > first.free { (other, second) } else { (one, first) };
-    let way = room.way as usize;
-    // Lost to another packet, it is as if there were no room.
-    if room.free == 0 || !tables.claim_pin(bucket, way, room.tag, BUSY) {
-        return REFUSED;
+    let (here, there) = (free_for(first, half), free_for(second, half));
+    let (bucket, wanted) = if here != 0 || there != 0 {
+        (if there > here { other } else { one }, A_FREE)
+    } else {
+        (if first & YIELDING != 0 { one } else { other }, A_YIELDING)
+    };
+    if take(tables, bucket, wanted, tag, value) { MADE } else { REFUSED }
+}
+
+// What the ways of a bucket are, each a number of its own in one word: free, half open, of these such
+// as give way.
+const A_FREE: u64 = 1;
+const A_HALF: u64 = 1 << 8;
+const A_YIELDING: u64 = 1 << 16;
+const YIELDING: u64 = 0xff << 16;
+const NO_BUCKET: u64 = u64::MAX;
+
+/// What a way is.
+#[inline(always)]
+fn weigh(entry: &PinEntry, now: Tick) -> u64 {
+    if entry.tag == BUSY {
+        return 0;
     }
-    tables.set_pin(bucket, way, value);
-    tables.claim_pin(bucket, way, BUSY, tag);
-    MADE
-}
-
-/// Room in a bucket.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-struct Room {
-    /// What stands there now.
-    tag: u64,
-    way: u32,
-    /// How good it is: 0 none, 1 in the place of a pin that may give way, more the more ways are free.
-    free: u32,
-}
-
-impl Room {
-    const NONE: Self = Self { tag: FREE, way: 0, free: 0 };
-
-    /// As [`crate::parse::Packet::forget`].
-    #[inline(always)]
-    fn forget<T: Tables>(&mut self, salt: u64) {
-        self.way = T::forget(u64::from(self.way), salt) as u32;
-        self.free = T::forget(u64::from(self.free), salt) as u32;
-    }
-}
-
-/// The room that a bucket has for a pin, which is half open or more. False: there is no such bucket.
-#[inline(never)]
-fn room<T: Tables>(tables: &T, bucket: u32, half: bool, room: &mut Room) -> bool {
-    let now = Tick::at(tables.now());
-    let (mut free, mut yields) = (Room::NONE, Room::NONE);
-    let mut halves = 0;
-    for way in 0..PIN_WAYS as u32 {
-        let Some(entry) = tables.pin(bucket, way as usize) else { return false };
-        let here = |free: u32| Room { tag: entry.tag, way, free };
-        match Pin::from_raw(entry.value) {
-            _ if entry.tag == BUSY => {}
-            Some(pin) if entry.tag != FREE && !pin.has_ended(now) => {
-                if pin.state as u8 == PinState::Half as u8 {
-                    halves += 1;
-                    if now.since(pin.last) >= HALF_YIELDS {
-                        yields = here(1);
-                    }
-                }
+    match Pin::from_raw(entry.value) {
+        Some(pin) if entry.tag != FREE && !pin.has_ended(now) => {
+            if pin.state as u8 != PinState::Half as u8 {
+                return 0;
             }
-            _ => free = here(free.free + 2),
+            let yields = now.since(pin.last) >= HALF_YIELDS;
+            A_HALF + if yields { A_YIELDING } else { 0 }
         }
-        free.forget::<T>(entry.value);
-        yields.forget::<T>(entry.value);
-        halves = T::forget(halves, entry.value);
+        _ => A_FREE,
     }
-    let full = half && halves >= MOST_HALF as u64;
-    *room = if full || free.free == 0 { yields } else { free };
-    true
+}
+
+/// What the ways of a bucket are.
+#[inline(never)]
+fn census<T: Tables>(tables: &T, bucket: u32) -> u64 {
+    let now = Tick::at(tables.now());
+    let mut sum = 0;
+    for way in 0..PIN_WAYS {
+        let Some(entry) = tables.pin(bucket, way) else { return NO_BUCKET };
+        sum = T::forget(sum + weigh(&entry, now), entry.value);
+    }
+    sum
+}
+
+/// How many free ways of a bucket a pin may have that is half open, or is not.
+#[inline(always)]
+const fn free_for(census: u64, half: bool) -> u64 {
+    let halves = census >> 8 & 0xff;
+    if half && halves >= MOST_HALF as u64 { 0 } else { census & 0xff }
+}
+
+/// Puts a pin in the place of a way of a kind. Whether there was one that nobody else took.
+#[inline(never)]
+fn take<T: Tables>(tables: &T, bucket: u32, wanted: u64, tag: u64, value: u64) -> bool {
+    let now = Tick::at(tables.now());
+    for way in 0..PIN_WAYS {
+        let Some(entry) = tables.pin(bucket, way) else { return false };
+        if weigh(&entry, now) & wanted != 0 && tables.claim_pin(bucket, way, entry.tag, BUSY) {
+            tables.set_pin(bucket, way, value);
+            return tables.claim_pin(bucket, way, BUSY, tag);
+        }
+    }
+    false
 }

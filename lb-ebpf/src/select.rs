@@ -48,6 +48,7 @@ pub struct Member {
 
 /// Why a packet goes where it goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum By {
     /// The owner of its slots.
     Own,
@@ -93,7 +94,7 @@ pub fn of_flow<T: Tables>(
     // Nothing opens where all flows stay.
     let sticky = flow.protocol == UDP && directory.udp == Udp::Sticky as u8;
     let kind = if sticky && kind == Kind::Opens { Kind::Other } else { kind };
-    let mut matter = Matter::new(epoch, service, hash, kind);
+    let mut matter = Matter::new(epoch, service, hash, kind as u8);
     if slots.are_clean() || rehashed(&directory, flow) {
         matter.to = slots.own.somebody()?;
     } else {
@@ -107,7 +108,7 @@ pub fn of_flow<T: Tables>(
         own: slots.own.member(),
         base: matter.base.member(),
         pin: matter.hit.pin(),
-        by: matter.by,
+        by: matter.by(),
         to: matter.to.member().ok_or(Verdict::BAD_TABLE)?,
         port: port(tables, epoch, matter.to)?,
     })

@@ -188,8 +188,8 @@ fn chosen<T: Tables>(tables: &T, job: &mut Job) -> Result<Next, Verdict> {
     let directory = &tables.service(job.epoch, service).ok_or(Verdict::BAD_TABLE)?.table;
     job.to.hash = select::hash(tables, directory, &job.flow)?;
     let slots = select::slots(tables, job.epoch, directory, job.to.hash)?;
+    job.service = service;
     if !slots.are_clean() && !select::rehashed(directory, &job.flow) {
-        job.service = service;
         return Ok(Next::Moved);
     }
     let node = slots.own.somebody()?.node().ok_or(Verdict::BAD_TABLE)?;

@@ -31,6 +31,9 @@ pub enum Request {
     Explain {
         /// Each `PROTO SRC:PORT DST:PORT`.
         flows: Vec<String>,
+        /// Of each a packet that does not open it.
+        #[serde(default)]
+        established: bool,
     },
     /// Let a recovered cluster that is held back take its flows home.
     Release {

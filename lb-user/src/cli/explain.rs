@@ -17,7 +17,7 @@ use crate::{
     control::{self, Request},
     dataplane::memory::Memory,
     decide::{Model, State},
-    explain::{Answer, Flow, Source, answer},
+    explain::{Answer, Asked, Flow, Source, answer},
 };
 
 /// Flows in one request, so that the daemon's loop is not held up.
@@ -36,6 +36,9 @@ pub(super) struct Args {
     /// Flows from a file, or - for standard input: one PROTO SRC:PORT DST:PORT a line.
     #[arg(long, value_name = "FILE", conflicts_with = "flow")]
     flows: Option<PathBuf>,
+    /// Ask for a packet of a connection that was opened before, instead of the one that opens it.
+    #[arg(long)]
+    established: bool,
     /// For people or for machines.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -50,14 +53,14 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let asked = match &args.config {
-        Some(file) => Asked::config(file, &args.down)?,
-        None if args.down.is_empty() => Asked::Daemon(args.socket.clone()),
+    let who = match &args.config {
+        Some(file) => Respondent::config(file, &args.down)?,
+        None if args.down.is_empty() => Respondent::Daemon(args.socket.clone()),
         None => return Err(Usage("--down and --down-cluster need --config".to_owned()).into()),
     };
     let Some(file) = &args.flows else {
         let flow = args.flow.join(" ").parse::<Flow>().map_err(|error| Usage(error.to_string()))?;
-        return show(&asked, &[flow], args.format);
+        return show(&who, &[flow], args);
     };
     let mut flows = Vec::new();
     let mut wrong = 0u32;
@@ -71,7 +74,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             }
         }
     }
-    show(&asked, &flows, args.format)?;
+    show(&who, &flows, args)?;
     match wrong {
         0 => Ok(()),
         1 => bail!("{name}: 1 line is no flow"),
@@ -80,12 +83,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Who answers.
-enum Asked {
+enum Respondent {
     Config { state: Box<State>, memory: Box<Memory> },
     Daemon(PathBuf),
 }
 
-impl Asked {
+impl Respondent {
     fn config(file: &Path, down: &Down) -> anyhow::Result<Self> {
         let config = Arc::new(load(file)?);
         let secret = whatif::secret(file, &config);
@@ -95,26 +98,28 @@ impl Asked {
         Ok(Self::Config { state: Box::new(state), memory: Box::new(memory) })
     }
 
-    fn answers(&self, flows: &[Flow]) -> anyhow::Result<Vec<Answer>> {
+    fn answers(&self, flows: &[Flow], asked: Asked) -> anyhow::Result<Vec<Answer>> {
         match self {
             Self::Config { state, memory } => {
                 let view = state.view();
-                let one = |flow| answer(&view, &**memory, Source::Config, flow);
+                let one = |flow| answer(&view, memory, Source::Config, flow, asked);
                 Ok(flows.iter().map(one).collect())
             }
             Self::Daemon(socket) => {
                 let flows = flows.iter().map(Flow::to_string).collect();
-                let reply = control::ask(socket, &Request::Explain { flows })?;
+                let established = asked == Asked::Established;
+                let reply = control::ask(socket, &Request::Explain { flows, established })?;
                 serde_json::from_str(&reply).context("the daemon's answer is not understood")
             }
         }
     }
 }
 
-fn show(asked: &Asked, flows: &[Flow], format: Format) -> anyhow::Result<()> {
+fn show(who: &Respondent, flows: &[Flow], args: &Args) -> anyhow::Result<()> {
+    let asked = if args.established { Asked::Established } else { Asked::Opener };
     for some in flows.chunks(FLOWS_A_REQUEST) {
-        for answer in asked.answers(some)? {
-            match format {
+        for answer in who.answers(some, asked)? {
+            match args.format {
                 Format::Json => print(&format!("{}\n", serde_json::to_string(&answer.explained)?))?,
                 Format::Text => print(&for_people(&answer))?,
             }

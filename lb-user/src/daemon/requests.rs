@@ -11,7 +11,7 @@ use crate::{
     config,
     control::Request,
     decide::Event,
-    explain::{self, FlowError, Source},
+    explain::{self, Asked, FlowError, Source},
 };
 
 impl Daemon {
@@ -22,7 +22,10 @@ impl Daemon {
             Request::Events => {
                 return json!({ "events": self.events.iter().collect::<Vec<_>>() }).to_string();
             }
-            Request::Explain { flows } => return self.explain(flows),
+            Request::Explain { flows, established } => {
+                let asked = if *established { Asked::Established } else { Asked::Opener };
+                return self.explain(flows, asked);
+            }
             Request::Release { cluster } => self.release(cluster),
             Request::Reload => self.reload(),
         };
@@ -85,10 +88,10 @@ impl Daemon {
     }
 
     /// Where flows go by the tables in force: a list of [`explain::Answer`], or a refusal.
-    fn explain(&self, flows: &[String]) -> String {
+    fn explain(&self, flows: &[String], asked: Asked) -> String {
         let (view, memory) = (self.state.view(), &**self.dataplane.memory());
         let one = |flow: &String| -> Result<_, FlowError> {
-            Ok(explain::answer(&view, memory, Source::Daemon, &flow.parse()?))
+            Ok(explain::answer(&view, memory, Source::Daemon, &flow.parse()?, asked))
         };
         match flows.iter().map(one).collect::<Result<Vec<_>, _>>() {
             Ok(answers) => json!(answers).to_string(),

@@ -28,12 +28,21 @@ pub enum Question {
 pub struct Watched<'a, W> {
     memory: &'a Memory,
     watch: W,
+    writes: bool,
+}
+
+impl<'a> Watched<'a, fn(Question)> {
+    /// Takes all that is to be written as if it had been written, and leaves everything as it is. What
+    /// is claimed is had.
+    pub fn reading(memory: &'a Memory) -> Self {
+        Self { memory, watch: |_| {}, writes: false }
+    }
 }
 
 impl<'a, W: Fn(Question)> Watched<'a, W> {
     /// Tells each question.
     pub fn new(memory: &'a Memory, watch: W) -> Self {
-        Self { memory, watch }
+        Self { memory, watch, writes: true }
     }
 
     fn asked(&self, question: Question) -> &'a Memory {
@@ -43,6 +52,11 @@ impl<'a, W: Fn(Question)> Watched<'a, W> {
 
     fn other(&self) -> &'a Memory {
         self.asked(Question::Other)
+    }
+
+    fn written(&self) -> Option<&'a Memory> {
+        let memory = self.other();
+        self.writes.then_some(memory)
     }
 }
 
@@ -89,7 +103,9 @@ impl<W: Fn(Question)> Tables for Watched<'_, W> {
         self.other().fragment(bucket, way)
     }
     fn set_fragment(&self, bucket: u32, way: usize, word: u64) {
-        self.other().set_fragment(bucket, way, word);
+        if let Some(memory) = self.written() {
+            memory.set_fragment(bucket, way, word);
+        }
     }
     fn pin_mask(&self) -> Option<u32> {
         self.other().pin_mask()
@@ -98,19 +114,25 @@ impl<W: Fn(Question)> Tables for Watched<'_, W> {
         self.other().pin(bucket, way)
     }
     fn claim_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool {
-        self.other().claim_pin(bucket, way, from, to)
+        self.written().is_none_or(|memory| memory.claim_pin(bucket, way, from, to))
     }
     fn set_pin(&self, bucket: u32, way: usize, value: u64) {
-        self.other().set_pin(bucket, way, value);
+        if let Some(memory) = self.written() {
+            memory.set_pin(bucket, way, value);
+        }
     }
     fn note(&self, reason: Reason) {
-        self.other().note(reason);
+        if let Some(memory) = self.written() {
+            memory.note(reason);
+        }
     }
     fn limit(&self) -> Option<Limit> {
         self.other().limit()
     }
     fn set_limit(&self, limit: Limit) {
-        self.other().set_limit(limit);
+        if let Some(memory) = self.written() {
+            memory.set_limit(limit);
+        }
     }
     fn now(&self) -> u64 {
         self.other().now()

@@ -6,10 +6,16 @@ use std::{
     str::FromStr,
 };
 
-use etherparse::PacketBuilder;
+use etherparse::{IpHeaders, PacketBuilder, PacketBuilderStep};
 use thiserror::Error;
 
+use super::Asked;
 use crate::{config::Protocol, packet::Packet};
+
+/// How an Initial packet of QUIC version 1 begins (RFC 9000, 17.2.2).
+const QUIC_INITIAL: [u8; 6] = [0xc0, 0, 0, 0, 1, 0];
+/// How packets of an open connection begin (RFC 9000, 17.3).
+const QUIC_SHORT: [u8; 6] = [0x40, 0, 0, 0, 1, 0];
 
 /// A flow: who talks to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,8 +60,9 @@ impl Flow {
         self.destination
     }
 
-    /// Its first packet as it comes in: a SYN, or an empty datagram.
-    pub fn opener(&self) -> Packet {
+    /// A packet of it as it comes in. It opens: a SYN, or a datagram that QUIC begins with; or it does
+    /// not: an ACK, or a datagram that QUIC goes on with.
+    pub fn packet(&self, asked: Asked) -> Packet {
         let link = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
         let network = match (self.source.ip(), self.destination.ip()) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -65,9 +72,14 @@ impl Flow {
         };
         let (source, destination) = (self.source.port(), self.destination.port());
         let mut bytes = Vec::new();
-        let written = match self.protocol {
-            Protocol::Tcp => network.tcp(source, destination, 0, 0).syn().write(&mut bytes, &[]),
-            Protocol::Udp => network.udp(source, destination).write(&mut bytes, &[]),
+        let tcp = |network: PacketBuilderStep<IpHeaders>| network.tcp(source, destination, 0, 0);
+        let written = match (self.protocol, asked) {
+            (Protocol::Tcp, Asked::Opener) => tcp(network).syn().write(&mut bytes, &[]),
+            (Protocol::Tcp, Asked::Established) => tcp(network).ack(0).write(&mut bytes, &[]),
+            (Protocol::Udp, _) => {
+                let data = if asked == Asked::Opener { QUIC_INITIAL } else { QUIC_SHORT };
+                network.udp(source, destination).write(&mut bytes, &data)
+            }
         };
         debug_assert!(written.is_ok(), "a Vec takes what an empty packet has");
         Packet::new(bytes)

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 
 pub use flow::{Flow, FlowError};
 
-use crate::decide::{View, flow::follow};
+use crate::{
+    dataplane::{memory::Memory, watched::Watched},
+    decide::{View, flow::follow},
+};
 use tell::Teller;
 
 /// Where a flow goes, for machines. What there is not is null.
@@ -30,6 +33,12 @@ pub struct Explained {
     pub node_slot: Option<u32>,
     /// The node that serves it.
     pub node: Option<String>,
+    /// What its slots went through: `clean`, `drain` or `residue`, of the two what is less settled.
+    pub state: Option<String>,
+    /// `CLUSTER/NODE` that had its slots before, while one of them drains.
+    pub base: Option<String>,
+    /// `CLUSTER/NODE` that its connection is pinned to.
+    pub pin: Option<String>,
     /// The epoch of the tables; 0 where no daemon made them.
     pub epoch: u64,
     /// Why.
@@ -63,11 +72,27 @@ pub enum Source {
     Daemon,
 }
 
-/// Explains one flow over the tables, and the state that made them.
-pub fn answer<T: Tables>(view: &View<'_>, tables: &T, source: Source, flow: &Flow) -> Answer {
+/// Which packet of a flow is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The one that opens it.
+    Opener,
+    /// One of a connection that has been there for a while.
+    Established,
+}
+
+/// Explains one flow over the tables, which stay as they are, and the state that made them.
+pub fn answer(
+    view: &View<'_>,
+    memory: &Memory,
+    source: Source,
+    flow: &Flow,
+    asked: Asked,
+) -> Answer {
     let explained = Explained { flow: flow.to_string(), ..Explained::default() };
     let mut answer = Answer { explained, steps: Vec::new() };
-    if let Err(why) = try_answer(view, tables, source, flow, &mut answer) {
+    let tables = &Watched::reading(memory);
+    if let Err(why) = try_answer(view, tables, source, (flow, asked), &mut answer) {
         answer.steps.push(Step { what: "result".to_owned(), text: why.clone() });
         answer.explained.reason = why;
     }
@@ -79,7 +104,7 @@ fn try_answer<T: Tables>(
     view: &View<'_>,
     tables: &T,
     source: Source,
-    flow: &Flow,
+    (flow, asked): (&Flow, Asked),
     answer: &mut Answer,
 ) -> Result<(), String> {
     const NO_PLAN: &str = "no plan is in force yet";
@@ -88,7 +113,7 @@ fn try_answer<T: Tables>(
     let in_force = tables.epoch().filter(|epoch| *epoch != 0).ok_or(NO_PLAN)?;
     let live = source == Source::Daemon;
     answer.explained.epoch = if live { in_force } else { 0 };
-    let found = find(tables, flow).map_err(stopped)?;
+    let found = find(tables, flow, asked).map_err(stopped)?;
     answer.explained.epoch = if live { found.epoch } else { 0 };
     let decision = view.decision.ok_or(ADOPTED)?;
     let service = found.service.index();
@@ -102,12 +127,12 @@ fn try_answer<T: Tables>(
     Ok(())
 }
 
-/// Sends a flow's first packet through the stages, up to the choice of its node.
+/// Sends a flow's packet through the stages, up to the choice of its node.
 ///
 /// # Errors
 /// The verdict of a packet that is for no service.
-pub fn find<T: Tables>(tables: &T, flow: &Flow) -> Result<Found, Verdict> {
-    lb_ebpf::find(&flow.opener(), tables)
+pub fn find<T: Tables>(tables: &T, flow: &Flow, asked: Asked) -> Result<Found, Verdict> {
+    lb_ebpf::find(&flow.packet(asked), tables)
 }
 
 /// Why a packet's way ended before a node was chosen, or at the choice.

@@ -1,7 +1,10 @@
 //! Tells the steps of one flow: who was asked, who serves it, and why not the others.
 
-use lb_common::Forward;
-use lb_ebpf::{Verdict, select::Choice};
+use lb_common::{Forward, NodeId, PinState, SlotState};
+use lb_ebpf::{
+    Verdict,
+    select::{By, Choice, Member},
+};
 
 use super::{Answer, Flow, Step};
 use crate::{
@@ -28,6 +31,21 @@ pub(super) struct Teller<'a> {
     pub(super) answer: &'a mut Answer,
 }
 
+const fn state_name(state: SlotState) -> &'static str {
+    match state {
+        SlotState::Clean => "clean",
+        SlotState::Drain => "drain",
+        SlotState::Residue => "residue",
+    }
+}
+
+/// Of two slots the state that packets go by.
+fn settled_least(states: [SlotState; 2]) -> &'static str {
+    let order = [SlotState::Drain, SlotState::Residue];
+    let least = order.into_iter().find(|state| states.contains(state));
+    state_name(least.unwrap_or(SlotState::Clean))
+}
+
 impl<'a> Teller<'a> {
     /// Writes down what was chosen, and why.
     pub(super) fn tell(&mut self, choice: &Result<Choice, Verdict>) {
@@ -35,7 +53,8 @@ impl<'a> Teller<'a> {
         let (table, node) = (self.path.table, self.path.node);
         let agrees = match choice {
             Ok(chosen) => {
-                (table, node) == (Some(chosen.to.cluster.index()), Some(chosen.to.node.index()))
+                let own = chosen.own.map(|own| (own.cluster.index(), own.node.index()));
+                table.zip(node) == own
             }
             Err(_) => node.is_none(),
         };
@@ -46,6 +65,9 @@ impl<'a> Teller<'a> {
         self.clusters();
         if let (Some(cluster), Some(slot)) = (self.carrier(), self.path.node_slot) {
             self.nodes(cluster, slot, choice.map_or(0, |chosen| chosen.port));
+        }
+        if let Ok(choice) = choice {
+            self.moved(choice);
         }
     }
 
@@ -63,8 +85,8 @@ impl<'a> Teller<'a> {
         let seats = model.seats(self.service);
         let home = home.and_then(|&seat| seats.get(usize::from(seat)));
         let carrier = choice.ok().and_then(|chosen| model.cluster_of(chosen.to.cluster.index()));
-        let node =
-            choice.ok().map(|chosen| chosen.to.node.index()).filter(|&n| n < model.nodes.len());
+        let node = choice.ok().map(|chosen| chosen.to.node.index());
+        let node = node.filter(|&node| node < model.nodes.len());
         let explained = &mut self.answer.explained;
         explained.service = Some(model.config.services[self.service].name.clone());
         explained.slot = Some(slot);
@@ -72,6 +94,60 @@ impl<'a> Teller<'a> {
         explained.carrier = carrier.map(|cluster| model.config.clusters[cluster].name.clone());
         explained.node_slot = choice.ok().map(|chosen| chosen.node_slot);
         explained.node = node.map(|node| model.node(node).name.clone());
+    }
+
+    /// What the slots went through, who had them before, and the connection's pin.
+    fn moved(&mut self, choice: &Choice) {
+        let state = settled_least(choice.states);
+        self.answer.explained.state = Some(state.to_owned());
+        if choice.states == [SlotState::Clean; 2] {
+            return;
+        }
+        let [service, node] = choice.states.map(state_name);
+        self.step("state", format!("{service}, in the cluster's table {node}"));
+        if let Some(base) = choice.base {
+            let (name, is) = (self.member_name(base), self.up_name(base.node));
+            self.step("base", format!("{name}: had these slots before, {is}"));
+            self.answer.explained.base = Some(name);
+        }
+        if let Some(pin) = choice.pin {
+            let name = self.member_name(Member { cluster: pin.cluster, node: pin.node });
+            let is = match pin.state {
+                PinState::Half => "only opened",
+                PinState::Live => "open",
+                PinState::Closing => "closing",
+            };
+            self.step("pin", format!("{name}: {is}, {}", self.up_name(pin.node)));
+            self.answer.explained.pin = Some(name);
+        }
+        match choice.by {
+            By::Own => {}
+            By::Base => self.because("its slots moved: without a pin, it stays where they were"),
+            By::Pin => self.because("its slots moved: it is pinned"),
+        }
+        if choice.by != By::Own {
+            let name = self.member_name(choice.to);
+            self.result(format!("to {name}"));
+        }
+    }
+
+    fn up_name(&self, node: NodeId) -> &'static str {
+        let nodes = self.view.published.map(|intent| &intent.nodes);
+        match nodes.and_then(|nodes| nodes.get(node.index())) {
+            Some(record) if record.up == 1 => "its node keeps connections",
+            _ => "its node keeps no connections",
+        }
+    }
+
+    /// `CLUSTER/NODE`.
+    fn member_name(&self, member: Member) -> String {
+        let (model, node) = (self.view.model, member.node.index());
+        match model.cluster_of(member.cluster.index()) {
+            Some(cluster) if node < model.nodes.len() => {
+                format!("{}/{}", model.config.clusters[cluster].name, model.node(node).name)
+            }
+            _ => format!("node {node}, which has gone"),
+        }
     }
 
     /// The service's slot: who was asked for it, who serves it, who was not asked.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use lb_common::{NodeId, Reason};
 use lb_ebpf::Verdict;
 
-use super::{Answer, Source, answer, stopped};
+use super::{Answer, Asked, Source, answer, stopped};
 use crate::{
     config,
     dataplane::{memory::Memory, writer::Writer},
@@ -80,7 +80,7 @@ fn explain(state: &State, flow: &str) -> Answer {
     memory.secret.set(0, secret::expand(&[1; 16], state.view().model.config.lb.hash));
     let intent = state.view().published.expect("a plan");
     Writer::adopt(&memory).commit(&memory, intent).expect("a commit");
-    answer(&state.view(), &memory, Source::Config, &flow.parse().expect("a flow"))
+    answer(&state.view(), &memory, Source::Config, &flow.parse().expect("a flow"), Asked::Opener)
 }
 
 #[test]

@@ -11,7 +11,7 @@ use lb_user::{
     config::{self, Protocol},
     dataplane::{memory::Memory, writer::Writer},
     decide::{Event, Host, MissReason, Model, NextHop, Outcome, State, TargetId, flow},
-    explain::{self, Flow, Source},
+    explain::{self, Asked, Flow, Source},
     secret,
 };
 
@@ -101,9 +101,9 @@ fn the_reasons_are_those_of_the_choice() {
 
 /// Asserts that both agree; returns whether the flow is not served by its home.
 fn agree(view: &lb_user::decide::View<'_>, memory: &Memory, flow: &Flow) -> bool {
-    let answer = explain::answer(view, memory, Source::Config, flow).explained;
+    let answer = explain::answer(view, memory, Source::Config, flow, Asked::Opener).explained;
     assert!(!answer.reason.is_empty(), "{flow}");
-    let found = match explain::find(memory, flow) {
+    let found = match explain::find(memory, flow, Asked::Opener) {
         Ok(found) => found,
         Err(_) => {
             let nothing = explain::Explained {
@@ -120,9 +120,9 @@ fn agree(view: &lb_user::decide::View<'_>, memory: &Memory, flow: &Flow) -> bool
     let hash = memory.secret.get(0).expect("the secret").hash(&found.flow);
     let path = flow::follow(view.model, decision, service, hash);
     let chosen = found.choice.ok();
-    assert_eq!(chosen.map(|c| c.node.index()), path.node, "{flow}");
+    assert_eq!(chosen.map(|c| c.to.node.index()), path.node, "{flow}");
     assert_eq!(chosen.map(|c| c.node_slot), path.node_slot, "{flow}");
-    assert_eq!(chosen.map(|c| c.cluster.index()), path.table, "{flow}");
+    assert_eq!(chosen.map(|c| c.to.cluster.index()), path.table, "{flow}");
     assert!(chosen.is_none_or(|c| c.service_slot == path.slot), "{flow}");
 
     let name = |seat: usize| {

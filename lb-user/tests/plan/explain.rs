@@ -8,7 +8,7 @@ use lb_user::{
     control::{Request, Socket},
     dataplane::{memory::Memory, writer::Writer},
     decide::{Event, Model, NextHop, Outcome, State, TargetId},
-    explain::{self, Source},
+    explain::{self, Asked, Source},
     secret,
 };
 use serde::Deserialize;
@@ -187,11 +187,13 @@ fn a_daemon_is_asked_by_its_socket() {
     runtime.spawn(listening.serve(send));
     std::thread::spawn(move || {
         while let Some((request, reply)) = asked.blocking_recv() {
-            let Request::Explain { flows } = request else { panic!("{request:?}") };
+            let Request::Explain { flows, established: false } = request else {
+                panic!("{request:?}")
+            };
             let view = state.view();
             let one = |flow: &String| {
                 let flow = flow.parse().expect("a flow");
-                explain::answer(&view, &memory, Source::Daemon, &flow)
+                explain::answer(&view, &memory, Source::Daemon, &flow, Asked::Opener)
             };
             let answers: Vec<_> = flows.iter().map(one).collect();
             reply.send(serde_json::to_string(&answers).expect("JSON")).expect("who asked");
