@@ -298,7 +298,7 @@ impl Placing {
             held: u8::from(table.held),
             by_source: u8::from(table.by_source),
             port: table.port,
-            udp: 0,
+            udp: table.udp as u8,
             flaps: 0,
         }
     }

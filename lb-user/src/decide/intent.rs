@@ -10,7 +10,7 @@ use std::{
 
 use etherparse::checksum::Sum16BitWords;
 use lb_common::{
-    ClusterInfo, Forward, NodeInfo, NodeRecord, PlanRecord, ServiceId, ServiceInfo, Slot,
+    ClusterInfo, Forward, NodeInfo, NodeRecord, PlanRecord, ServiceId, ServiceInfo, Slot, Udp,
     layout::{MAX_INTERFACES, NAME_BYTES},
 };
 
@@ -78,6 +78,8 @@ pub struct Table {
     pub by_source: bool,
     /// As in [`lb_common::Directory`].
     pub port: u16,
+    /// What becomes of a UDP service's flows in a slot that moved.
+    pub udp: Udp,
 }
 
 impl Intent {
@@ -92,6 +94,7 @@ impl Intent {
                 held: false,
                 by_source: service.affinity == Affinity::Source,
                 port: service.ports.one().unwrap_or(0),
+                udp: service.udp,
             });
         let clusters = decision.clusters.iter().enumerate().map(|(id, table)| {
             let group = table_group(model, id, decision);
@@ -101,6 +104,7 @@ impl Intent {
                 held: group.is_some_and(|group| group.held),
                 by_source: false,
                 port: model.table_of(id).map_or(0, |table| table.port),
+                udp: Udp::default(),
             }
         });
         let nodes = 0..model.nodes.len();

@@ -45,6 +45,9 @@ pub const fn reason(reason: Reason) -> &'static str {
         Reason::DropNoCluster => "no cluster may serve this slot",
         Reason::DropNoNode => "no node may serve this slot",
         Reason::DropUnresolved => "the way to the node is not known",
+        Reason::PinLookedFor => "its slot moved a while ago: its pin was looked for",
+        Reason::PinMade => "pinned to its node",
+        Reason::PinRefused => "no room for a pin",
         Reason::DropBadTable => "a table points where there is nothing: a defect of understudy",
     }
 }

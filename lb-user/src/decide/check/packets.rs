@@ -124,7 +124,8 @@ fn directories(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
         let port = if let Ports::One(port) = config.ports { port } else { 0 };
         let right = *address == words(config.address)
             && table.port == port
-            && table.by_source == (config.affinity == Affinity::Source);
+            && table.by_source == (config.affinity == Affinity::Source)
+            && table.udp == config.udp;
         if !right {
             found.push(Violation::Directory { table: TableId::Service(id) });
         }
