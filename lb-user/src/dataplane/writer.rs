@@ -157,7 +157,7 @@ impl Writer {
         let replies = vips::replies(intent)?;
 
         let mut placing = Placing::new(self);
-        for (index, table) in intent.services.iter().chain(&intent.clusters).enumerate() {
+        for (index, table) in tables(intent).enumerate() {
             if !placing.knows(&table.slots) {
                 at(Step::Table(index))?;
                 placing.place(memory, &table.slots)?;
@@ -168,7 +168,11 @@ impl Writer {
         write_vips(memory, epoch, &vips);
         write_replies(memory, epoch, &replies);
         memory.plans.set(generation_index(epoch, 1, 0), intent.plan);
-        let directory = |table: &Table| placing.directory(table);
+        // Ids that nobody has point nowhere.
+        let directory = |table: &Table| match table.slots.is_empty() {
+            true => Directory::default(),
+            false => placing.directory(table),
+        };
         for (i, id) in (0..MAX_SERVICES).zip(0usize..) {
             let table = intent.services.get(id).map(directory).unwrap_or_default();
             let vip = intent.addresses.get(id).copied().unwrap_or_default();
@@ -306,7 +310,7 @@ impl Placing {
     /// The tables of an intent, each once by address.
     fn used(&self, intent: &Intent) -> Vec<Placed> {
         let mut used = HashMap::new();
-        for table in intent.services.iter().chain(&intent.clusters) {
+        for table in tables(intent) {
             let address = table.slots.as_ptr();
             if let Some(placed) = self.same.get(&address) {
                 used.insert(address, placed.clone());
@@ -314,6 +318,11 @@ impl Placing {
         }
         used.into_values().collect()
     }
+}
+
+/// All tables that there are.
+fn tables(intent: &Intent) -> impl Iterator<Item = &Table> {
+    intent.services.iter().chain(&intent.clusters).filter(|table| !table.slots.is_empty())
 }
 
 /// A 64-bit digest of a table's content; equality is always checked beside it.
@@ -342,8 +351,7 @@ fn fits(intent: &Intent) -> Result<(), CommitError> {
         return over("nodes");
     }
     let sizes = (1usize << MIN_TABLE_LOG2)..=(1usize << MAX_TABLE_LOG2);
-    let tables = || intent.services.iter().chain(&intent.clusters);
-    if !tables().all(|t| t.slots.len().is_power_of_two() && sizes.contains(&t.slots.len())) {
+    if !tables(intent).all(|t| t.slots.len().is_power_of_two() && sizes.contains(&t.slots.len())) {
         return over("size of a table");
     }
     Ok(())

@@ -35,7 +35,8 @@ impl<'a> Teller<'a> {
         let (table, node) = (self.path.table, self.path.node);
         let agrees = match choice {
             Ok(chosen) => {
-                (table, node) == (Some(chosen.cluster.index()), Some(chosen.node.index()))
+                let ids = &self.view.model.ids;
+                (table, node) == (ids.table_at(chosen.cluster), ids.node_at(chosen.node))
             }
             Err(_) => node.is_none(),
         };
@@ -62,8 +63,9 @@ impl<'a> Teller<'a> {
         let home = model.service_order(self.service).home().get(slot as usize);
         let seats = model.seats(self.service);
         let home = home.and_then(|&seat| seats.get(usize::from(seat)));
-        let carrier = choice.ok().and_then(|chosen| model.cluster_of(chosen.cluster.index()));
-        let node = choice.ok().map(|chosen| chosen.node.index()).filter(|&n| n < model.nodes.len());
+        let table = choice.ok().and_then(|chosen| model.ids.table_at(chosen.cluster));
+        let carrier = table.and_then(|table| model.cluster_of(table));
+        let node = choice.ok().and_then(|chosen| model.ids.node_at(chosen.node));
         let explained = &mut self.answer.explained;
         explained.service = Some(model.config.services[self.service].name.clone());
         explained.slot = Some(slot);
