@@ -173,7 +173,11 @@ impl Writer {
         write_vips(memory, epoch, &vips);
         write_replies(memory, epoch, &replies);
         memory.plans.set(generation_index(epoch, 1, 0), intent.plan);
-        let directory = |table: &Table| placing.directory(table);
+        // Ids that nobody has point nowhere.
+        let directory = |table: &Table| match table.slots.is_empty() {
+            true => Directory::default(),
+            false => placing.directory(table),
+        };
         for (i, id) in (0..MAX_SERVICES).zip(0usize..) {
             let table = intent.services.get(id).map(directory).unwrap_or_default();
             let vip = intent.addresses.get(id).copied().unwrap_or_default();
@@ -322,10 +326,11 @@ impl Placing {
     }
 }
 
-/// The slots of all tables and bases of an intent.
+/// The slots of all tables and bases that there are.
 fn tables(intent: &Intent) -> impl Iterator<Item = &Arc<[Slot]>> {
     let tables = intent.services.iter().chain(&intent.clusters);
-    tables.flat_map(|table| std::iter::once(&table.slots).chain(&table.base))
+    let slots = tables.flat_map(|table| std::iter::once(&table.slots).chain(&table.base));
+    slots.filter(|slots| !slots.is_empty())
 }
 
 /// A 64-bit digest of a table's content; equality is always checked beside it.
@@ -357,7 +362,7 @@ fn fits(intent: &Intent) -> Result<(), CommitError> {
     let fits = |t: &Table| {
         let length = t.slots.len();
         let base = t.base.as_ref().is_none_or(|base| base.len() == length);
-        base && length.is_power_of_two() && sizes.contains(&length)
+        base && (length == 0 || length.is_power_of_two() && sizes.contains(&length))
     };
     if !intent.services.iter().chain(&intent.clusters).all(fits) {
         return over("size of a table");

@@ -10,7 +10,9 @@ pub mod freeze;
 pub mod group;
 pub mod health;
 mod host;
+mod ids;
 pub mod intent;
+mod leaving;
 pub mod model;
 pub mod moved;
 pub mod notice;
@@ -35,6 +37,7 @@ use group::{Count, GroupMonitor, Hold};
 use health::NodeHealth;
 pub use health::{Admin, MissReason, NodeMonitor, NodeState, Outcome, Way};
 pub use host::{Host, NextHop, NoWay};
+pub use ids::{Ids, Named, OutOfIds};
 pub use intent::{Intent, Table, Vip};
 pub use model::{Model, Role, Seat};
 use moved::{Sweep, Swept, Tracks};
@@ -96,14 +99,16 @@ pub struct State {
     /// Targets whose outcomes are about to change their state.
     undecided: BTreeSet<TargetId>,
     freezer: Freezer,
-    /// By node id.
+    /// By position of the node.
     admins: Vec<Admin>,
-    /// By node id.
+    /// By position of the node.
     hops: Vec<Option<NextHop>>,
     /// `None`: not known yet.
     host: Option<Host>,
     /// No plan is made before this time unless every target has an outcome.
     grace_ends: Duration,
+    /// Ids that nobody has now, and pins may name.
+    named: Named,
     /// Groups of the configuration before, by pool, until the first plan.
     inherited: Vec<Option<GroupMonitor>>,
     /// From the first plan on.
@@ -147,6 +152,7 @@ impl State {
             hops: vec![None; model.nodes.len()],
             host: None,
             grace_ends: now + grace,
+            named: Named::default(),
             inherited: vec![None; model.pools.pools.len()],
             running: None,
             tracks: Tracks::default(),
@@ -272,19 +278,22 @@ impl State {
         match event {
             &Event::Checked { target, outcome } => self.observe(now, target, outcome, notices),
             &Event::Resolved { node, hop } => {
-                let Some(known) = self.hops.get_mut(node.index()) else { return false };
+                let at = self.model.ids.node_at(node);
+                let Some(known) = at.and_then(|at| self.hops.get_mut(at)) else { return false };
                 std::mem::replace(known, hop) != hop
             }
             Event::Host(host) => self.host.replace(host.clone()).as_ref() != Some(host),
             &Event::Administer { node, admin } => {
-                let Some(was) = self.admins.get_mut(node.index()) else { return false };
+                let at = self.model.ids.node_at(node);
+                let Some(was) = at.and_then(|at| self.admins.get_mut(at)) else { return false };
                 let changed = std::mem::replace(was, admin) != admin;
                 notices.extend(changed.then_some(Notice::Administered { node, admin }));
                 changed
             }
             &Event::Release(cluster) => {
                 let groups = self.running.as_mut().map(|running| &mut running.groups);
-                let group = groups.and_then(|groups| groups.get_mut(cluster.index()));
+                let at = self.model.ids.table_at(cluster);
+                let group = groups.and_then(|groups| groups.get_mut(at?));
                 let released = group.is_some_and(GroupMonitor::release);
                 let by = ReleasedBy::Operator;
                 notices.extend(released.then_some(Notice::Released { cluster, by }));
@@ -363,7 +372,7 @@ impl State {
         for (pool, turn) in turns.into_iter().enumerate() {
             notices.extend(notice::turn(&model, &running.groups, pool, turn));
             if running.groups[pool].expire(now) {
-                notices.extend(notice::released(pool, ReleasedBy::Time));
+                notices.extend(notice::released(&model, pool, ReleasedBy::Time));
             }
         }
         let groups: Vec<group::Group> = running.groups.iter().map(GroupMonitor::group).collect();
@@ -371,7 +380,8 @@ impl State {
             return;
         }
         let decision = self.planner.decide(&nodes, &groups, Some(&running.decision));
-        let decision = settle::settle(&mut self.planner, &mut running.groups, decision, notices);
+        let decision =
+            settle::settle(&model, &mut self.planner, &mut running.groups, decision, notices);
         notices.extend(notice::changes(&model, &running.decision, &decision));
         for (service, since) in running.since.iter_mut().enumerate() {
             notice::touch(&running.decision, &decision, service, since, now);

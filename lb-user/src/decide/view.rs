@@ -19,9 +19,9 @@ pub struct View<'a> {
     pub targets: &'a [NodeMonitor],
     /// Of what vanished, whether it is believed.
     pub freezer: &'a Freezer,
-    /// By node id.
+    /// By position of the node.
     pub admins: &'a [Admin],
-    /// By node id.
+    /// By position of the node.
     pub hops: &'a [Option<NextHop>],
     /// This host; `None`: not known yet.
     pub host: Option<&'a Host>,

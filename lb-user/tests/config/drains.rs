@@ -98,7 +98,7 @@ fn what_is_without_effect() {
     assert!(accept(&text("", "drain = \"0s\"\ndrain_hard = false", "")).warnings.is_empty());
     none(
         text("drain = \"0s\"", "", "udp = \"quic\""),
-        18,
+        19,
         "udp: without effect, since every cluster",
     );
     assert!(

@@ -1,8 +1,7 @@
-//! What happens to nodes and configurations, by chance, over and over.
+//! What happens to servers and configurations, by chance, over and over.
 
-use std::{fmt::Write, time::Duration};
+use std::{collections::BTreeSet, fmt::Write, net::IpAddr, time::Duration};
 
-use lb_common::{NodeId, ServiceId};
 use lb_user::{
     config::{self, Config},
     decide::{Admin, Event, MissReason, Outcome, TargetId},
@@ -11,89 +10,98 @@ use lb_user::{
 use crate::{dice::Dice, world::World};
 
 /// Nodes of each cluster, the one that comes and goes not among them.
-const NODES: [usize; 3] = [4, 3, 2];
-/// The id of the one that comes and goes: it is the last one.
-const EXTRA: usize = 9;
+const NODES: [u8; 3] = [4, 3, 2];
+/// The one that comes and goes.
+const EXTRA: Server = Server([0, 0]);
 
-/// A configuration: what there is always, and what comes and goes behind it, so that ids stay.
-#[derive(Clone, Debug)]
-pub struct Shape {
-    weights: [u32; 9],
-    extra: Extra,
-    /// The second service.
-    two: bool,
+/// A machine: the last two bytes of its address, which are its cluster and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Server([u8; 2]);
+
+impl Server {
+    /// The one with this address, plain or as `::ffff:a.b.c.d`.
+    pub fn at(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self([address.octets()[2], address.octets()[3]]),
+            IpAddr::V6(address) => panic!("{address} is nobody's"),
+        }
+    }
+
+    /// Position of its cluster.
+    pub fn cluster(self) -> u8 {
+        self.0[0]
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Extra {
-    Absent,
-    There,
-    /// No longer wanted; it stays until nothing names it.
-    Leaving,
+/// A configuration. What comes and goes stands before the rest, so that all positions shift.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    weights: [[u32; 4]; 3],
+    extra: bool,
+    /// The second service.
+    two: bool,
+    /// The first service's standby.
+    standby: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { weights: [1; 9], extra: Extra::Absent, two: true }
+        Self { weights: [[1; 4]; 3], extra: false, two: true, standby: true }
     }
 }
 
 impl Shape {
-    /// As the daemon would have it.
+    /// All servers of its clusters.
+    pub fn servers(&self) -> Vec<Server> {
+        let of = |(cluster, nodes): (u8, u8)| (1..=nodes).map(move |n| Server([cluster, n]));
+        let all = (0..).zip(NODES).flat_map(of);
+        all.chain(self.extra.then_some(EXTRA)).collect()
+    }
+
+    /// As a file has it.
     pub fn config(&self) -> Config {
         let mut text = String::new();
-        let mut weights = self.weights.iter();
         for (c, name) in ["a", "b", "c"].into_iter().enumerate() {
-            let node = |n: usize, weight: u32| {
-                format!("{{ name = \"{name}{n}\", address = \"10.0.{c}.{n}\", weight = {weight} }}")
-            };
-            let mut nodes: Vec<String> =
-                (1..=NODES[c]).zip(&mut weights).map(|(n, &weight)| node(n, weight)).collect();
-            if c == 2 && self.extra != Extra::Absent {
-                nodes.push(node(9, 1));
+            let mut nodes = String::new();
+            for Server([_, n]) in self.servers().iter().filter(|s| usize::from(s.0[0]) == c) {
+                let weight = n.checked_sub(1).map_or(1, |at| self.weights[c][usize::from(at)]);
+                let _ = write!(
+                    nodes,
+                    "{{ name = \"{name}{n}\", address = \"10.0.{c}.{n}\", weight = {weight} }}, "
+                );
             }
             let drain = [20, 30, 45][c];
             let _ = writeln!(
                 text,
                 "[[cluster]]\nname = \"{name}\"\nmin_survivors = 1\ndrain = \"{drain}s\"\n\
-                 health = {{ port = 80, fall = 1, rise = 1 }}\nnodes = [{}]",
-                nodes.join(", ")
+                 health = {{ port = 80, fall = 1, rise = 1 }}\nnodes = [{nodes}]"
             );
         }
-        let service = |name: &str, port: u16, how: &str| {
-            format!(
+        let mut service = |name: &str, port: u16, how: &str| {
+            let _ = writeln!(
+                text,
                 "[[service]]\nname = \"{name}\"\naddress = \"192.0.2.1:{port}\"\n\
-                 protocol = \"tcp\"\n{how}\n"
-            )
+                 protocol = \"tcp\"\nmasters = {how}"
+            );
         };
-        text += &service(
-            "one",
-            80,
-            "masters = [\"a\", \"b\"]\nstandbys = [\"c\"]\nbackup = \"one-standby\"",
-        );
+        match self.standby {
+            true => service("one", 80, "['a', 'b']\nstandbys = ['c']\nbackup = 'one-standby'"),
+            false => service("one", 80, "['a', 'b']\nbackup = 'none'"),
+        }
         if self.two {
-            text += &service("two", 81, "masters = [\"a\", \"c\"]\nbackup = \"multi-master\"");
+            service("first", 81, "['a', 'c']\nbackup = 'multi-master'");
         }
-        let mut config = config::parse(&text, "model").expect("it is fine").config;
-        if self.extra == Extra::Leaving {
-            let last = config.clusters[2].nodes.last_mut().expect("it is there");
-            (last.leaving, last.weight) = (true, 0);
-        }
-        config
-    }
-
-    fn nodes(&self) -> usize {
-        EXTRA + usize::from(self.extra != Extra::Absent)
+        config::parse(&text, "model").expect("it is fine").config
     }
 }
 
-/// Nodes and configuration over time.
+/// Servers and configuration over time.
 pub struct Changes {
     dice: Dice,
     shape: Shape,
-    alive: [bool; EXTRA + 1],
-    /// It stops gracefully.
-    stopping: [bool; EXTRA + 1],
+    dead: BTreeSet<Server>,
+    /// They stop gracefully.
+    stopping: BTreeSet<Server>,
     next: Duration,
     next_check: Duration,
 }
@@ -104,8 +112,8 @@ impl Changes {
         Self {
             dice,
             shape: Shape::default(),
-            alive: [true; EXTRA + 1],
-            stopping: [false; EXTRA + 1],
+            dead: BTreeSet::new(),
+            stopping: BTreeSet::new(),
             next: Duration::ZERO,
             next_check: Duration::ZERO,
         }
@@ -116,33 +124,29 @@ impl Changes {
         &self.shape
     }
 
-    /// Which nodes answer.
-    pub fn alive(&self) -> &[bool] {
-        &self.alive
-    }
-
-    /// Which services there are.
-    pub fn serves(&self) -> [bool; 2] {
-        [true, self.shape.two]
+    /// Whether a server answers.
+    pub fn alive(&self, server: Server) -> bool {
+        !self.dead.contains(&server)
     }
 
     /// Outcomes of a check of every node.
     pub fn checks(&self, world: &World) -> Vec<Event> {
         let model = world.state.view().model;
-        let targets = (0..).map(TargetId).take(model.pools.targets.len());
-        let outcome = |target: TargetId| {
-            let node = model.nodes_at(target)[0];
-            match (self.alive[node], self.stopping[node]) {
-                (false, _) => Outcome::Miss(MissReason::Timeout),
-                (true, true) => Outcome::NotWorking,
-                (true, false) => Outcome::Hit,
-            }
+        let targets = (0..).zip(&model.pools.targets);
+        let outcome = |server| match (self.alive(server), self.stopping.contains(&server)) {
+            (false, _) => Outcome::Miss(MissReason::Timeout),
+            (true, true) => Outcome::NotWorking,
+            (true, false) => Outcome::Hit,
         };
-        targets.map(|target| Event::Checked { target, outcome: outcome(target) }).collect()
+        let checked = |(id, target): (u32, &config::Target)| {
+            let outcome = outcome(Server::at(target.at.ip()));
+            Event::Checked { target: TargetId(id), outcome }
+        };
+        targets.map(checked).collect()
     }
 
-    /// What happens now; nodes that die are told first.
-    pub fn turn(&mut self, world: &mut World, mut died: impl FnMut(usize)) -> Vec<Event> {
+    /// What happens now; servers that die are told first.
+    pub fn turn(&mut self, world: &mut World, mut died: impl FnMut(Server)) -> Vec<Event> {
         let mut events = Vec::new();
         if world.now >= self.next {
             self.next = world.now + self.dice.milliseconds(500, 7000);
@@ -155,92 +159,60 @@ impl Changes {
         events
     }
 
-    fn change(&mut self, world: &mut World, died: &mut impl FnMut(usize)) -> Vec<Event> {
-        let node = self.dice.below(self.shape.nodes() as u32) as usize;
-        match self.dice.below(12) {
+    fn change(&mut self, world: &mut World, died: &mut impl FnMut(Server)) -> Vec<Event> {
+        let all = self.shape.servers();
+        let one = all[self.dice.below(all.len() as u32) as usize];
+        let cluster = self.dice.below(3) as u8;
+        let its = all.into_iter().filter(|server| server.cluster() == cluster);
+        match self.dice.below(13) {
             // More come back than go.
-            0..=2 => self.mend(node),
-            3 => {
-                let cluster = self.cluster();
-                cluster.flat_map(|node| self.mend(node)).collect()
-            }
-            4 | 5 => self.kill(node, died),
-            6 if self.dice.one_in(3) => {
-                self.cluster().for_each(|node| drop(self.kill(node, died)));
-                Vec::new()
-            }
+            0..=2 => self.mend(world, one),
+            3 => its.flat_map(|server| self.mend(world, server)).collect(),
+            4 | 5 => self.kill(one, died),
+            6 if self.dice.one_in(3) => its.flat_map(|server| self.kill(server, died)).collect(),
             7 => {
-                self.stopping[node] = true;
+                self.stopping.insert(one);
                 Vec::new()
             }
-            8 => vec![administer(node, Admin::Drained)],
+            8 => administer(world, one, Admin::Drained),
             9 if self.dice.one_in(2) => {
-                let cluster = self.cluster();
-                cluster.map(|node| administer(node, Admin::Drained)).collect()
+                its.flat_map(|server| administer(world, server, Admin::Drained)).collect()
             }
-            10 => {
-                self.shape.weights[node % EXTRA] = 1 + self.dice.below(5);
-                world.reload(self.shape.config());
+            10..=12 => {
+                match self.dice.below(6) {
+                    0 => self.shape.two = !self.shape.two,
+                    1 => self.shape.standby = !self.shape.standby,
+                    2 | 3 => self.shape.extra = !self.shape.extra,
+                    _ => {
+                        let weight = 1 + self.dice.below(5);
+                        self.shape.weights[usize::from(cluster)][self.dice.below(2) as usize] =
+                            weight;
+                    }
+                }
+                world.reload(&self.shape.config());
                 self.checks(world)
             }
-            11 => self.come_or_go(world),
             _ => Vec::new(),
         }
     }
 
-    fn cluster(&mut self) -> std::ops::Range<usize> {
-        match self.dice.below(3) {
-            0 => 0..4,
-            1 => 4..7,
-            _ => 7..self.shape.nodes(),
-        }
+    fn mend(&mut self, world: &World, server: Server) -> Vec<Event> {
+        self.dead.remove(&server);
+        self.stopping.remove(&server);
+        administer(world, server, Admin::InService)
     }
 
-    fn mend(&mut self, node: usize) -> Vec<Event> {
-        (self.alive[node], self.stopping[node]) = (true, false);
-        vec![administer(node, Admin::InService)]
-    }
-
-    fn kill(&mut self, node: usize, died: &mut impl FnMut(usize)) -> Vec<Event> {
-        self.alive[node] = false;
-        died(node);
+    fn kill(&mut self, server: Server, died: &mut impl FnMut(Server)) -> Vec<Event> {
+        self.dead.insert(server);
+        died(server);
         Vec::new()
-    }
-
-    /// The last node, or the last service, is new, or is no longer wanted, or nothing names it any more.
-    fn come_or_go(&mut self, world: &mut World) -> Vec<Event> {
-        if self.dice.one_in(2) {
-            let id = ServiceId::new(1).expect("an id");
-            // Its id is free only once no pin names it.
-            world.sweep();
-            let named = world.state.view().swept.is_some_and(|swept| swept.of_service(id) > 0);
-            if self.shape.two || !named {
-                self.shape.two = !self.shape.two;
-            }
-        } else {
-            let id = NodeId::new(EXTRA).expect("an id");
-            self.shape.extra = match self.shape.extra {
-                Extra::Absent => Extra::There,
-                Extra::There => Extra::Leaving,
-                Extra::Leaving => {
-                    world.sweep();
-                    let view = world.state.view();
-                    let pinned = view.swept.is_none_or(|swept| swept.on_node(id) > 0);
-                    match pinned || view.tracks.nodes_named().contains(&(EXTRA as u16)) {
-                        true => Extra::Leaving,
-                        false => Extra::Absent,
-                    }
-                }
-            };
-            if self.shape.extra == Extra::There {
-                (self.alive[EXTRA], self.stopping[EXTRA]) = (true, false);
-            }
-        }
-        world.reload(self.shape.config());
-        self.checks(world)
     }
 }
 
-fn administer(node: usize, admin: Admin) -> Event {
-    Event::Administer { node: NodeId::new(node).expect("an id"), admin }
+/// What is wanted of a server.
+pub fn administer(world: &World, server: Server, admin: Admin) -> Vec<Event> {
+    let model = world.state.view().model;
+    let its = (0..model.nodes.len()).filter(|&at| Server::at(model.node(at).address) == server);
+    let ids = its.filter_map(|at| model.ids.node(at));
+    ids.map(|node| Event::Administer { node, admin }).collect()
 }

@@ -2,10 +2,10 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
-use lb_common::FlowKey;
+use lb_common::{FlowKey, ServiceId};
 use lb_ebpf::select::Kind;
 
-use crate::{dice::Dice, world::World};
+use crate::{changes::Server, dice::Dice, world::World};
 
 /// Who is silent for longer is not promised anything: less than any drain limit and any pin's time.
 pub const SILENCE: Duration = Duration::from_secs(18);
@@ -49,10 +49,11 @@ enum Phase {
 }
 
 struct Flow {
-    service: usize,
+    /// Its service's port.
+    port: u16,
     key: FlowKey,
     phase: Phase,
-    node: usize,
+    server: Option<Server>,
     covered: bool,
     last: Duration,
     /// Packets until the phase ends.
@@ -71,8 +72,8 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// So many connections at a time, to services by turns.
-    pub fn new(flows: usize, services: usize, now: Duration, mut dice: Dice) -> Self {
+    /// So many connections at a time, to services on these ports by turns.
+    pub fn new(flows: usize, ports: &[u16], now: Duration, mut dice: Dice) -> Self {
         let mut clients = Self {
             tally: Tally::default(),
             flows: Vec::new(),
@@ -83,10 +84,10 @@ impl Clients {
         for id in 0..flows {
             let key = clients.fresh();
             clients.flows.push(Flow {
-                service: id % services,
+                port: ports[id % ports.len()],
                 key,
                 phase: Phase::Closed,
-                node: 0,
+                server: None,
                 covered: false,
                 last: now,
                 left: 0,
@@ -98,33 +99,41 @@ impl Clients {
         clients
     }
 
-    /// Sends what is due. `alive`: which nodes answer; `serves`: which services there are.
-    pub fn send(&mut self, world: &World, alive: &[bool], serves: &[bool]) {
+    /// Sends what is due. `alive`: whether a server answers.
+    pub fn send(&mut self, world: &World, alive: impl Fn(Server) -> bool) {
         // A service that goes takes its connections with it.
-        let over = self.flows.iter_mut().filter(|flow| !serves[flow.service]);
-        over.for_each(|flow| (flow.phase, flow.covered) = (Phase::Closed, false));
+        for flow in self.flows.iter_mut().filter(|flow| world.service(flow.port).is_none()) {
+            (flow.phase, flow.covered) = (Phase::Closed, false);
+        }
         while let Some(&Reverse((at, id))) = self.due.peek()
             && at <= world.now
         {
             self.due.pop();
-            let wait = match serves[self.flows[id].service] {
-                true => self.turn(world, id, alive),
-                false => self.dice.milliseconds(1000, 2000),
+            let wait = match world.service(self.flows[id].port) {
+                Some(service) => self.turn(world, service, id, &alive),
+                None => self.dice.milliseconds(1000, 2000),
             };
             self.due.push(Reverse((world.now + wait, id)));
         }
     }
 
-    /// A node ended, with all its connections.
-    pub fn died(&mut self, node: usize) {
-        self.flows.iter_mut().filter(|f| f.node == node).for_each(|f| f.covered = false);
+    /// A server ended, with all its connections.
+    pub fn died(&mut self, server: Server) {
+        let its = self.flows.iter_mut().filter(|flow| flow.server == Some(server));
+        its.for_each(|flow| flow.covered = false);
     }
 
     /// A flow's next packet; how long until the one after it.
-    fn turn(&mut self, world: &World, id: usize, alive: &[bool]) -> Duration {
+    fn turn(
+        &mut self,
+        world: &World,
+        service: ServiceId,
+        id: usize,
+        alive: impl Fn(Server) -> bool,
+    ) -> Duration {
         let flow = &mut self.flows[id];
         if flow.phase == Phase::Closed {
-            return self.open(world, id, alive);
+            return self.open(world, service, id, alive);
         }
         flow.left = flow.left.saturating_sub(1);
         let kind = match (flow.phase, flow.left) {
@@ -136,15 +145,16 @@ impl Clients {
             flow.covered = false;
         }
         flow.last = world.now;
-        let (choice, _) = world.packet(flow.service, &flow.key, kind);
-        let came = choice.is_ok_and(|choice| choice.to.node.index() == flow.node);
+        let (choice, _) = world.packet(service, &flow.key, kind);
+        let server = choice.ok().map(|choice| world.server(choice.to.node));
+        let came = server.is_some() && server == flow.server;
         if flow.covered {
             self.tally.covered += 1;
             self.tally.broken += u64::from(!came);
             let moved = choice.is_ok_and(|choice| choice.own != Some(choice.to));
             self.tally.stayed += u64::from(came && moved);
         }
-        if !came || !alive[flow.node] {
+        if !came || !server.is_some_and(alive) {
             return self.again(id);
         }
         match (flow.phase, flow.left) {
@@ -160,17 +170,23 @@ impl Clients {
         }
     }
 
-    fn open(&mut self, world: &World, id: usize, alive: &[bool]) -> Duration {
+    fn open(
+        &mut self,
+        world: &World,
+        service: ServiceId,
+        id: usize,
+        alive: impl Fn(Server) -> bool,
+    ) -> Duration {
         let flow = &mut self.flows[id];
-        let (choice, refused) = world.packet(flow.service, &flow.key, Kind::Opens);
-        let node = choice.ok().map(|choice| choice.to.node.index());
-        let Some(node) = node.filter(|&node| alive[node] && world.is_up(node)) else {
+        let (choice, refused) = world.packet(service, &flow.key, Kind::Opens);
+        let server = choice.ok().map(|choice| world.server(choice.to.node));
+        let Some(server) = server.filter(|server| alive(*server)) else {
             return self.dice.milliseconds(900, 1100);
         };
         self.tally.opened += 1;
         self.tally.refused += u64::from(refused);
         self.tally.reused += u64::from(flow.reused);
-        (flow.node, flow.covered, flow.last) = (node, !refused, world.now);
+        (flow.server, flow.covered, flow.last) = (Some(server), !refused, world.now);
         (flow.phase, flow.left) = (Phase::Open, 2 + self.dice.below(100));
         self.dice.milliseconds(1, 500)
     }

@@ -16,11 +16,10 @@ mod world;
 
 use std::{env, time::Duration};
 
-use lb_common::NodeId;
 use lb_ebpf::select::Kind;
 use lb_user::decide::{Admin, Event};
 
-use changes::{Changes, Shape};
+use changes::{Changes, Shape, administer};
 use dice::Dice;
 use flows::{Clients, Tally, client};
 use without::Without;
@@ -36,11 +35,11 @@ fn trace(seed: u64, without: Without) -> Tally {
     let mut changes = Changes::new(Dice(seed));
     let mut world = World::new(changes.shape().config(), without, BUCKETS);
     world.step(Duration::ZERO, &changes.checks(&world));
-    let mut clients = Clients::new(CLIENTS, 2, world.now, Dice(!seed));
+    let mut clients = Clients::new(CLIENTS, &[80, 81], world.now, Dice(!seed));
     for _ in 0..240 * 20 {
-        let events = changes.turn(&mut world, |node| clients.died(node));
+        let events = changes.turn(&mut world, |server| clients.died(server));
         world.step(TICK, &events);
-        clients.send(&world, changes.alive(), &changes.serves());
+        clients.send(&world, |server| changes.alive(server));
     }
     clients.tally
 }
@@ -89,23 +88,24 @@ fn flood(seed: u64, without: Without) -> Tally {
     let mut world = World::new(shape.config(), without, BUCKETS);
     let changes = Changes::new(Dice(seed));
     world.step(Duration::ZERO, &changes.checks(&world));
-    let mut clients = Clients::new(60, 1, world.now, Dice(!seed));
+    let mut clients = Clients::new(60, &[80], world.now, Dice(!seed));
     let mut dice = Dice(seed);
     let mut run = |clients: &mut Clients, world: &mut World, seconds: u32, openings: u32| {
         for _ in 0..seconds * 20 {
             world.step(TICK, &[]);
+            let service = world.service(80).expect("it is in force");
             for _ in 0..openings {
                 let number = 1 << 31 | dice.below(1 << 31);
                 // Nobody waits for an answer.
-                let _ = world.packet(0, &client(number), Kind::Opens);
+                let _ = world.packet(service, &client(number), Kind::Opens);
             }
-            clients.send(world, changes.alive(), &[true]);
+            clients.send(world, |_| true);
         }
     };
     run(&mut clients, &mut world, 10, 0);
-    let nodes = world.state.view().model.nodes_of(0);
-    let drained = |node| Event::Administer { node, admin: Admin::Drained };
-    let drained: Vec<Event> = nodes.filter_map(NodeId::new).map(drained).collect();
+    let drained = shape.servers().into_iter().filter(|server| server.cluster() == 0);
+    let drained = drained.flat_map(|server| administer(&world, server, Admin::Drained));
+    let drained: Vec<Event> = drained.collect();
     world.step(TICK, &drained);
     run(&mut clients, &mut world, 22, OPENINGS);
     run(&mut clients, &mut world, 10, 0);

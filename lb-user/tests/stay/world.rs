@@ -1,6 +1,6 @@
 //! A load balancer in virtual time: the real decisions and the real packets' way, tables in memory.
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{cell::Cell, net::IpAddr, sync::Arc, time::Duration};
 
 use lb_common::{
     ClusterId, Directory, FlowKey, HashAlgorithm, HashKey, Limit, NodeId, NodeRecord, PinEntry,
@@ -12,13 +12,16 @@ use lb_ebpf::{
     select::{self, Choice, Kind},
 };
 use lb_user::{
-    config::Config,
+    config::{Config, Ports},
     dataplane::{memory::Memory, writer::Writer},
-    decide::{Effect, Event, Host, NextHop, State, moved::Swept},
+    decide::{Effect, Event, Host, NextHop, State, Vip, moved::Swept},
     secret,
 };
 
-use crate::without::{Published, Without};
+use crate::{
+    changes::Server,
+    without::{Published, Without},
+};
 
 /// How often pins are looked at.
 const SWEEPS: Duration = Duration::from_millis(700);
@@ -32,6 +35,7 @@ pub struct World {
     memory: Memory,
     writer: Writer,
     published: Published,
+    vips: Vec<Vip>,
     pin_mask: u32,
     next_sweep: Duration,
     /// What a sweep found, not told yet.
@@ -51,6 +55,7 @@ impl World {
             writer: Writer::adopt(&memory),
             memory,
             published: Published::new(without),
+            vips: Vec::new(),
             pin_mask: buckets - 1,
             next_sweep: now,
             swept: None,
@@ -59,9 +64,9 @@ impl World {
         world
     }
 
-    /// Another configuration, whose things have the same ids.
-    pub fn reload(&mut self, config: Config) {
-        self.state = self.state.succeed(Arc::new(config), self.now);
+    /// Another configuration.
+    pub fn reload(&mut self, config: &Config) {
+        self.state = self.state.succeed(config, self.now).expect("enough ids");
         self.find_ways();
     }
 
@@ -73,21 +78,26 @@ impl World {
             self.happen(events);
         }
         if let Some(swept) = swept {
+            self.forget(&swept);
             self.happen(&[Event::Swept(Arc::new(swept))]);
         }
-        if self.now >= self.next_sweep && self.state.wants_sweep() {
+        if self.now >= self.next_sweep {
             self.next_sweep = self.now + SWEEPS;
             self.swept = self.look();
         }
     }
 
-    /// Looks at all pins.
-    pub fn sweep(&mut self) {
-        if let Some(swept) = self.look() {
-            self.happen(&[Event::Swept(Arc::new(swept))]);
+    /// What nothing names any more need not be known any more.
+    fn forget(&mut self, swept: &Swept) {
+        let named = swept.named();
+        self.state.named(&named);
+        if let Some(next) = self.state.dismiss(&named, self.now) {
+            self.state = next;
+            self.find_ways();
         }
     }
 
+    /// Looks at all pins.
     fn look(&self) -> Option<Swept> {
         let sweep = self.state.sweep()?;
         let places = (0..=self.pin_mask).flat_map(|b| (0..PIN_WAYS).map(move |way| (b, way)));
@@ -104,11 +114,10 @@ impl World {
     /// A packet's way, and whether a pin was refused on it.
     pub fn packet(
         &self,
-        service: usize,
+        service: ServiceId,
         flow: &FlowKey,
         kind: Kind,
     ) -> (Result<Choice, Verdict>, bool) {
-        let service = ServiceId::new(service).expect("an id");
         let tables = Seen { world: self, tag: Cell::new(FREE) };
         let directory = tables.service(self.writer.epoch(), service).expect("a service");
         assert_eq!(directory.table.by_source, 0, "so a flow's tag is its hash");
@@ -118,10 +127,16 @@ impl World {
         (choice, self.memory.noted().pin_refused > 0)
     }
 
-    /// Whether the plan in force lets a node keep connections.
-    pub fn is_up(&self, node: usize) -> bool {
-        let id = NodeId::new(node).expect("an id");
-        self.memory.node(self.writer.epoch(), id).is_some_and(|record| record.up == 1)
+    /// The service on a port, if it is in force.
+    pub fn service(&self, port: u16) -> Option<ServiceId> {
+        let vip = self.vips.iter().find(|vip| vip.ports == Ports::One(port));
+        vip.map(|vip| vip.service)
+    }
+
+    /// Whom a packet comes to.
+    pub fn server(&self, id: NodeId) -> Server {
+        let record = self.memory.node(self.writer.epoch(), id).expect("a record");
+        Server::at(IpAddr::from(record.address))
     }
 
     fn happen(&mut self, events: &[Event]) {
@@ -131,6 +146,7 @@ impl World {
                     let intent = self.published.change(&intent);
                     self.writer.commit(&self.memory, &intent).expect("room");
                     self.writer.graced(self.writer.epoch());
+                    self.vips = intent.vips;
                 }
                 Effect::Refused(violations) => panic!("{violations:?}"),
                 Effect::Notice(_) => {}
@@ -147,7 +163,8 @@ impl World {
             tags: [0; 2],
             source: None,
         });
-        let nodes = (0..self.state.view().model.nodes.len()).filter_map(NodeId::new);
+        let model = self.state.view().model;
+        let nodes = (0..model.nodes.len()).filter_map(|node| model.ids.node(node));
         let mut events: Vec<Event> = nodes.map(|node| Event::Resolved { node, hop }).collect();
         events.push(Event::Host(Host::default()));
         self.happen(&events);

@@ -8,7 +8,7 @@ use lb_common::{Slot, SlotState};
 use super::{Facts, TableId, Violation};
 use crate::decide::intent::{Intent, Table};
 
-/// Tables that were found sound, with what they were compared with, by id.
+/// Tables that were found sound, with what they were compared with, by position.
 #[derive(Debug, Default)]
 pub(super) struct Sound {
     services: Vec<Option<Seen>>,
@@ -24,21 +24,28 @@ struct Seen {
 
 impl Sound {
     pub(super) fn judge(&mut self, facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
-        let model = facts.model;
-        let decided = facts.decision.services.iter().map(|plan| &plan.deal.slots);
-        self.services.resize_with(intent.services.len(), || None);
-        let seen = self.services.iter_mut().enumerate();
-        for ((id, seen), (table, decided)) in seen.zip(intent.services.iter().zip(decided)) {
-            let is_there = |pool: usize| model.cluster_of(pool).is_some();
-            judge(seen, TableId::Service(id), (table, decided), is_there, found);
+        let (model, ids) = (facts.model, &facts.model.ids);
+        self.services.resize_with(facts.decision.services.len(), || None);
+        let plans = facts.decision.services.iter().zip(&mut self.services);
+        for (at, (plan, seen)) in plans.enumerate() {
+            let Some(table) = ids.service(at).and_then(|id| intent.services.get(id.index())) else {
+                continue;
+            };
+            let is_there = |member: u16| ids.table_of(member).is_some();
+            judge(seen, TableId::Service(at), (table, &plan.deal.slots), is_there, found);
         }
-        let decided = facts.decision.clusters.iter().map(|table| &table.slots);
-        self.clusters.resize_with(intent.clusters.len(), || None);
-        let seen = self.clusters.iter_mut().enumerate();
-        for ((id, seen), (table, decided)) in seen.zip(intent.clusters.iter().zip(decided)) {
-            let nodes = model.cluster_of(id).map(|cluster| model.nodes_of(cluster));
-            let is_there = |node: usize| nodes.as_ref().is_some_and(|nodes| nodes.contains(&node));
-            judge(seen, TableId::Cluster(id), (table, decided), is_there, found);
+        self.clusters.resize_with(facts.decision.clusters.len(), || None);
+        let tables = facts.decision.clusters.iter().zip(&mut self.clusters);
+        for (at, (decided, seen)) in tables.enumerate() {
+            let Some(table) = ids.table(at).and_then(|id| intent.clusters.get(id.index())) else {
+                continue;
+            };
+            let nodes = model.cluster_of(at).map(|cluster| model.nodes_of(cluster));
+            let is_there = |member: u16| {
+                let node = ids.node_of(member);
+                node.is_some_and(|node| nodes.as_ref().is_some_and(|of| of.contains(&node)))
+            };
+            judge(seen, TableId::Cluster(at), (table, &decided.slots), is_there, found);
         }
     }
 }
@@ -47,7 +54,7 @@ fn judge(
     seen: &mut Option<Seen>,
     name: TableId,
     (table, decided): (&Table, &Arc<[Slot]>),
-    is_there: impl Fn(usize) -> bool,
+    is_there: impl Fn(u16) -> bool,
     found: &mut Vec<Violation>,
 ) {
     if seen.as_ref().is_some_and(|seen| seen.is(table, decided)) {
@@ -77,12 +84,12 @@ fn others(slots: &[Slot], decided: &[Slot]) -> u32 {
 
 /// Whether each slot in `DRAIN`, and no other, has somebody who is there or was nobody, and is not the
 /// owner.
-fn has_base(table: &Table, is_there: impl Fn(usize) -> bool) -> bool {
+fn has_base(table: &Table, is_there: impl Fn(u16) -> bool) -> bool {
     let drains = |slot: &Slot| slot.state() == SlotState::Drain;
     let Some(base) = &table.base else { return !table.slots.iter().any(drains) };
     let right = |(slot, base): (&Slot, &Slot)| match drains(slot) {
         true => {
-            let known = base.member().is_none_or(|member| is_there(member.into()));
+            let known = base.member().is_none_or(&is_there);
             known && base.member() != slot.member() && base.state() == SlotState::Clean
         }
         false => *base == Slot::NONE,

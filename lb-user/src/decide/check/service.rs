@@ -38,17 +38,18 @@ impl Flows {
         let split = (slots.len() / home.len()).checked_ilog2().unwrap_or(0);
         for (i, slot) in slots.iter().enumerate() {
             let Some(&home) = home.get(i >> split) else { continue };
-            let Some(id) = slot.member().map(usize::from) else {
+            let Some(member) = slot.member() else {
                 if home != NOBODY {
                     flows.counts[usize::from(home)][seats.len()] += 1;
                 }
                 continue;
             };
             // A table that ignores health is for all that send to its cluster's port.
-            let ignores = model.cluster_of(id).is_some() && id >= model.pools.pools.len();
+            let table = model.ids.table_of(member);
+            let ignores = table.is_some_and(|table| table >= model.pools.pools.len());
             let seat = seats.iter().position(|seat| match ignores {
-                true => model.variant_of(seat.pool) == Some(id),
-                false => seat.pool == id,
+                true => model.variant_of(seat.pool) == table,
+                false => Some(seat.pool) == table,
             });
             match (seat, home) {
                 (None, _) | (_, NOBODY) => flows.foreign += 1,
@@ -82,7 +83,8 @@ pub(super) fn judge(
     let healthy = |seat: &Seat| seat.weight > 0 && facts.decision.groups[seat.pool].healthy;
     let panics = !seats.iter().any(healthy);
     let court = Court { config, seats, groups: &facts.decision.groups, panics };
-    table_shape(name, table, config.masters.len() + config.standbys.len(), found);
+    let members = config.members().filter(|member| !member.leaving).count();
+    table_shape(name, table, members, found);
     let wrong_kind =
         if panics && config.panic == Panic::All { flows.minding } else { flows.ignoring };
     if flows.foreign + wrong_kind > 0 {

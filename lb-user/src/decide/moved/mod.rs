@@ -8,7 +8,7 @@ mod sweep;
 mod track;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap},
     hash::{BuildHasherDefault, DefaultHasher},
     sync::Arc,
     time::Duration,
@@ -26,9 +26,9 @@ pub struct Tracks {
     /// Changes when one of them does.
     number: u64,
     /// By service id.
-    services: Vec<Arc<Track>>,
+    services: Vec<Option<Arc<Track>>>,
     /// By cluster id.
-    clusters: Vec<Arc<Track>>,
+    clusters: Vec<Option<Arc<Track>>>,
 }
 
 /// Tables that have become others, so that those with the same history are one again. Addresses stand
@@ -39,14 +39,20 @@ impl Tracks {
     /// All of them as a decision has them now.
     #[must_use]
     pub fn advance(&self, model: &Model, decision: &Decision, now: Duration) -> Self {
-        let mut known = Known::default();
-        let services = decision.services.iter().map(|plan| &plan.deal.slots);
-        let clusters = decision.clusters.iter().map(|table| &table.slots);
-        // Of nobody's slots the new owner says it.
-        let service = |was: Slot, is: Slot| limit(model, was.member().or(is.member()));
-        let services = advance(&self.services, services, &mut known, |_| service, now);
-        let cluster = |id: usize| move |_: Slot, _: Slot| limit(model, Some(id as u16));
-        let clusters = advance(&self.clusters, clusters, &mut known, cluster, now);
+        let (ids, mut known) = (&model.ids, Known::default());
+        let services = decision.services.iter().enumerate().map(|(position, plan)| {
+            let track = self.service(ids.service(position)?);
+            // Of nobody's slots the new owner says it.
+            let limit = |was: Slot, is: Slot| limit(model, was.member().or(is.member()));
+            Some(advance(track, &plan.deal.slots, &mut known, limit, now))
+        });
+        let services = ids.by_service(services);
+        let clusters = decision.clusters.iter().enumerate().map(|(position, table)| {
+            let id = ids.table(position)?;
+            let limit = |_: Slot, _: Slot| limit(model, Some(id.raw()));
+            Some(advance(self.cluster(id), &table.slots, &mut known, limit, now))
+        });
+        let clusters = ids.by_table(clusters);
         self.replaced(services, clusters)
     }
 
@@ -61,24 +67,26 @@ impl Tracks {
         self.replaced(services, clusters)
     }
 
-    /// Services' tables, by id.
-    pub fn services(&self) -> &[Arc<Track>] {
-        &self.services
-    }
-
-    /// Node tables, by id.
-    pub fn clusters(&self) -> &[Arc<Track>] {
-        &self.clusters
+    /// All of them where other ids stand for pools.
+    #[must_use]
+    pub fn renamed(&self, heirs: &BTreeMap<u16, u16>) -> Self {
+        let mut known = BTreeMap::new();
+        let mut rename = |track: &Arc<Track>| {
+            let renamed = known.entry(Arc::as_ptr(track)).or_insert_with(|| track.renamed(heirs));
+            Arc::clone(renamed)
+        };
+        let services = self.services.iter().map(|track| track.as_ref().map(&mut rename));
+        self.replaced(services.collect(), self.clusters.clone())
     }
 
     /// A service's table.
     pub fn service(&self, id: ServiceId) -> Option<&Arc<Track>> {
-        self.services.get(id.index())
+        self.services.get(id.index())?.as_ref()
     }
 
     /// A node table.
     pub fn cluster(&self, id: ClusterId) -> Option<&Arc<Track>> {
-        self.clusters.get(id.index())
+        self.clusters.get(id.index())?.as_ref()
     }
 
     /// When the next window closes.
@@ -96,23 +104,18 @@ impl Tracks {
         self.all().all(|track| track.is_clean())
     }
 
-    /// Pools that some slot of a service names, or its base.
-    pub fn clusters_named(&self) -> BTreeSet<u16> {
-        named(&self.services)
-    }
-
-    /// Nodes that some slot of a node table names, or its base.
-    pub fn nodes_named(&self) -> BTreeSet<u16> {
-        named(&self.clusters)
-    }
-
     fn all(&self) -> impl Iterator<Item = &Arc<Track>> {
-        self.services.iter().chain(&self.clusters)
+        self.services.iter().chain(&self.clusters).flatten()
     }
 
-    fn replaced(&self, services: Vec<Arc<Track>>, clusters: Vec<Arc<Track>>) -> Self {
-        let same = |old: &[Arc<Track>], new: &[Arc<Track>]| {
-            old.len() == new.len() && old.iter().zip(new).all(|(old, new)| Arc::ptr_eq(old, new))
+    fn replaced(
+        &self,
+        services: Vec<Option<Arc<Track>>>,
+        clusters: Vec<Option<Arc<Track>>>,
+    ) -> Self {
+        let same = |old: &[Option<Arc<Track>>], new: &[Option<Arc<Track>>]| {
+            let each = |track: &Option<Arc<Track>>| track.as_ref().map(Arc::as_ptr);
+            old.iter().map(each).eq(new.iter().map(each))
         };
         let same = same(&self.services, &services) && same(&self.clusters, &clusters);
         Self { number: self.number + u64::from(!same), services, clusters }
@@ -121,55 +124,43 @@ impl Tracks {
 
 /// How long connections stay that a table's cluster had.
 fn limit(model: &Model, table: Option<u16>) -> Limit {
-    let cluster = table.and_then(|id| model.cluster_of(id.into()));
+    let cluster = table.and_then(|id| model.cluster_of(model.ids.table_of(id)?));
     cluster.map_or(Limit { drain: Duration::ZERO, hard: false }, |cluster| {
         let cluster = &model.config.clusters[cluster];
         Limit { drain: cluster.drain, hard: cluster.drain_hard }
     })
 }
 
-fn advance<'a, L: Fn(Slot, Slot) -> Limit>(
-    tracks: &[Arc<Track>],
-    decided: impl Iterator<Item = &'a Arc<[Slot]>>,
+fn advance(
+    track: Option<&Arc<Track>>,
+    decided: &Arc<[Slot]>,
     known: &mut Known,
-    limit: impl Fn(usize) -> L,
+    limit: impl Fn(Slot, Slot) -> Limit,
     now: Duration,
-) -> Vec<Arc<Track>> {
-    let advance = |(id, decided): (usize, &Arc<[Slot]>)| {
-        let Some(track) = tracks.get(id) else {
-            let new = known.entry((std::ptr::null(), decided.as_ptr()));
-            return Arc::clone(new.or_insert_with(|| Arc::new(Track::at_rest(decided))));
-        };
+) -> Arc<Track> {
+    let was = match track {
+        None => std::ptr::null(),
         // At rest they are one again that differed for a time.
-        let was = match track.is_clean() {
-            true => track.slots().as_ptr().cast(),
-            false => Arc::as_ptr(track).cast(),
-        };
-        match known.entry((was, decided.as_ptr())) {
-            Entry::Occupied(known) => Arc::clone(known.get()),
-            Entry::Vacant(new) => Arc::clone(new.insert(track.advance(decided, limit(id), now))),
-        }
+        Some(track) if track.is_clean() => track.slots().as_ptr().cast(),
+        Some(track) => Arc::as_ptr(track).cast(),
     };
-    decided.enumerate().map(advance).collect()
+    let is = known.entry((was, decided.as_ptr())).or_insert_with(|| match track {
+        None => Arc::new(Track::at_rest(decided)),
+        Some(track) => track.advance(decided, limit, now),
+    });
+    Arc::clone(is)
 }
 
 /// Those whose slots without pins are clean.
-fn clear(tracks: &[Arc<Track>], pinned: &[Vec<u32>]) -> Vec<Arc<Track>> {
+fn clear(tracks: &[Option<Arc<Track>>], pinned: &[Vec<u32>]) -> Vec<Option<Arc<Track>>> {
     let mut known: BTreeMap<(*const Track, &[u32]), Arc<Track>> = BTreeMap::new();
-    let clear = |(id, track): (usize, &Arc<Track>)| {
+    let clear = |(id, track): (usize, &Option<Arc<Track>>)| {
+        let track = track.as_ref()?;
         let pinned = pinned.get(id).map_or(&[][..], Vec::as_slice);
         let known = known.entry((Arc::as_ptr(track), pinned));
-        Arc::clone(known.or_insert_with(|| track.swept(pinned)))
+        Some(Arc::clone(known.or_insert_with(|| track.swept(pinned))))
     };
     tracks.iter().enumerate().map(clear).collect()
-}
-
-fn named(tracks: &[Arc<Track>]) -> BTreeSet<u16> {
-    let slots = tracks.iter().flat_map(|track| {
-        let base = track.base().into_iter().flat_map(|base| base.iter());
-        track.slots().iter().chain(base)
-    });
-    slots.filter_map(|slot| slot.member()).collect()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use lb_common::{
 };
 
 use super::{Tracks, track::Track};
-use crate::decide::{Intent, Model};
+use crate::decide::{Intent, Model, Named};
 
 /// What pins are judged by: tables, ports and nodes that are in force.
 #[derive(Clone, Debug)]
@@ -21,8 +21,8 @@ pub struct Sweep {
     pub(super) tracks: Tracks,
     /// By cluster id: as [`lb_common::Directory`] has it.
     pub(super) ports: Vec<u16>,
-    /// By node id.
-    pub(super) nodes: Vec<Node>,
+    /// By node id; `None`: there is no such node.
+    pub(super) nodes: Vec<Option<Node>>,
 }
 
 /// A node that connections are pinned to.
@@ -62,9 +62,10 @@ impl Sweep {
     /// By what was published last, with these tables.
     pub(in crate::decide) fn of(model: &Model, intent: &Intent, tracks: &Tracks) -> Self {
         let node = |(id, record): (usize, &NodeRecord)| {
-            let cluster = &model.config.clusters[model.nodes[id].cluster];
+            let position = NodeId::new(id).and_then(|id| model.ids.node_at(id))?;
+            let cluster = &model.config.clusters[model.nodes[position].cluster];
             let (idle, hard) = (ticks(cluster.pin_idle), cluster.drain_hard);
-            Node { up: record.up == 1, idle, hard }
+            Some(Node { up: record.up == 1, idle, hard })
         };
         Self {
             tracks: tracks.clone(),
@@ -117,7 +118,7 @@ impl Sweep {
     }
 
     fn stays(&self, place: &Place<'_>, pin: Pin, now: Tick) -> bool {
-        let Some(node) = self.nodes.get(pin.node.index()) else { return false };
+        let Some(Some(node)) = self.nodes.get(pin.node.index()) else { return false };
         let drain = place.is(SlotState::Drain);
         if !place.is(SlotState::Residue) {
             // Where all is clean nobody would look for it.
@@ -156,19 +157,22 @@ impl Place<'_> {
 }
 
 impl Swept {
+    /// The ids that pins name.
+    pub fn named(&self) -> Named {
+        let some = |counts: &[u32]| {
+            let named = (0..).zip(counts).filter(|(_, count)| **count > 0);
+            named.map(|(id, _)| id).collect()
+        };
+        Named {
+            services: some(&self.named_services),
+            tables: some(&self.named_clusters),
+            nodes: some(&self.nodes),
+        }
+    }
+
     /// So many pins name a node.
     pub fn on_node(&self, id: NodeId) -> u32 {
         self.nodes.get(id.index()).copied().unwrap_or(0)
-    }
-
-    /// So many pins name a service.
-    pub fn of_service(&self, id: ServiceId) -> u32 {
-        self.named_services.get(id.index()).copied().unwrap_or(0)
-    }
-
-    /// So many pins name a pool.
-    pub fn of_cluster(&self, id: ClusterId) -> u32 {
-        self.named_clusters.get(id.index()).copied().unwrap_or(0)
     }
 
     fn found(&mut self, service: ServiceId, place: &Place<'_>) {

@@ -3,7 +3,7 @@
 //! A track is a value. What changes it gives another one, and the same one back if nothing changed,
 //! so that tables with the same history stay one allocation.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use lb_common::{Slot, SlotState};
 
@@ -121,6 +121,29 @@ impl Track {
         Arc::new(draft.finish(&self.decided))
     }
 
+    /// The table where other members stand for some.
+    #[must_use]
+    pub fn renamed(self: &Arc<Self>, heirs: &BTreeMap<u16, u16>) -> Arc<Self> {
+        let heir = |slot: Slot| {
+            let heir = slot.member().and_then(|member| heirs.get(&member));
+            heir.map_or(slot, |&heir| Slot::clean(heir).in_state(slot.state()))
+        };
+        let base = self.base.iter().flat_map(|base| base.iter());
+        if self.slots.iter().chain(base).all(|&slot| heir(slot) == slot) {
+            return Arc::clone(self);
+        }
+        let mut draft = self.draft(0);
+        for i in 0..draft.slots.len() {
+            (draft.slots[i], draft.base[i]) = (heir(draft.slots[i]), heir(draft.base[i]));
+            // Who moved from one to the other has moved nowhere.
+            if draft.marks[i].ends().is_some() && draft.base[i] == clean(draft.slots[i]) {
+                draft.leave(i, Mark::Plain);
+            }
+        }
+        let decided: Arc<[Slot]> = self.decided.iter().map(|&slot| heir(slot)).collect();
+        Arc::new(draft.finish(&decided))
+    }
+
     /// Owners with their states.
     pub fn slots(&self) -> &Arc<[Slot]> {
         &self.slots
@@ -166,11 +189,15 @@ impl Track {
         let length = slots.max(self.slots.len());
         let split = split(length, self.slots.len());
         let stretch = |from: &[Slot]| (0..length).map(|i| from[i >> split]).collect();
-        let mark = |i: usize| self.marks.get(i >> split).copied().unwrap_or(Mark::Plain);
+        let mark = |i: usize| self.marks[i >> split];
         Draft {
             slots: stretch(&self.slots),
             base: self.base.as_ref().map_or_else(|| vec![Slot::NONE; length], |base| stretch(base)),
-            marks: (0..length).map(mark).collect(),
+            marks: if self.is_clean() {
+                vec![Mark::Plain; length]
+            } else {
+                (0..length).map(mark).collect()
+            },
         }
     }
 }

@@ -4,6 +4,7 @@ mod acceptance;
 pub(in crate::decide) mod fixture;
 mod forwards;
 mod freeze;
+mod leaving;
 mod pools;
 mod purity;
 mod reference;

@@ -153,7 +153,7 @@ fn windows_go_on_under_another_configuration() {
     let before = Arc::clone(&running.intent);
     let mut config = two();
     config.clusters[0].drain = at(7);
-    running.state = running.state.succeed(Arc::new(config), at(20));
+    running.state = running.state.succeed(&config, at(20)).expect("ids");
     assert!(!running.state.wants_sweep() && running.state.sweep().is_none(), "no plan yet");
     assert!(running.step(21, &[]), "all is known");
     assert_eq!(running.intent.clusters[0], before.clusters[0]);

@@ -57,12 +57,12 @@ fn sweep() -> Sweep {
         tracks: Tracks {
             number: 7,
             // All slots of both services are pool 0's now; pool 0's are node 0's.
-            services: vec![table(1, 0), table(1, 0)],
-            clusters: vec![table(1, 0), table(3, 2), table(1, 0), table(1, 0)],
+            services: vec![Some(table(1, 0)), Some(table(1, 0)), None],
+            clusters: [(1, 0), (3, 2), (1, 0), (1, 0)].map(|(a, b)| Some(table(a, b))).to_vec(),
         },
         ports: PORTS.to_vec(),
         nodes: [(true, false), (true, false), (true, false), (false, false), (true, true)]
-            .map(|(up, hard)| node(up, hard))
+            .map(|(up, hard)| Some(node(up, hard)))
             .to_vec(),
     }
 }
@@ -160,7 +160,7 @@ fn a_service_that_is_no_more_has_no_pins() {
     assert!(stays(of(1)));
     let (swept, ended) = judge(&[of(2)]);
     assert_eq!(ended, [(0, of(2))]);
-    assert_eq!(swept.of_service(ServiceId::new(2).expect("an id")), 1, "until it is not there");
+    assert_eq!(swept.named().services, BTreeSet::from([2]), "until it is not there");
 }
 
 #[test]
@@ -189,8 +189,9 @@ fn slots_with_pins_wait_and_others_are_clean() {
     assert_eq!(swept.clusters, [vec![RESIDUE]]);
     let node = |id| swept.on_node(NodeId::new(id).expect("an id"));
     assert_eq!([0, 1, 3, 99].map(node), [0, 3, 1, 0]);
-    let cluster = |id| swept.of_cluster(ClusterId::new(id).expect("an id"));
-    assert_eq!([0, 1].map(cluster), [4, 0]);
+    let named = swept.named();
+    assert_eq!((named.services, named.tables), (BTreeSet::from([0]), BTreeSet::from([0])));
+    assert_eq!(named.nodes, BTreeSet::from([1, 3]));
 
     let residue = |track: &Track| -> Vec<usize> {
         let slots = track.slots().iter().enumerate();
@@ -198,8 +199,11 @@ fn slots_with_pins_wait_and_others_are_clean() {
     };
     let before = sweep().tracks;
     let after = before.swept(&swept);
-    assert_eq!(after.services.iter().map(|t| residue(t)).collect::<Vec<_>>(), [vec![2, 3], vec![]]);
-    let clusters: Vec<_> = after.clusters.iter().map(|t| residue(t)).collect();
+    assert_eq!(
+        after.services.iter().flatten().map(|t| residue(t)).collect::<Vec<_>>(),
+        [vec![2, 3], vec![]]
+    );
+    let clusters: Vec<_> = after.clusters.iter().flatten().map(|t| residue(t)).collect();
     assert_eq!(clusters, [vec![2], vec![], vec![], vec![]]);
     assert!(after.number > before.number);
     let nothing = after.swept(&Swept { number: after.number, ..swept.clone() });
@@ -207,11 +211,4 @@ fn slots_with_pins_wait_and_others_are_clean() {
     // What was found in other tables says nothing of these.
     let late = Swept { number: 6, ..swept };
     assert_eq!(before.swept(&late).services, before.services);
-}
-
-#[test]
-fn who_is_named() {
-    let tracks = sweep().tracks;
-    assert_eq!(tracks.clusters_named(), BTreeSet::from([0, 1]));
-    assert_eq!(tracks.nodes_named(), BTreeSet::from([0, 1, 2, 3]));
 }

@@ -1,7 +1,7 @@
 //! Slots over time, one rule a test. Owners are letters, `-` is nobody; what is published is written
 //! `owner`, then `~base` in a window, `'` behind one.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use lb_common::{Slot, SlotState};
 
@@ -254,4 +254,18 @@ fn what_another_process_left() {
     let drains: Vec<Slot> = slots.iter().map(|slot| slot.in_state(SlotState::Drain)).collect();
     let lost = Track::resumed(&drains, None, soft, at(7));
     assert_eq!(told(&lost), "b' c' d' a'", "a base that is not there");
+}
+
+#[test]
+fn who_is_called_otherwise_is_the_same() {
+    let member = |name: u8| slot(name).member().expect("a member");
+    let heirs = BTreeMap::from([(member(b'b'), member(b'c'))]);
+    let mut table = Table::new("abcd");
+    table.goes(0, "bcbd");
+    assert_eq!(told(&table.0), "b~a c~b b~c d");
+    table.0 = table.0.renamed(&heirs);
+    assert_eq!(told(&table.0), "c~a c' c' d");
+    assert_eq!(table.waits(300), "c' c' c' d");
+    let before = Arc::clone(&table.0);
+    assert!(Arc::ptr_eq(&before, &before.renamed(&heirs)), "nothing to be done");
 }
