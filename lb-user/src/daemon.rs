@@ -257,8 +257,10 @@ impl Daemon {
                 batch.extend(outcomes.into_iter().map(checked));
             }
             Seen::Way(found) => {
-                batch.push(Event::Resolved { node: found.node, hop: found.hop.ok() });
                 let (watchers, model) = (self.watchers.as_mut(), self.state.view().model);
+                let hop = found.hop.ok();
+                let way = model.ids.node(found.node).map(|node| Event::Resolved { node, hop });
+                batch.extend(way);
                 for change in watchers.map_or(Vec::new(), |w| w.way(model, &found)) {
                     warn!("{change}");
                     let subject = ways::name(change.cause);

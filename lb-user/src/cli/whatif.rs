@@ -6,7 +6,6 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use anyhow::bail;
-use lb_common::NodeId;
 
 use super::Usage;
 use crate::{
@@ -67,13 +66,13 @@ impl BeforeDown {
 /// node, are taken as found.
 pub(super) fn suppose(model: &Arc<Model>, down: &BTreeSet<usize>) -> anyhow::Result<State> {
     // These values stand for it and are not shown.
-    let hop = |node: NodeId| NextHop {
+    let hop = |node: usize| NextHop {
         ifindex: 1,
         src_mac: [0; 6],
         dst_mac: [0; 6],
         mtu: 1500,
         tags: [0; 2],
-        source: Some(model.node(node.index()).address),
+        source: Some(model.node(node).address),
     };
     suppose_over(model, down, Host::default(), hop)
 }
@@ -83,7 +82,7 @@ pub(super) fn suppose_over(
     model: &Arc<Model>,
     down: &BTreeSet<usize>,
     host: Host,
-    hop: impl Fn(NodeId) -> NextHop,
+    hop: impl Fn(usize) -> NextHop,
 ) -> anyhow::Result<State> {
     // A target is down if a node is that it is asked for.
     let targets = (0..).map(TargetId).take(model.pools.targets.len());
@@ -93,8 +92,8 @@ pub(super) fn suppose_over(
         Event::Checked { target, outcome: if is_down { miss } else { Outcome::Hit } }
     });
     let mut events: Vec<Event> = checked.chain([Event::Host(host)]).collect();
-    let ids = (0..model.nodes.len()).filter_map(NodeId::new);
-    events.extend(ids.map(|node| Event::Resolved { node, hop: Some(hop(node)) }));
+    let way = |at| Some(Event::Resolved { node: model.ids.node(at)?, hop: Some(hop(at)) });
+    events.extend((0..model.nodes.len()).filter_map(way));
     let mut state = State::with_model(Arc::clone(model), Duration::ZERO);
     for effect in state.step(Duration::ZERO, &events) {
         if let Effect::Refused(violations) = effect {

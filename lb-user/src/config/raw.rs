@@ -14,6 +14,7 @@ use std::{
 use lb_common::{
     Forward, HashAlgorithm,
     layout::{MAX_NODES, MAX_SERVICES},
+    pin::{MAX_PINS_LOG2, MIN_PINS_LOG2},
 };
 use toml::{
     Spanned,
@@ -25,7 +26,7 @@ use super::{
     report::{Report, Span},
     types::{
         Affinity, BackupMode, Balance, Destination, Failback, Fallback, Panic, Protocol, Ratio,
-        SurveyKey, Threshold,
+        SurveyKey, Threshold, Udp,
     },
     values::{self, address},
 };
@@ -52,6 +53,8 @@ pub(super) struct Lb {
     pub(super) bpffs: Field<PathBuf>,
     pub(super) socket: Field<PathBuf>,
     pub(super) freeze: Field<Duration>,
+    pub(super) pins: Field<u32>,
+    pub(super) drain: Field<Duration>,
     pub(super) survey_key: Field<SurveyKey>,
     pub(super) has_survey_key: bool,
 }
@@ -81,6 +84,11 @@ pub(super) struct Cluster {
     pub(super) forward: Field<Forward>,
     pub(super) has_forward: bool,
     pub(super) gue_port: Field<u16>,
+    pub(super) drain: Field<Duration>,
+    pub(super) drain_hard: Field<bool>,
+    pub(super) pin_idle: Field<Duration>,
+    pub(super) ramp: Field<Duration>,
+    pub(super) slow_start: Field<Duration>,
     pub(super) health: Option<Health>,
     pub(super) nodes: Option<Vec<Node>>,
 }
@@ -103,7 +111,9 @@ pub(super) struct Service {
     pub(super) name: Field<String>,
     pub(super) address: Field<Destination>,
     pub(super) protocol: Field<Protocol>,
+    pub(super) has_protocol: bool,
     pub(super) affinity: Field<Affinity>,
+    pub(super) udp: Field<Udp>,
     pub(super) backup: Field<BackupMode>,
     pub(super) has_backup: bool,
     pub(super) masters: Field<Vec<Member>>,
@@ -132,6 +142,10 @@ const PRIORITY: std::ops::RangeInclusive<u32> = 0..=1_000_000;
 const FAILBACK: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(30 * 24 * 3600);
 const FREEZE: std::ops::RangeInclusive<Duration> = Duration::ZERO..=HOUR;
+const PINS: std::ops::RangeInclusive<u32> = 1 << MIN_PINS_LOG2..=1 << MAX_PINS_LOG2;
+const DRAIN: std::ops::RangeInclusive<Duration> = Duration::ZERO..=*FAILBACK.end();
+const PIN_IDLE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=*FAILBACK.end();
+const RAMP: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Reads a document; what will not do is noted and left out. Files that it names without a leading
@@ -153,7 +167,9 @@ pub(super) fn read(table: &DeTable<'_>, directory: &Path, report: &mut Report) -
 }
 
 fn lb(fields: &mut Fields<'_, '_>) -> Lb {
-    fields.later(&["drain", "pins", "pin_idle"]);
+    for field in ["drain_hard", "pin_idle", "ramp", "slow_start"] {
+        stands_in_clusters(fields, field);
+    }
     let hash = values::choice(&[
         ("multilinear", HashAlgorithm::Multilinear),
         ("siphash", HashAlgorithm::SipHash),
@@ -166,6 +182,8 @@ fn lb(fields: &mut Fields<'_, '_>) -> Lb {
         // sun_path of struct sockaddr_un holds 108 bytes with the closing zero.
         socket: fields.optional("socket", values::path(107)),
         freeze: fields.optional("freeze", values::duration(FREEZE)),
+        pins: fields.optional("pins", values::integer(PINS)),
+        drain: fields.optional("drain", values::duration(DRAIN)),
         survey_key: fields.optional("survey_key", |value| values::hex(value).map(SurveyKey)),
         has_survey_key: fields.has("survey_key"),
     }
@@ -183,7 +201,7 @@ fn interface(fields: &mut Fields<'_, '_>) -> Interface {
 }
 
 fn cluster(fields: &mut Fields<'_, '_>, directory: &Path) -> Cluster {
-    fields.later(&["drain", "drain_hard", "ramp", "slow_start", "dispatch"]);
+    fields.later(&["dispatch"]);
     Cluster {
         place: fields.place(),
         name: name(fields, "A"),
@@ -198,6 +216,11 @@ fn cluster(fields: &mut Fields<'_, '_>, directory: &Path) -> Cluster {
         forward: fields.optional("forward", values::choice(&WAYS)),
         has_forward: fields.has("forward"),
         gue_port: fields.optional("gue_port", values::port),
+        drain: fields.optional("drain", values::duration(DRAIN)),
+        drain_hard: fields.optional("drain_hard", values::boolean),
+        pin_idle: fields.optional("pin_idle", values::duration(PIN_IDLE)),
+        ramp: fields.optional("ramp", values::duration(RAMP)),
+        slow_start: fields.optional("slow_start", values::duration(RAMP)),
         health: fields.table("health", |fields| health::read(fields, directory)),
         nodes: nodes(fields),
     }
@@ -224,14 +247,20 @@ fn node(fields: &mut Fields<'_, '_>) -> Node {
 }
 
 fn service(fields: &mut Fields<'_, '_>, directory: &Path) -> Service {
-    fields.later(&["drain", "drain_hard", "udp"]);
+    for field in ["drain", "drain_hard", "pin_idle"] {
+        stands_in_clusters(fields, field);
+    }
     let place = fields.place();
     let name = name(fields, "web");
     let address = fields.required("address", "address = \"192.0.2.10:443\"", address::vip);
     let protocol = values::choice(&[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)]);
     let protocol = fields.optional("protocol", protocol);
+    let has_protocol = fields.has("protocol");
     let affinity = values::choice(&[("flow", Affinity::Flow), ("source", Affinity::Source)]);
     let affinity = fields.optional("affinity", affinity);
+    let udp =
+        values::choice(&[("rehash", Udp::Rehash), ("sticky", Udp::Sticky), ("quic", Udp::Quic)]);
+    let udp = fields.optional("udp", udp);
     let example = "masters = [\"A\"], with the name of a cluster";
     fields.expect("masters", example);
     fields.refuse_empty("masters", "a service needs at least one master", example);
@@ -244,7 +273,9 @@ fn service(fields: &mut Fields<'_, '_>, directory: &Path) -> Service {
         name,
         address,
         protocol,
+        has_protocol,
         affinity,
+        udp,
         backup,
         has_backup,
         masters,
@@ -254,6 +285,12 @@ fn service(fields: &mut Fields<'_, '_>, directory: &Path) -> Service {
         panic,
         health: fields.table("health", |fields| health::read(fields, directory)),
     }
+}
+
+/// Notes a field that is said of clusters, not here.
+fn stands_in_clusters(fields: &mut Fields<'_, '_>, field: &'static str) {
+    let message = format!("`{field}` is said of clusters");
+    fields.elsewhere(field, Some(Fault::new(message, "move it to the [[cluster]]")));
 }
 
 type Policies = (Field<BackupMode>, Field<Balance>, Field<Fallback>, Field<Panic>);

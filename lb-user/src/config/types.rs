@@ -10,6 +10,7 @@ use std::{
 };
 
 use lb_common::Forward;
+pub use lb_common::Udp;
 
 pub use super::{destination::*, health::*};
 
@@ -19,6 +20,9 @@ pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/understudy";
 pub const DEFAULT_SOCKET: &str = "/run/understudy/control.sock";
 /// UDP port of GUE where the configuration names none (draft-ietf-intarea-gue-09, 3.1).
 pub const DEFAULT_GUE_PORT: u16 = 6080;
+
+/// How long connections stay where they are after a change, where nothing else is said.
+pub const DEFAULT_DRAIN: Duration = Duration::from_secs(300);
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +51,8 @@ pub struct Lb {
     /// How long it is not believed that most nodes of several clusters vanished at once; 0: not
     /// at all.
     pub freeze: Duration,
+    /// How many connections can be pinned: a power of two.
+    pub pins: u32,
     /// Shared key of surveys; there if any check is one.
     pub survey_key: Option<SurveyKey>,
 }
@@ -88,10 +94,22 @@ pub struct Cluster {
     pub forward: Forward,
     /// `gue`: UDP port of the nodes that the tunnel ends at.
     pub gue_port: u16,
+    /// How long connections stay where they are after a change; 0: not at all.
+    pub drain: Duration,
+    /// Those that are not silent until then move, too.
+    pub drain_hard: bool,
+    /// After how much silence a pinned connection is forgotten, once the drain limit has passed.
+    pub pin_idle: Duration,
+    /// How long it takes to get its flows back after it failed, in steps; 0: at once.
+    pub ramp: Duration,
+    /// How long one of its nodes takes, likewise.
+    pub slow_start: Duration,
     /// How its nodes are checked, where a service says nothing else.
     pub health: Health,
     /// Its nodes, by name.
     pub nodes: Vec<Node>,
+    /// It is no longer in the file, and stays as long as connections may be on it.
+    pub leaving: bool,
 }
 
 /// How many nodes of a cluster must live for it to be healthy (M2).
@@ -160,6 +178,8 @@ pub struct Node {
     pub priority: u32,
     /// MAC of its next hop, instead of asking the kernel.
     pub mac: Option<[u8; 6]>,
+    /// It is no longer in the file, and stays as long as connections may be on it: its weight is 0.
+    pub leaving: bool,
 }
 
 /// A VIP, its ports, a protocol, and who serves it.
@@ -175,6 +195,8 @@ pub struct Service {
     pub protocol: Protocol,
     /// Which packets are one flow.
     pub affinity: Affinity,
+    /// What becomes of its flows in slots that move; matters by UDP only.
+    pub udp: Udp,
     /// What happens to the share of a failed master (M7).
     pub mode: BackupMode,
     /// Masters, by cluster name.
@@ -220,6 +242,8 @@ pub struct Member {
     pub priority: u32,
     /// Port of its nodes in this service, instead of their own; only where the service has one.
     pub port: Option<u16>,
+    /// It is no longer in the file, and stays as long as connections may be on it: its weight is 0.
+    pub leaving: bool,
 }
 
 /// Transport protocols.

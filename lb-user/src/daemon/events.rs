@@ -131,9 +131,9 @@ impl Events {
 
 /// The kind of a notice, and whom it is about.
 fn place(model: &Model, notice: &Notice) -> (&'static str, String) {
-    let cluster = |id: ClusterId| model.pool_name(id.index()).to_owned();
-    let service = |id: ServiceId| model.config.services[id.index()].name.clone();
-    let node = |id: NodeId, target| model.node_name(id.index(), target);
+    let cluster = |id: ClusterId| model.name_of_pool(id).to_owned();
+    let service = |id: ServiceId| model.name_of_service(id).to_owned();
+    let node = |id: NodeId, target| model.name_of_node(id, target);
     match notice {
         Notice::Seen { node: id, target, .. } => ("seen", node(*id, Some(*target))),
         Notice::Node { node: id, target, state } => {

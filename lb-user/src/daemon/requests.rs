@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use lb_common::ClusterId;
 use serde_json::json;
 use tracing::warn;
 
@@ -57,7 +56,7 @@ impl Daemon {
         }
         let config = Arc::new(new);
         let now = self.start.elapsed();
-        let next = self.state.succeed(Arc::clone(&config), now);
+        let next = self.state.succeed(&config, now).map_err(|error| error.to_string())?;
         let before = std::mem::replace(&mut self.state, next);
         if let Err(error) = self.watch() {
             self.state = before;
@@ -74,11 +73,12 @@ impl Daemon {
     }
 
     fn release(&mut self, name: &str) -> Result<String, String> {
-        let position = self.config.clusters.iter().position(|cluster| cluster.name == name);
-        let cluster = position.ok_or_else(|| format!("there is no cluster named {name}"))?;
         let view = self.state.view();
+        let position = view.model.config.clusters.iter().position(|cluster| cluster.name == name);
+        let cluster = position.ok_or_else(|| format!("there is no cluster named {name}"))?;
         let held = |pool: &usize| view.groups.get(*pool).is_some_and(|g| g.hold().is_some());
-        let held = view.model.pools_of(cluster).filter(held).filter_map(ClusterId::new);
+        let held = view.model.pools_of(cluster).filter(held);
+        let held = held.filter_map(|pool| view.model.ids.table(pool));
         let releases: Vec<Event> = held.map(Event::Release).collect();
         if releases.is_empty() {
             return Err(format!("cluster {name} is not held back"));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
-use lb_common::{NodeId, Slot};
+use lb_common::Slot;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -78,6 +78,9 @@ struct Cluster {
     alive: u32,
     needed: u32,
     total: u32,
+    /// It is no longer in the file, and stays until its connections have ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    leaving: bool,
     nodes: Vec<Node>,
 }
 
@@ -96,6 +99,9 @@ struct Node {
     unreachable: Option<String>,
     /// Its part of what its cluster carries.
     share: f64,
+    /// As its cluster's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    leaving: bool,
 }
 
 /// One line of JSON; `now` is the time of the state's last step or later.
@@ -186,7 +192,9 @@ fn cluster(state: &State, pool: usize) -> Cluster {
     });
     let ids = model.nodes_of(model.pool(pool).cluster);
     let nodes = ids.zip(&config.nodes).enumerate().map(|(position, (id, node))| {
-        let owned = NodeId::new(id)
+        let owned = model
+            .ids
+            .node(id)
             .map_or(0, |id| slots.iter().filter(|s| s.member() == Some(id.raw())).count());
         Node {
             name: node.name.clone(),
@@ -206,6 +214,7 @@ fn cluster(state: &State, pool: usize) -> Cluster {
             resolved: view.way(id).is_ok(),
             unreachable: view.way(id).err().map(|why| why.explain().to_owned()),
             share: owned as f64 / slots.len().max(1) as f64,
+            leaving: node.leaving,
         }
     });
     let count = group.map(|group| group.count).unwrap_or_default();
@@ -218,6 +227,7 @@ fn cluster(state: &State, pool: usize) -> Cluster {
         alive: count.alive,
         needed: config.threshold.needed(count.total),
         total: count.total,
+        leaving: config.leaving,
         nodes: nodes.collect(),
     }
 }
@@ -298,7 +308,11 @@ fn cluster_table(clusters: &[Cluster]) -> Table {
         "share",
     ]);
     for cluster in clusters {
-        let health = if cluster.healthy { "healthy" } else { "UNHEALTHY" };
+        let health = match (cluster.leaving, cluster.healthy) {
+            (true, _) => "leaving",
+            (false, true) => "healthy",
+            (false, false) => "UNHEALTHY",
+        };
         let counts = format!("{}/{}/{}", cluster.alive, cluster.needed, cluster.total);
         let mut first = [cluster.name.as_str(), &cluster.check, health, &counts];
         for node in &cluster.nodes {
@@ -308,6 +322,9 @@ fn cluster_table(clusters: &[Cluster]) -> Table {
             }
             if let Some(why) = &node.unreachable {
                 state += &format!(", gets nobody: {why}");
+            }
+            if node.leaving {
+                state += ", leaving";
             }
             let number = node.number.to_string();
             let share = percent(node.share);

@@ -87,7 +87,7 @@ impl Watchers {
 
     /// Takes in the way to a node of the configuration; returns what people want to know of it.
     pub(super) fn way(&mut self, model: &Model, found: &Found) -> Vec<Change> {
-        let id = found.node.index();
+        let id = found.node;
         let address = model.node(id).address;
         let (news, changes) = self.ways.set(id, found.way);
         if news {

@@ -95,7 +95,7 @@ fn open(pins: &PinDir, spec: &MapSpec) -> Result<Map, MapError> {
 }
 
 /// An entry that may say which epoch changed it last.
-trait Stamp {
+trait Stamp: Default {
     fn stamp(&mut self, epoch: u64);
 }
 
@@ -128,9 +128,11 @@ impl<T: Pod + PartialEq + Stamp> Shown<T> {
         Ok(Self { map, written })
     }
 
-    /// Writes the entries that differ from those shown, with the epoch that changed them.
+    /// Writes the entries that differ from those shown, with the epoch that changed them. Ids that
+    /// nobody has are not shown.
     fn show(&mut self, epoch: u64, values: &[T]) -> Result<(), MapError> {
-        let wanted: std::collections::HashMap<u32, T> = (0..).zip(values.iter().copied()).collect();
+        let wanted = (0..).zip(values.iter().copied()).filter(|(_, value)| *value != T::default());
+        let wanted: std::collections::HashMap<u32, T> = wanted.collect();
         for (key, value) in &wanted {
             if self.written.get(key) != Some(value) {
                 let mut stamped = *value;

@@ -46,7 +46,7 @@ struct Placed {
 pub enum Step {
     /// Nothing is written yet.
     Begin,
-    /// A table (counted from 0) is about to be written into free chunks.
+    /// A table or the base of one (counted from 0) is about to be written into free chunks.
     Table(usize),
     /// The next generation's directories, VIPs and nodes are about to be written.
     Generation,
@@ -97,7 +97,12 @@ impl Writer {
                     .map(|i| memory.clusters.get(generation_index(epoch, MAX_CLUSTERS, i))),
             );
         let mut tables: HashMap<u32, Placed> = HashMap::new();
-        for directory in directories.flatten().filter(|d| d.log2 != 0) {
+        let bases = |directory: Directory| {
+            let base = Directory { first: directory.base, ..directory };
+            [Some(directory), Some(base).filter(|base| base.first != Directory::NO_BASE)]
+        };
+        let placed = directories.flatten().filter(|d| d.log2 != 0).flat_map(bases).flatten();
+        for directory in placed {
             tables.entry(directory.first).or_insert_with(|| {
                 let slots: Arc<[Slot]> = (0..1u32 << (directory.log2 & 31))
                     .map_while(|i| memory.table_slot(&directory, i))
@@ -157,10 +162,10 @@ impl Writer {
         let replies = vips::replies(intent)?;
 
         let mut placing = Placing::new(self);
-        for (index, table) in intent.services.iter().chain(&intent.clusters).enumerate() {
-            if !placing.knows(&table.slots) {
+        for (index, slots) in tables(intent).enumerate() {
+            if !placing.knows(slots) {
                 at(Step::Table(index))?;
-                placing.place(memory, &table.slots)?;
+                placing.place(memory, slots)?;
             }
         }
 
@@ -168,7 +173,11 @@ impl Writer {
         write_vips(memory, epoch, &vips);
         write_replies(memory, epoch, &replies);
         memory.plans.set(generation_index(epoch, 1, 0), intent.plan);
-        let directory = |table: &Table| placing.directory(table);
+        // Ids that nobody has point nowhere.
+        let directory = |table: &Table| match table.slots.is_empty() {
+            true => Directory::default(),
+            false => placing.directory(table),
+        };
         for (i, id) in (0..MAX_SERVICES).zip(0usize..) {
             let table = intent.services.get(id).map(directory).unwrap_or_default();
             let vip = intent.addresses.get(id).copied().unwrap_or_default();
@@ -289,16 +298,17 @@ impl Placing {
     }
 
     fn directory(&self, table: &Table) -> Directory {
+        // Every table of the intent was found or placed before.
+        let first = |slots: &Arc<[Slot]>| self.same.get(&slots.as_ptr()).map(|placed| placed.first);
         Directory {
-            // Every table of the intent was found or placed before.
-            first: self.same.get(&table.slots.as_ptr()).map_or(u32::MAX, |placed| placed.first),
-            base: Directory::NO_BASE,
+            first: first(&table.slots).unwrap_or(u32::MAX),
+            base: table.base.as_ref().and_then(first).unwrap_or(Directory::NO_BASE),
             log2: table.slots.len().trailing_zeros() as u8,
             healthy: u8::from(table.healthy),
             held: u8::from(table.held),
             by_source: u8::from(table.by_source),
             port: table.port,
-            udp: 0,
+            udp: table.udp as u8,
             flaps: 0,
         }
     }
@@ -306,14 +316,21 @@ impl Placing {
     /// The tables of an intent, each once by address.
     fn used(&self, intent: &Intent) -> Vec<Placed> {
         let mut used = HashMap::new();
-        for table in intent.services.iter().chain(&intent.clusters) {
-            let address = table.slots.as_ptr();
+        for slots in tables(intent) {
+            let address = slots.as_ptr();
             if let Some(placed) = self.same.get(&address) {
                 used.insert(address, placed.clone());
             }
         }
         used.into_values().collect()
     }
+}
+
+/// The slots of all tables and bases that there are.
+fn tables(intent: &Intent) -> impl Iterator<Item = &Arc<[Slot]>> {
+    let tables = intent.services.iter().chain(&intent.clusters);
+    let slots = tables.flat_map(|table| std::iter::once(&table.slots).chain(&table.base));
+    slots.filter(|slots| !slots.is_empty())
 }
 
 /// A 64-bit digest of a table's content; equality is always checked beside it.
@@ -342,8 +359,12 @@ fn fits(intent: &Intent) -> Result<(), CommitError> {
         return over("nodes");
     }
     let sizes = (1usize << MIN_TABLE_LOG2)..=(1usize << MAX_TABLE_LOG2);
-    let tables = || intent.services.iter().chain(&intent.clusters);
-    if !tables().all(|t| t.slots.len().is_power_of_two() && sizes.contains(&t.slots.len())) {
+    let fits = |t: &Table| {
+        let length = t.slots.len();
+        let base = t.base.as_ref().is_none_or(|base| base.len() == length);
+        base && (length == 0 || length.is_power_of_two() && sizes.contains(&length))
+    };
+    if !intent.services.iter().chain(&intent.clusters).all(fits) {
         return over("size of a table");
     }
     Ok(())

@@ -22,7 +22,7 @@ pub struct FlowPath {
     pub carrier: Option<usize>,
     /// Slot of the carrier's table.
     pub node_slot: Option<u32>,
-    /// Id of the table: the carrier's pool's, or its cluster's that ignores health.
+    /// Position of the node table: the carrier's pool's, or its cluster's that ignores health.
     pub table: Option<usize>,
     /// Nodes that were asked before the one that serves it, and their health.
     pub nodes_passed: Vec<(usize, NodeHealth)>,
@@ -61,7 +61,8 @@ pub fn follow(model: &Model, decision: &Decision, service: usize, hash: FlowHash
         let slot = hash.node_slot(order.log2());
         path.node_slot = Some(slot);
         path.table = Some(id);
-        path.node = table.slots[slot as usize].member().map(usize::from);
+        let member = table.slots[slot as usize].member();
+        path.node = member.and_then(|id| model.ids.node_of(id));
         let asked = order.path(slot, &table.eligible);
         let asked = asked.into_iter().map(|node| first + usize::from(node));
         let passed = asked.filter(|&node| Some(node) != path.node);

@@ -52,7 +52,7 @@ pub(super) struct Sight<'a> {
     pub(super) model: &'a Model,
     /// By target.
     pub(super) targets: &'a [NodeMonitor],
-    /// By node id.
+    /// By position of the node.
     pub(super) admins: &'a [Admin],
 }
 

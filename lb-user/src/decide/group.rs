@@ -49,7 +49,7 @@ pub struct Services {
 impl Services {
     /// Those of a cluster; `enough` says it of a pool.
     pub fn of(model: &Model, cluster: usize, enough: impl Fn(usize) -> bool) -> Self {
-        let carried = |pool: usize| model.pool(pool).services.len() as u32;
+        let carried = |pool: usize| model.carried(pool);
         let total = model.pools_of(cluster).map(carried).sum();
         let healthy = model.pools_of(cluster).filter(|&pool| enough(pool)).map(carried).sum();
         let needed = model.config.clusters[cluster].min_services.min(total);

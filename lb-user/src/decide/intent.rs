@@ -1,6 +1,6 @@
 //! What the data plane writes, verbatim: the whole content of one generation.
 //!
-//! Positions are ids. The writer adds only what is its own: places in memory and epochs.
+//! Lists go by id; ids that nobody has hold nothing. The writer adds only what is its own: places in memory and epochs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use std::{
 
 use etherparse::checksum::Sum16BitWords;
 use lb_common::{
-    ClusterInfo, Forward, NodeInfo, NodeRecord, PlanRecord, ServiceId, ServiceInfo, Slot,
+    ClusterInfo, Forward, NodeInfo, NodeRecord, PlanRecord, ServiceId, ServiceInfo, Slot, Udp,
     layout::{MAX_INTERFACES, NAME_BYTES},
 };
 
@@ -20,9 +20,10 @@ use super::{
     health::NodeState,
     host,
     model::{Model, NodePlace},
+    moved::{Track, Tracks},
     plan::{Decision, Regime},
 };
-use crate::config::{Affinity, Config, Ports};
+use crate::config::{Affinity, Ports};
 
 /// The content of one generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +71,8 @@ pub struct Vip {
 pub struct Table {
     /// Owners. Equal tables share one allocation.
     pub slots: Arc<[Slot]>,
+    /// Of as many slots; there while some are in `DRAIN`: whom their old connections go to.
+    pub base: Option<Arc<[Slot]>>,
     /// A cluster: it is in the healthy group. A service: somebody serves it.
     pub healthy: bool,
     /// A cluster that recovered and is held back.
@@ -78,74 +81,85 @@ pub struct Table {
     pub by_source: bool,
     /// As in [`lb_common::Directory`].
     pub port: u16,
+    /// What becomes of a UDP service's flows in a slot that moved.
+    pub udp: Udp,
 }
 
 impl Intent {
-    /// What to write for a decision.
-    pub fn new(view: &View<'_>, decision: &Decision) -> Self {
+    /// What to write for a decision, whose tables are these over time.
+    pub fn new(view: &View<'_>, decision: &Decision, tracks: &Tracks) -> Self {
         let model = view.model;
         let config = &model.config;
-        let services =
-            decision.services.iter().zip(&config.services).map(|(plan, service)| Table {
-                slots: Arc::clone(&plan.deal.slots),
-                healthy: plan.deal.slots.iter().any(|slot| slot.member().is_some()),
-                held: false,
-                by_source: service.affinity == Affinity::Source,
-                port: service.ports.one().unwrap_or(0),
-            });
-        let clusters = decision.clusters.iter().enumerate().map(|(id, table)| {
-            let group = table_group(model, id, decision);
+        let services = config.services.iter().enumerate().map(|(position, service)| Table {
+            by_source: service.affinity == Affinity::Source,
+            port: service.ports.one().unwrap_or(0),
+            udp: service.udp,
+            ..table(model.ids.service(position).and_then(|id| tracks.service(id)))
+        });
+        let clusters = (0..decision.clusters.len()).map(|position| {
+            let group = table_group(model, position, decision);
             Table {
-                slots: Arc::clone(&table.slots),
                 healthy: group.is_some_and(|group| group.healthy),
                 held: group.is_some_and(|group| group.held),
-                by_source: false,
-                port: model.table_of(id).map_or(0, |table| table.port),
+                port: model.table_of(position).map_or(0, |table| table.port),
+                ..table(model.ids.table(position).and_then(|id| tracks.cluster(id)))
             }
         });
         let nodes = 0..model.nodes.len();
+        let ids = &model.ids;
+        let addresses = config.services.iter().map(|s| address_words(s.address));
+        let record = |i| node_record(model, i, is_up(model, i, decision), view.hops[i]);
+        let services: Vec<Table> = services.collect();
+        let of_service = |i| service_info(model, i, decision, &services[i]);
+        let of_table = |i| cluster_info(model, i, decision).unwrap_or_default();
         Self {
             plan: plan_record(model, view.host),
-            vips: vips(config),
-            replies: replies(config),
+            vips: vips(model),
+            replies: replies(model),
             own: own(model, view.host),
-            addresses: config.services.iter().map(|s| address_words(s.address)).collect(),
-            services: services.collect(),
-            clusters: clusters.collect(),
-            nodes: nodes
-                .clone()
-                .map(|i| node_record(model, i, is_up(model, i, decision), view.hops[i]))
-                .collect(),
-            service_info: (0..config.services.len())
-                .map(|i| service_info(model, i, decision))
-                .collect(),
-            cluster_info: (0..decision.clusters.len())
-                .filter_map(|id| cluster_info(model, id, decision))
-                .collect(),
-            node_info: nodes.map(|i| node_info(view, i)).collect(),
+            addresses: ids.by_service(addresses),
+            clusters: ids.by_table(clusters),
+            nodes: ids.by_node(nodes.clone().map(record)),
+            service_info: ids.by_service((0..config.services.len()).map(of_service)),
+            services: ids.by_service(services),
+            cluster_info: ids.by_table((0..decision.clusters.len()).map(of_table)),
+            node_info: ids.by_node(nodes.map(|i| node_info(view, i))),
         }
     }
 }
 
-fn vips(config: &Config) -> Vec<Vip> {
+fn vips(model: &Model) -> Vec<Vip> {
     let vip = |(position, service): (usize, &crate::config::Service)| {
         let (address, ports) = (address_words(service.address), service.ports);
         let protocol = service.protocol.number();
-        Some(Vip { address, ports, protocol, service: ServiceId::new(position)? })
+        Some(Vip { address, ports, protocol, service: model.ids.service(position)? })
     };
-    config.services.iter().enumerate().filter_map(vip).collect()
+    model.config.services.iter().enumerate().filter_map(vip).collect()
 }
 
 /// The ports of `nat` nodes, each once, by address: from there their replies come.
-fn replies(config: &Config) -> Vec<Vip> {
-    let mut replies = BTreeMap::new();
-    for (service, id) in config.services.iter().zip((0..).map_while(ServiceId::new)) {
+fn replies(model: &Model) -> Vec<Vip> {
+    let (config, mut replies) = (&model.config, BTreeMap::new());
+    let mut leaving = Vec::new();
+    for (position, service) in config.services.iter().enumerate() {
+        let Some(id) = model.ids.service(position) else { continue };
         for member in service.members() {
             let cluster = &config.clusters[member.cluster];
             for node in cluster.nodes.iter().filter(|_| cluster.forward == Forward::Nat) {
                 let (address, protocol) = (address_words(node.address), service.protocol.number());
-                replies.insert((address, protocol, service.ports_of(member, node)), id);
+                let reply = ((address, protocol, service.ports_of(member, node)), id);
+                match member.leaving || node.leaving {
+                    true => leaving.push(reply),
+                    false => drop(replies.insert(reply.0, reply.1)),
+                }
             }
+        }
+    }
+    // Whom the file says ports belong to has them.
+    for ((address, protocol, ports), id) in leaving {
+        let mut others = replies.keys().filter(|key| (key.0, key.1) == (address, protocol));
+        if !others.any(|key| key.2.overlaps(ports)) {
+            replies.insert((address, protocol, ports), id);
         }
     }
     let reply = |((address, protocol, ports), service)| Vip { address, ports, protocol, service };
@@ -179,6 +193,16 @@ fn plan_record(model: &Model, host: Option<&Host>) -> PlanRecord {
     record
 }
 
+/// A table over time, and whether somebody serves it.
+fn table(track: Option<&Arc<Track>>) -> Table {
+    track.map_or_else(Table::default, |track| Table {
+        slots: Arc::clone(track.slots()),
+        base: track.base().cloned(),
+        healthy: track.slots().iter().any(|slot| slot.member().is_some()),
+        ..Table::default()
+    })
+}
+
 /// A node keeps old connections while any of its checks says that it is up: a connection does not
 /// know which of its cluster's services it is for.
 fn is_up(model: &Model, node: usize, decision: &Decision) -> bool {
@@ -188,9 +212,9 @@ fn is_up(model: &Model, node: usize, decision: &Decision) -> bool {
 
 /// The group that is shown with a table: the pool's; with one that ignores health, that of the
 /// cluster's first pool.
-fn table_group(model: &Model, id: usize, decision: &Decision) -> Option<Group> {
+fn table_group(model: &Model, table: usize, decision: &Decision) -> Option<Group> {
     let pools = model.pools.pools.len();
-    let pool = if id < pools { id } else { model.pools_of(model.cluster_of(id)?).start };
+    let pool = if table < pools { table } else { model.pools_of(model.cluster_of(table)?).start };
     decision.groups.get(pool).copied()
 }
 
@@ -237,7 +261,12 @@ fn sum_of(addresses: [IpAddr; 2]) -> u16 {
     u16::from_be_bytes((!sum.ones_complement()).to_ne_bytes())
 }
 
-fn service_info(model: &Model, service: usize, decision: &Decision) -> ServiceInfo {
+fn service_info(
+    model: &Model,
+    service: usize,
+    decision: &Decision,
+    table: &Table,
+) -> ServiceInfo {
     let config = &model.config.services[service];
     let plan = &decision.services[service];
     ServiceInfo {
@@ -246,17 +275,17 @@ fn service_info(model: &Model, service: usize, decision: &Decision) -> ServiceIn
         port: config.ports.one().unwrap_or(0),
         protocol: config.protocol.number(),
         panic: u8::from(matches!(plan.regime, Regime::Panic(_))),
-        slots: plan.deal.slots.len() as u32,
+        slots: table.slots.len() as u32,
         epoch: 0,
     }
 }
 
-fn cluster_info(model: &Model, id: usize, decision: &Decision) -> Option<ClusterInfo> {
-    let Variant { cluster, port } = model.table_of(id)?;
+fn cluster_info(model: &Model, table: usize, decision: &Decision) -> Option<ClusterInfo> {
+    let Variant { cluster, port } = model.table_of(table)?;
     let config = &model.config.clusters[cluster];
-    let group = table_group(model, id, decision)?;
-    let name = match (id < model.pools.pools.len(), port) {
-        (true, _) => model.pool_name(id).to_owned(),
+    let group = table_group(model, table, decision)?;
+    let name = match (table < model.pools.pools.len(), port) {
+        (true, _) => model.pool_name(table).to_owned(),
         (false, 0) => format!("all:{}", config.name),
         (false, port) => format!("all:{}:{port}", config.name),
     };
@@ -285,7 +314,7 @@ fn node_info(view: &View<'_>, node: usize) -> NodeInfo {
     NodeInfo {
         name: name_bytes(&config.name),
         number: config.number,
-        cluster: model.pools_of(cluster).start as u32,
+        cluster: model.ids.table(model.pools_of(cluster).start).map_or(0, |id| id.raw().into()),
         address: address_bytes(config.address),
         mac: view.way(node).map_or([0; 6], |hop| hop.dst_mac),
         state,

@@ -10,8 +10,11 @@ pub mod freeze;
 pub mod group;
 pub mod health;
 mod host;
+mod ids;
 pub mod intent;
+mod leaving;
 pub mod model;
+pub mod moved;
 pub mod notice;
 pub mod plan;
 pub mod pool;
@@ -34,8 +37,10 @@ use group::{Count, GroupMonitor, Hold};
 use health::NodeHealth;
 pub use health::{Admin, MissReason, NodeMonitor, NodeState, Outcome, Way};
 pub use host::{Host, NextHop, NoWay};
+pub use ids::{Ids, Named, OutOfIds};
 pub use intent::{Intent, Table, Vip};
 pub use model::{Model, Role, Seat};
+use moved::{Sweep, Swept, Tracks};
 pub use notice::{Notice, ReleasedBy};
 pub use plan::{Decision, Planner, Regime, ServicePlan};
 pub use pool::{Pool, Pools, TargetId, Variant};
@@ -69,6 +74,8 @@ pub enum Event {
     },
     /// The operator releases a recovered pool that is held back.
     Release(ClusterId),
+    /// Pins were looked at.
+    Swept(Arc<Swept>),
 }
 
 /// What to do, in order.
@@ -92,18 +99,24 @@ pub struct State {
     /// Targets whose outcomes are about to change their state.
     undecided: BTreeSet<TargetId>,
     freezer: Freezer,
-    /// By node id.
+    /// By position of the node.
     admins: Vec<Admin>,
-    /// By node id.
+    /// By position of the node.
     hops: Vec<Option<NextHop>>,
     /// `None`: not known yet.
     host: Option<Host>,
     /// No plan is made before this time unless every target has an outcome.
     grace_ends: Duration,
+    /// Ids that nobody has now, and pins may name.
+    named: Named,
     /// Groups of the configuration before, by pool, until the first plan.
     inherited: Vec<Option<GroupMonitor>>,
     /// From the first plan on.
     running: Option<Running>,
+    /// What was published, over time.
+    tracks: Tracks,
+    /// What the last sweep found.
+    swept: Option<Arc<Swept>>,
     published: Option<Arc<Intent>>,
     refused: Option<Arc<Intent>>,
 }
@@ -139,8 +152,11 @@ impl State {
             hops: vec![None; model.nodes.len()],
             host: None,
             grace_ends: now + grace,
+            named: Named::default(),
             inherited: vec![None; model.pools.pools.len()],
             running: None,
+            tracks: Tracks::default(),
+            swept: None,
             published: None,
             refused: None,
             model,
@@ -159,7 +175,7 @@ impl State {
         let mut effects = Vec::new();
         if news && !self.waiting(now) {
             self.decide(now, &mut notices);
-            effects = self.publish();
+            effects = self.publish(now);
         }
         notices.into_iter().map(Effect::Notice).chain(effects).collect()
     }
@@ -174,7 +190,10 @@ impl State {
             holds.min()
         });
         let next = holds.unwrap_or(Some(self.grace_ends));
-        next.into_iter().chain(self.freezer.until()).min()
+        // What was refused once is not tried again for the sake of a window.
+        let published = self.running.is_some() && self.refused.is_none();
+        let windows = self.tracks.ends().filter(|_| published);
+        next.into_iter().chain(self.freezer.until()).chain(windows).min()
     }
 
     /// Whether a plan may follow from what is known by now: there is none yet, outcomes are about to
@@ -182,6 +201,18 @@ impl State {
     pub fn is_undecided(&self) -> bool {
         let frozen = self.freezer.until().is_some();
         self.running.is_none() || !self.undecided.is_empty() || frozen
+    }
+
+    /// Whether slots wait for pins to be looked at.
+    pub fn wants_sweep(&self) -> bool {
+        self.published.is_some() && self.tracks.has_residue()
+    }
+
+    /// What pins are judged by, once what was published last is in force, and packets that began
+    /// before have ended. What it finds is to come back as [`Event::Swept`]. `None`: nothing is
+    /// published yet.
+    pub fn sweep(&self) -> Option<Sweep> {
+        Some(Sweep::of(&self.model, self.published.as_ref()?, &self.tracks))
     }
 
     /// What is known and decided.
@@ -198,6 +229,8 @@ impl State {
             decision: running.map(|r| &r.decision),
             since: running.map_or(&[], |r| &r.since),
             published: self.published.as_ref(),
+            tracks: &self.tracks,
+            swept: self.swept.as_deref(),
         }
     }
 
@@ -245,23 +278,31 @@ impl State {
         match event {
             &Event::Checked { target, outcome } => self.observe(now, target, outcome, notices),
             &Event::Resolved { node, hop } => {
-                let Some(known) = self.hops.get_mut(node.index()) else { return false };
+                let at = self.model.ids.node_at(node);
+                let Some(known) = at.and_then(|at| self.hops.get_mut(at)) else { return false };
                 std::mem::replace(known, hop) != hop
             }
             Event::Host(host) => self.host.replace(host.clone()).as_ref() != Some(host),
             &Event::Administer { node, admin } => {
-                let Some(was) = self.admins.get_mut(node.index()) else { return false };
+                let at = self.model.ids.node_at(node);
+                let Some(was) = at.and_then(|at| self.admins.get_mut(at)) else { return false };
                 let changed = std::mem::replace(was, admin) != admin;
                 notices.extend(changed.then_some(Notice::Administered { node, admin }));
                 changed
             }
             &Event::Release(cluster) => {
                 let groups = self.running.as_mut().map(|running| &mut running.groups);
-                let group = groups.and_then(|groups| groups.get_mut(cluster.index()));
+                let at = self.model.ids.table_at(cluster);
+                let group = groups.and_then(|groups| groups.get_mut(at?));
                 let released = group.is_some_and(GroupMonitor::release);
                 let by = ReleasedBy::Operator;
                 notices.extend(released.then_some(Notice::Released { cluster, by }));
                 released
+            }
+            Event::Swept(swept) => {
+                self.tracks = self.tracks.swept(swept);
+                self.swept = Some(Arc::clone(swept));
+                true
             }
         }
     }
@@ -331,7 +372,7 @@ impl State {
         for (pool, turn) in turns.into_iter().enumerate() {
             notices.extend(notice::turn(&model, &running.groups, pool, turn));
             if running.groups[pool].expire(now) {
-                notices.extend(notice::released(pool, ReleasedBy::Time));
+                notices.extend(notice::released(&model, pool, ReleasedBy::Time));
             }
         }
         let groups: Vec<group::Group> = running.groups.iter().map(GroupMonitor::group).collect();
@@ -339,7 +380,8 @@ impl State {
             return;
         }
         let decision = self.planner.decide(&nodes, &groups, Some(&running.decision));
-        let decision = settle::settle(&mut self.planner, &mut running.groups, decision, notices);
+        let decision =
+            settle::settle(&model, &mut self.planner, &mut running.groups, decision, notices);
         notices.extend(notice::changes(&model, &running.decision, &decision));
         for (service, since) in running.since.iter_mut().enumerate() {
             notice::touch(&running.decision, &decision, service, since, now);
@@ -347,22 +389,28 @@ impl State {
         running.decision = decision;
     }
 
-    fn publish(&mut self) -> Vec<Effect> {
+    fn publish(&mut self, now: Duration) -> Vec<Effect> {
         let Some(running) = &self.running else { return Vec::new() };
-        let intent = Intent::new(&self.view(), &running.decision);
-        if self.published.as_deref() == Some(&intent) || self.refused.as_deref() == Some(&intent) {
+        let tracks = self.tracks.advance(&self.model, &running.decision, now);
+        let intent = Intent::new(&self.view(), &running.decision, &tracks);
+        if self.refused.as_deref() == Some(&intent) {
+            return Vec::new();
+        }
+        if self.published.as_deref() == Some(&intent) {
+            self.tracks = tracks;
             return Vec::new();
         }
         let intent = Arc::new(intent);
-        let Decision { nodes, groups, .. } = &running.decision;
+        let decision = &running.decision;
         let (model, hops, host) = (&*self.model, &self.hops, self.host.as_ref());
-        let facts = Facts { model, hops, host, nodes, groups };
+        let facts = Facts { model, hops, host, decision };
         let violations = self.checker.check(&facts, &intent);
         if !violations.is_empty() {
             self.refused = Some(intent);
             return vec![Effect::Refused(violations)];
         }
         self.refused = None;
+        self.tracks = tracks;
         self.published = Some(Arc::clone(&intent));
         vec![Effect::Publish(intent)]
     }

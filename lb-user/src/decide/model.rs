@@ -6,9 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use lb_common::Forward;
+use lb_common::{ClusterId, Forward, NodeId, ServiceId};
 
 use super::{
+    ids::Ids,
     pool::{Pool, Pools, TargetId, Variant},
     tables::{Order, OrderSpec, Share, cluster_key, node_key},
 };
@@ -24,21 +25,23 @@ pub struct Model {
     pub config: Arc<Config>,
     /// What is checked, and the pools: clusters as one way of checking sees them.
     pub pools: Pools,
-    /// All nodes, by (cluster name, node name). Position = [`lb_common::NodeId`].
+    /// Which id everything has in the maps. All else here goes by position.
+    pub ids: Ids,
+    /// All nodes, by (cluster name, node name).
     pub nodes: Vec<NodePlace>,
     /// Order of each cluster's node table; members are positions in the cluster's nodes.
     pub(super) cluster_orders: Vec<Order>,
-    /// By [`lb_common::ServiceId`].
+    /// By position of the service.
     pub(super) services: Vec<ServiceModel>,
     /// Distinct orders of services' tables; members are positions in the services' seats.
     pub(super) service_orders: Vec<Order>,
-    /// Id of each cluster's first node.
+    /// Position of each cluster's first node.
     first_node: Vec<usize>,
     /// Position of each cluster's first pool.
     first_pool: Vec<usize>,
     /// By pool.
     names: Vec<String>,
-    /// By target: the ids of the nodes that it is asked for.
+    /// By target: the positions of the nodes that it is asked for.
     nodes_at: Vec<Vec<usize>>,
 }
 
@@ -69,6 +72,8 @@ pub struct Seat {
     pub cluster: usize,
     /// The cluster as this service checks it.
     pub pool: usize,
+    /// It is no longer in the file.
+    pub leaving: bool,
     /// Its weight in this service.
     pub weight: u32,
     /// Its priority in this service.
@@ -88,15 +93,22 @@ pub(super) struct ServiceModel {
 }
 
 impl Model {
-    /// All that follows from a configuration.
+    /// All that follows from a first configuration.
     pub fn new(config: Arc<Config>) -> Self {
+        let nodes = config.clusters.iter().map(|cluster| cluster.nodes.len()).sum();
+        let pools = Pools::of(&config);
+        let ids = Ids::first(config.services.len(), pools.tables(), nodes);
+        Self::with(config, pools, ids)
+    }
+
+    /// All that follows from a configuration whose pools and ids are known.
+    pub(super) fn with(config: Arc<Config>, pools: Pools, ids: Ids) -> Self {
         let mut first_node = Vec::new();
         let mut nodes = Vec::new();
         for (cluster, value) in config.clusters.iter().enumerate() {
             first_node.push(nodes.len());
             nodes.extend((0..value.nodes.len()).map(|index| NodePlace { cluster, index }));
         }
-        let pools = Pools::of(&config);
         let mut specs: Map<OrderSpec, usize> = Map::default();
         let mut shapes: Map<(usize, Vec<usize>), usize> = Map::default();
         let mut service_orders = Vec::new();
@@ -131,6 +143,7 @@ impl Model {
             names: pools.names(&config),
             nodes_at,
             pools,
+            ids,
             config,
             nodes,
             services,
@@ -154,7 +167,7 @@ impl Model {
         &self.cluster_orders[cluster]
     }
 
-    /// Ids of a cluster's nodes.
+    /// Positions of a cluster's nodes.
     pub fn nodes_of(&self, cluster: usize) -> std::ops::Range<usize> {
         let first = self.first_node[cluster];
         first..first + self.config.clusters[cluster].nodes.len()
@@ -200,19 +213,35 @@ impl Model {
         format!("{name}/{}", self.node(node).name)
     }
 
-    /// Ids of the nodes that a target is asked for.
+    /// What the pool with an id is called; `?`: there is none.
+    pub fn name_of_pool(&self, id: ClusterId) -> &str {
+        self.ids.table_at(id).and_then(|pool| self.names.get(pool)).map_or("?", String::as_str)
+    }
+
+    /// What the service with an id is called; `?`: there is none.
+    pub fn name_of_service(&self, id: ServiceId) -> &str {
+        let service = self.ids.service_at(id).and_then(|at| self.config.services.get(at));
+        service.map_or("?", |service| service.name.as_str())
+    }
+
+    /// As [`Model::node_name`], of the node with an id; `?`: there is none.
+    pub fn name_of_node(&self, id: NodeId, target: Option<TargetId>) -> String {
+        self.ids.node_at(id).map_or("?".to_owned(), |node| self.node_name(node, target))
+    }
+
+    /// Positions of the nodes that a target is asked for.
     pub fn nodes_at(&self, target: TargetId) -> &[usize] {
         &self.nodes_at[target.index()]
     }
 
-    /// Id of the table that ignores health and is a pool's else, if there is one.
+    /// Position of the node table that ignores health and is a pool's else, if there is one.
     pub fn variant_of(&self, pool: usize) -> Option<usize> {
         let Pool { cluster, port, .. } = self.pools.pools[pool];
         let variant = self.pools.variants.binary_search(&Variant { cluster, port });
         Some(self.pools.pools.len() + variant.ok()?)
     }
 
-    /// Ids of a cluster's tables that ignore health.
+    /// Positions of a cluster's node tables that ignore health.
     pub fn variants_of(&self, cluster: usize) -> std::ops::Range<usize> {
         let (pools, variants) = (self.pools.pools.len(), &self.pools.variants);
         let first = variants.partition_point(|variant| variant.cluster < cluster);
@@ -225,17 +254,30 @@ impl Model {
         self.pools.tables()
     }
 
-    /// The configured cluster behind the id of a node table, and the port that its packets get.
-    pub fn table_of(&self, id: usize) -> Option<Variant> {
-        match self.pools.pools.get(id) {
+    /// The configured cluster behind the position of a node table, and the port that its packets
+    /// get.
+    pub fn table_of(&self, table: usize) -> Option<Variant> {
+        match self.pools.pools.get(table) {
             Some(&Pool { cluster, port, .. }) => Some(Variant { cluster, port }),
-            None => self.pools.variants.get(id - self.pools.pools.len()).copied(),
+            None => self.pools.variants.get(table - self.pools.pools.len()).copied(),
         }
     }
 
-    /// The configured cluster behind the id of a node table.
-    pub fn cluster_of(&self, id: usize) -> Option<usize> {
-        self.table_of(id).map(|table| table.cluster)
+    /// The configured cluster behind the position of a node table.
+    pub fn cluster_of(&self, table: usize) -> Option<usize> {
+        self.table_of(table).map(|table| table.cluster)
+    }
+
+    /// How many services have a pool's cluster among their members in the file.
+    pub fn carried(&self, pool: usize) -> u32 {
+        let Pool { cluster, services, .. } = &self.pools.pools[pool];
+        let mut count = 0;
+        for &service in services {
+            let mut members = self.config.services[service].members();
+            let stays = |member: &Member| member.cluster == *cluster && !member.leaving;
+            count += u32::from(members.any(stays));
+        }
+        count
     }
 
     /// The ways of forwarding of all clusters that services use.
@@ -247,11 +289,12 @@ impl Model {
 
 fn seats(pools: &Pools, position: usize, service: &Service) -> Vec<Seat> {
     let seat = |role| {
-        move |&Member { cluster, weight, priority, .. }: &Member| Seat {
+        move |&Member { cluster, weight, priority, leaving, .. }: &Member| Seat {
             role,
             cluster,
             // Every member of a service is in a pool: `Pools::of` goes through the same members.
             pool: pools.seen_by(position, cluster).unwrap_or_default(),
+            leaving,
             weight,
             priority,
         }
@@ -288,7 +331,8 @@ fn service_spec(config: &Config, service: &Service, seats: &[Seat]) -> OrderSpec
         Fallback::Drop => {}
     }
     let keys = seats.iter().map(|seat| cluster_key(&config.clusters[seat.cluster].name)).collect();
-    OrderSpec { keys, home: masters.into_iter().next().unwrap_or_default(), stages }
+    let members = service.members().filter(|member| !member.leaving).count();
+    OrderSpec { keys, members, home: masters.into_iter().next().unwrap_or_default(), stages }
 }
 
 /// M12: the nodes of the best tier, then those of the next.
@@ -298,7 +342,8 @@ fn node_spec(cluster: &Cluster) -> OrderSpec {
     let stages = tiers(
         shares.map(|(i, node)| (node.priority, Share { member: i as u16, weight: node.weight })),
     );
-    OrderSpec { keys, home: stages.first().cloned().unwrap_or_default(), stages }
+    let members = cluster.nodes.iter().filter(|node| !node.leaving).count();
+    OrderSpec { keys, members, home: stages.first().cloned().unwrap_or_default(), stages }
 }
 
 /// Members with a weight, by priority, the highest first.

@@ -108,7 +108,7 @@ pub(super) fn seen(
     outcome: Outcome,
     way: Way,
 ) -> impl Iterator<Item = Notice> {
-    let nodes = model.nodes_at(target).iter().filter_map(|&node| NodeId::new(node));
+    let nodes = model.nodes_at(target).iter().filter_map(|&node| model.ids.node(node));
     nodes.map(move |node| Notice::Seen { node, target, outcome, way })
 }
 
@@ -118,7 +118,7 @@ pub(super) fn verdict(
     target: TargetId,
     state: NodeState,
 ) -> impl Iterator<Item = Notice> {
-    let nodes = model.nodes_at(target).iter().filter_map(|&node| NodeId::new(node));
+    let nodes = model.nodes_at(target).iter().filter_map(|&node| model.ids.node(node));
     nodes.map(move |node| Notice::Node { node, target, state })
 }
 
@@ -128,11 +128,11 @@ pub(super) fn first(model: &Model, decision: &Decision) -> Vec<Notice> {
     for (i, group) in decision.groups.iter().enumerate().filter(|(_, group)| !group.healthy) {
         let (count, services) = (group.count, lacking(model, &decision.groups, i));
         let unhealthy = |cluster| Notice::ClusterUnhealthy { cluster, count, services };
-        notices.extend(ClusterId::new(i).map(unhealthy));
+        notices.extend(model.ids.table(i).map(unhealthy));
     }
     for service in 0..decision.services.len() {
         notices.extend(
-            regime(decision, service)
+            regime(model, decision, service)
                 .filter(|notice| !matches!(notice, Notice::Regime { regime: Regime::Normal, .. })),
         );
         for seat in 0..model.seats(service).len() {
@@ -146,8 +146,8 @@ pub(super) fn first(model: &Model, decision: &Decision) -> Vec<Notice> {
 }
 
 /// The end of a pool's hold.
-pub(super) fn released(cluster: usize, by: ReleasedBy) -> Option<Notice> {
-    Some(Notice::Released { cluster: ClusterId::new(cluster)?, by })
+pub(super) fn released(model: &Model, pool: usize, by: ReleasedBy) -> Option<Notice> {
+    Some(Notice::Released { cluster: model.ids.table(pool)?, by })
 }
 
 /// What there is to say of a pool's turn.
@@ -157,7 +157,7 @@ pub(super) fn turn(
     pool: usize,
     turn: Option<Turn>,
 ) -> Option<Notice> {
-    let (cluster, monitor) = (ClusterId::new(pool)?, &groups[pool]);
+    let (cluster, monitor) = (model.ids.table(pool)?, &groups[pool]);
     let count = monitor.group().count;
     Some(match turn? {
         Turn::Healthy => Notice::ClusterHealthy { cluster, count, hold: monitor.hold() },
@@ -180,7 +180,7 @@ pub(super) fn changes(model: &Model, before: &Decision, after: &Decision) -> Vec
     let mut notices = Vec::new();
     for service in 0..after.services.len() {
         if before.services[service].regime != after.services[service].regime {
-            notices.extend(regime(after, service));
+            notices.extend(regime(model, after, service));
         }
         for seat in (0..model.seats(service).len()).filter(|&s| moved(before, after, service, s)) {
             notices.extend(carried(model, after, service, seat));
@@ -208,9 +208,9 @@ fn moved(before: &Decision, after: &Decision, service: usize, seat: usize) -> bo
     before.services[service].deal.flows[seat] != after.services[service].deal.flows[seat]
 }
 
-fn regime(decision: &Decision, service: usize) -> Option<Notice> {
+fn regime(model: &Model, decision: &Decision, service: usize) -> Option<Notice> {
     let regime = decision.services[service].regime;
-    Some(Notice::Regime { service: ServiceId::new(service)?, regime })
+    Some(Notice::Regime { service: model.ids.service(service)?, regime })
 }
 
 fn carried(model: &Model, decision: &Decision, service: usize, seat: usize) -> Option<Notice> {
@@ -218,9 +218,9 @@ fn carried(model: &Model, decision: &Decision, service: usize, seat: usize) -> O
     let row = &decision.services[service].deal.flows[seat];
     let by = seats.iter().zip(row).filter(|(_, slots)| **slots > 0);
     Some(Notice::Carried {
-        service: ServiceId::new(service)?,
-        master: ClusterId::new(seats[seat].pool)?,
-        by: by.filter_map(|(s, &slots)| Some((ClusterId::new(s.pool)?, slots))).collect(),
+        service: model.ids.service(service)?,
+        master: model.ids.table(seats[seat].pool)?,
+        by: by.filter_map(|(s, &slots)| Some((model.ids.table(s.pool)?, slots))).collect(),
         dropped: row[seats.len()],
     })
 }

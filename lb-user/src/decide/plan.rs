@@ -22,9 +22,9 @@ pub struct Decision {
     pub nodes: Vec<Vec<NodeHealth>>,
     /// By pool.
     pub groups: Vec<Group>,
-    /// Node tables by cluster id: the pools', then those of clusters that ignore health.
+    /// Node tables: the pools', then those of clusters that ignore health.
     pub clusters: Vec<NodeTable>,
-    /// By service id.
+    /// By position of the service.
     pub services: Vec<ServicePlan>,
 }
 
@@ -33,7 +33,7 @@ pub struct Decision {
 pub struct NodeTable {
     /// Who may get flows, by position in the cluster's nodes.
     pub eligible: Bits,
-    /// Node ids. Tables of one cluster in which the same nodes may get flows are one allocation.
+    /// Ids of nodes. Tables of one cluster in which the same nodes may get flows are one allocation.
     pub slots: Arc<[Slot]>,
 }
 
@@ -64,7 +64,7 @@ pub struct ServicePlan {
 /// A service's table with its figures.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Deal {
-    /// Cluster ids.
+    /// Ids of node tables.
     pub slots: Arc<[Slot]>,
     /// Seats, or [`NOBODY`].
     pub owners: Vec<u16>,
@@ -89,7 +89,7 @@ impl Deal {
     }
 }
 
-/// Which table of which shape: the shape, who is eligible, who is held, to which ids.
+/// Which table of which shape: the shape, who is eligible, who is held, to which tables.
 type DealKey = (usize, Bits, Bits, bool);
 
 /// Makes decisions for one configuration.
@@ -162,13 +162,13 @@ impl Planner {
         let ignore_health = regime == Regime::Panic(Panic::All);
         let key = (shape, eligible.clone(), reserve.clone(), ignore_health);
         let deal = self.deals.entry(key).or_insert_with(|| {
-            let ids: Vec<usize> = seats
-                .iter()
-                .map(|seat| match ignore_health {
-                    true => model.variant_of(seat.pool).unwrap_or(seat.pool),
-                    false => seat.pool,
-                })
-                .collect();
+            let table = |seat: &Seat| match ignore_health {
+                true => model.variant_of(seat.pool).unwrap_or(seat.pool),
+                false => seat.pool,
+            };
+            let slot =
+                |table| model.ids.table(table).map_or(Slot::NONE, |id| Slot::clean(id.raw()));
+            let ids: Vec<Slot> = seats.iter().map(|seat| slot(table(seat))).collect();
             Arc::new(deal(&model.service_orders[order], &eligible, &reserve, &ids))
         });
         ServicePlan { regime, eligible, reserve, deal: Arc::clone(deal) }
@@ -219,8 +219,9 @@ fn eligibility(
     (Regime::Normal, able, held)
 }
 
-/// Gives each slot to the first eligible seat of its order, else to the first one in reserve.
-fn deal(order: &Order, eligible: &Bits, reserve: &Bits, ids: &[usize]) -> Deal {
+/// Gives each slot to the first eligible seat of its order, else to the first one in reserve. `ids`:
+/// what stands for the seats in slots.
+fn deal(order: &Order, eligible: &Bits, reserve: &Bits, ids: &[Slot]) -> Deal {
     let mut owners = order.owners(eligible);
     if !reserve.is_empty() && owners.contains(&NOBODY) {
         let reserve = order.owners(reserve);
@@ -235,7 +236,7 @@ fn deal(order: &Order, eligible: &Bits, reserve: &Bits, ids: &[usize]) -> Deal {
     }
     let slot = |&owner: &u16| match owner {
         NOBODY => Slot::NONE,
-        seat => Slot::clean(ids[usize::from(seat)] as u16),
+        seat => ids[usize::from(seat)],
     };
     Deal { slots: owners.iter().map(slot).collect(), owners, flows }
 }
@@ -276,7 +277,10 @@ fn node_table(model: &Model, cluster: usize, eligible: Bits) -> NodeTable {
     let owners = model.cluster_orders[cluster].owners(&eligible);
     let slot = |&owner: &u16| match owner {
         NOBODY => Slot::NONE,
-        node => Slot::clean((first + usize::from(node)) as u16),
+        node => {
+            let id = model.ids.node(first + usize::from(node));
+            id.map_or(Slot::NONE, |id| Slot::clean(id.raw()))
+        }
     };
     NodeTable { slots: owners.iter().map(slot).collect(), eligible }
 }

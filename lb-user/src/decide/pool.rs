@@ -54,9 +54,9 @@ pub struct Variant {
 /// All pools and targets of a configuration, in an order that follows from names and values alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pools {
-    /// By cluster, then by what is checked, then by port. Position = [`lb_common::ClusterId`].
+    /// By cluster, then by what is checked, then by port. Positions are those of their node tables.
     pub pools: Vec<Pool>,
-    /// By cluster, then by port. Position + number of pools = [`lb_common::ClusterId`].
+    /// By cluster, then by port. Position + number of pools = that of the node table.
     pub variants: Vec<Variant>,
     /// Position = [`TargetId`].
     pub targets: Vec<Target>,
@@ -82,7 +82,8 @@ impl Pools {
                 used[member.cluster] = true;
             }
             if service.panic == Panic::All {
-                variants.extend(service.masters.iter().map(|master| Variant {
+                let masters = service.masters.iter().filter(|master| !master.leaving);
+                variants.extend(masters.map(|master| Variant {
                     cluster: master.cluster,
                     port: nat_port(config, master),
                 }));

@@ -28,6 +28,8 @@ pub enum Standing {
     Idle,
     /// Eligible, but a better tier has somebody.
     LowerTier,
+    /// It is no longer in the file, and keeps what connections it has.
+    Leaving,
     /// Its weight is 0 in this service.
     WeightZero,
     /// It has no node that counts.
@@ -57,6 +59,9 @@ pub fn standing(model: &Model, decision: &Decision, service: usize, seat: usize)
         let carries = carried(decision, service, seat).len() as u32;
         let home = deal.home(seat);
         return Standing::Serves { own: home > 0 && deal.flows[seat][seat] == home, carries };
+    }
+    if place.leaving {
+        return Standing::Leaving;
     }
     if place.weight == 0 {
         return Standing::WeightZero;
@@ -120,6 +125,7 @@ pub fn explain_seat(model: &Model, decision: &Decision, service: usize, seat: us
         Standing::Idle if seats[seat].role == Role::Standby => "stands by".into(),
         Standing::Idle => "has no flows of its own".into(),
         Standing::LowerTier => "waits behind a higher priority".into(),
+        Standing::Leaving => "is leaving".into(),
         Standing::WeightZero => "has weight 0".into(),
         Standing::Empty => "has no node that counts".into(),
         Standing::Unhealthy { .. } | Standing::FewServices(_) => "may not serve".into(),
@@ -155,11 +161,12 @@ fn too_few(cluster: &Cluster, count: Count, services: Option<Services>) -> Strin
 
 /// A notice as a sentence.
 pub fn explain_notice(model: &Model, notice: &Notice) -> String {
-    let cluster = |id: ClusterId| model.pool_name(id.index());
-    let service = |id: ServiceId| model.config.services[id.index()].name.as_str();
-    let node = |id: NodeId, target| model.node_name(id.index(), target);
+    let cluster = |id: ClusterId| model.name_of_pool(id);
+    let service = |id: ServiceId| model.name_of_service(id);
+    let node = |id: NodeId, target| model.name_of_node(id, target);
     let counted = |id: ClusterId, count: &Count| {
-        let needed = model.cluster(id.index()).threshold.needed(count.total);
+        let pool = model.ids.table_at(id);
+        let needed = pool.map_or(0, |pool| model.cluster(pool).threshold.needed(count.total));
         format!("{} of {} alive, needs {needed}", count.alive, count.total)
     };
     match notice {
@@ -187,11 +194,14 @@ pub fn explain_notice(model: &Model, notice: &Notice) -> String {
             format!("cluster {} is healthy: {}{hold}", cluster(*id), counted(*id, count))
         }
         Notice::ClusterUnhealthy { cluster: id, count, .. } if count.total == 0 => {
-            format!("cluster {} is empty", cluster(*id))
+            let pool = model.ids.table_at(*id);
+            let leaves = pool.is_some_and(|pool| model.cluster(pool).leaving);
+            format!("cluster {} is {}", cluster(*id), if leaves { "leaving" } else { "empty" })
         }
         Notice::ClusterUnhealthy { cluster: id, count, services } => {
-            let why = too_few(model.cluster(id.index()), *count, *services);
-            format!("cluster {} is unhealthy: {why}", cluster(*id))
+            let pool = model.ids.table_at(*id);
+            let why = pool.map(|pool| too_few(model.cluster(pool), *count, *services));
+            format!("cluster {} is unhealthy: {}", cluster(*id), why.unwrap_or_default())
         }
         Notice::Released { cluster: id, by } => {
             let why = match by {
@@ -312,6 +322,7 @@ pub fn explain_violation(model: &Model, violation: &Violation) -> String {
     };
     match *violation {
         Violation::Length { list, is, must_be } => format!("{list:?}: {is} entries, not {must_be}"),
+        Violation::Stray { list, id } => format!("{list:?}: nobody has the id {id}"),
         Violation::Vip { entry } => {
             format!("VIP entry {entry} does not lead to its service, or is for another's packets")
         }
@@ -330,7 +341,12 @@ pub fn explain_violation(model: &Model, violation: &Violation) -> String {
         Violation::Foreign { table: t, slots } => {
             format!("{}: {slots} slots name no member of it", table(t))
         }
-        Violation::NotClean { table: t } => format!("{}: slots are not at rest", table(t)),
+        Violation::Base { table: t } => {
+            format!("{}: it is not clear where old connections go", table(t))
+        }
+        Violation::Undecided { table: t, slots } => {
+            format!("{}: {slots} slots have other owners than was decided", table(t))
+        }
         Violation::MayNotServe { table: t, member: m, slots } => {
             format!("{}: {slots} slots go to {}, which may not serve", table(t), member(t, m))
         }

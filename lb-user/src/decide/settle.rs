@@ -2,6 +2,7 @@
 
 use super::{
     group::GroupMonitor,
+    model::Model,
     notice::{self, Notice, ReleasedBy},
     plan::{Decision, Planner},
 };
@@ -10,6 +11,7 @@ use super::{
 /// cluster that carries everything because nobody else could is not asked to hand it over to the
 /// next one that recovers.
 pub(super) fn settle(
+    model: &Model,
     planner: &mut Planner,
     groups: &mut [GroupMonitor],
     mut decision: Decision,
@@ -28,7 +30,7 @@ pub(super) fn settle(
         if plans.all(|(free, held)| free.deal == held.deal) {
             for cluster in set {
                 groups[cluster].release();
-                notices.extend(notice::released(cluster, ReleasedBy::NothingLent));
+                notices.extend(notice::released(model, cluster, ReleasedBy::NothingLent));
             }
             decision = free;
         }

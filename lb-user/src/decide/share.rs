@@ -33,7 +33,7 @@ pub struct Shares {
     pub home: Vec<Part>,
     /// By seat: what it serves.
     pub seats: Vec<Part>,
-    /// By node id, for the nodes of the seats.
+    /// The nodes of the seats, by position.
     pub nodes: Vec<(usize, Part)>,
     /// What nobody serves, at either level.
     pub dropped: f64,
@@ -53,7 +53,8 @@ pub fn shares(model: &Model, decision: &Decision, service: usize) -> Shares {
         let ids = model.nodes_of(place.cluster);
         let mut counts = vec![0u64; ids.len() + 1];
         for slot in table.iter() {
-            counts[slot.member().map_or(ids.len(), |node| usize::from(node) - ids.start)] += 1;
+            let node = slot.member().and_then(|id| model.ids.node_of(id));
+            counts[node.map_or(ids.len(), |node| node - ids.start)] += 1;
         }
         let part = |count| Part { of: owned[seat].of * count, all: all * table.len() as u64 };
         dropped += part(counts[ids.len()]).fraction();
@@ -63,7 +64,7 @@ pub fn shares(model: &Model, decision: &Decision, service: usize) -> Shares {
     Shares { home, seats: owned, nodes, dropped }
 }
 
-/// The id of the node table that a service uses for a seat.
+/// The position of the node table that a service uses for a seat.
 pub fn table_id(model: &Model, plan: &ServicePlan, seat: &Seat) -> usize {
     let ignores = plan.regime == super::Regime::Panic(crate::config::Panic::All);
     ignores.then(|| model.variant_of(seat.pool)).flatten().unwrap_or(seat.pool)
@@ -123,7 +124,8 @@ pub fn moved(model: &Model, before: &Decision, after: &Decision, service: usize)
             }
             (old, new) if old == new => {
                 let first = model.nodes_of(model.seats(service)[usize::from(old)].cluster).start;
-                let (moved, extra) = nodes_moved(table(0, old), table(1, new), first, scale);
+                let node = |id| Some((model.ids.node_of(id)? - first) as u16);
+                let (moved, extra) = nodes_moved(table(0, old), table(1, new), node, scale);
                 (slots * moved, slots * extra)
             }
             _ => (slots * scale, in_vain * scale),
@@ -150,15 +152,16 @@ fn unserved(slots: &[Slot], scale: u64) -> u64 {
     nobody * (scale / slots.len() as u64)
 }
 
-/// Slots of a cluster's table whose node is another one, and those that moved in vain.
+/// Slots of a cluster's table whose node is another one, and those that moved in vain. `node`: the
+/// position in the cluster of a node with an id.
 fn nodes_moved(
     before: &super::plan::NodeTable,
     after: &super::plan::NodeTable,
-    first: usize,
+    node: impl Fn(u16) -> Option<u16>,
     scale: u64,
 ) -> (u64, u64) {
     let may_serve = |eligible: &Bits, slot: &Slot| {
-        slot.member().is_none_or(|node| eligible.contains(node - first as u16))
+        slot.member().is_none_or(|id| node(id).is_some_and(|node| eligible.contains(node)))
     };
     let (mut moved, mut extra) = (0, 0);
     for (old, new) in before.slots.iter().zip(after.slots.iter()).filter(|(old, new)| old != new) {

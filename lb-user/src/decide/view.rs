@@ -3,8 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Admin, Decision, Host, Intent, Model, NextHop, NoWay, NodeMonitor, NodeState, freeze::Freezer,
-    group::GroupMonitor, host,
+    Admin, Decision, Host, Intent, Model, NextHop, NoWay, NodeMonitor, NodeState,
+    freeze::Freezer,
+    group::GroupMonitor,
+    host,
+    moved::{Swept, Tracks},
 };
 
 /// What can be looked at from outside.
@@ -16,9 +19,9 @@ pub struct View<'a> {
     pub targets: &'a [NodeMonitor],
     /// Of what vanished, whether it is believed.
     pub freezer: &'a Freezer,
-    /// By node id.
+    /// By position of the node.
     pub admins: &'a [Admin],
-    /// By node id.
+    /// By position of the node.
     pub hops: &'a [Option<NextHop>],
     /// This host; `None`: not known yet.
     pub host: Option<&'a Host>,
@@ -30,6 +33,10 @@ pub struct View<'a> {
     pub since: &'a [Vec<Duration>],
     /// What was published last.
     pub published: Option<&'a Arc<Intent>>,
+    /// Its tables over time.
+    pub tracks: &'a Tracks,
+    /// What the last sweep found.
+    pub swept: Option<&'a Swept>,
 }
 
 impl View<'_> {

@@ -116,8 +116,8 @@ fn try_answer<T: Tables>(
     let found = find(tables, flow, asked).map_err(stopped)?;
     answer.explained.epoch = if live { found.epoch } else { 0 };
     let decision = view.decision.ok_or(ADOPTED)?;
-    let service = found.service.index();
-    let key = tables.hash_key().filter(|_| service < decision.services.len()).ok_or(ADOPTED)?;
+    let service = view.model.ids.service_at(found.service).ok_or(ADOPTED)?;
+    let key = tables.hash_key().ok_or(ADOPTED)?;
     let path = &follow(view.model, decision, service, key.hash(&found.flow));
     let mut teller = Teller { view, decision, service, path, flow, answer };
     teller.tell(&found.choice);

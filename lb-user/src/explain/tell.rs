@@ -53,7 +53,9 @@ impl<'a> Teller<'a> {
         let (table, node) = (self.path.table, self.path.node);
         let agrees = match choice {
             Ok(chosen) => {
-                let own = chosen.own.map(|own| (own.cluster.index(), own.node.index()));
+                let ids = &self.view.model.ids;
+                let own =
+                    chosen.own.and_then(|own| ids.table_at(own.cluster).zip(ids.node_at(own.node)));
                 table.zip(node) == own
             }
             Err(_) => node.is_none(),
@@ -84,9 +86,9 @@ impl<'a> Teller<'a> {
         let home = model.service_order(self.service).home().get(slot as usize);
         let seats = model.seats(self.service);
         let home = home.and_then(|&seat| seats.get(usize::from(seat)));
-        let carrier = choice.ok().and_then(|chosen| model.cluster_of(chosen.to.cluster.index()));
-        let node = choice.ok().map(|chosen| chosen.to.node.index());
-        let node = node.filter(|&node| node < model.nodes.len());
+        let table = choice.ok().and_then(|chosen| model.ids.table_at(chosen.to.cluster));
+        let carrier = table.and_then(|table| model.cluster_of(table));
+        let node = choice.ok().and_then(|chosen| model.ids.node_at(chosen.to.node));
         let explained = &mut self.answer.explained;
         explained.service = Some(model.config.services[self.service].name.clone());
         explained.slot = Some(slot);

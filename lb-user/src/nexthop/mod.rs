@@ -23,7 +23,6 @@ use std::{
 };
 
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
-use lb_common::NodeId;
 use rtnetlink::{Handle, MulticastGroup, new_connection, new_multicast_connection};
 use thiserror::Error;
 use tokio::{
@@ -77,8 +76,8 @@ pub enum NextHopError {
 /// The way to a node, new or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The node.
-    pub node: NodeId,
+    /// The node: its position among all of the configuration.
+    pub node: usize,
     /// Its next hop, or why there is none. While the own link to it is down it stays what it was.
     pub hop: Result<NextHop, Lack>,
     /// Whether the way there is up on this side.
@@ -366,9 +365,8 @@ impl NextHops {
 
     fn learn(&mut self, index: usize, found: Known, report: &UnboundedSender<News>) {
         self.known[index] = Some(found);
-        let Some(node) = NodeId::new(index) else { return };
         let gateway = found.route.and_then(|route| route.gateway);
-        let news = Found { node, hop: found.hop, way: found.way, gateway };
+        let news = Found { node: index, hop: found.hop, way: found.way, gateway };
         if self.told[index].replace(news) != Some(news) {
             // See above.
             let _ = report.send(News::Way(news));

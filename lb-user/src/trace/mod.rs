@@ -138,11 +138,16 @@ impl Tracer {
 
     fn named(&self, asked: Asked) -> Whose {
         let config = &self.model.config;
-        let service = asked.service.and_then(|id| config.services.get(id.index()));
-        let node = asked.node.map(NodeId::index).filter(|id| *id < self.model.nodes.len());
+        let ids = &self.model.ids;
+        let service = asked.service.and_then(|id| ids.service_at(id));
+        let service = service.map(|service| &config.services[service]);
+        let node = asked.node.and_then(|id| ids.node_at(id));
         let cluster = match node {
             Some(node) => Some(self.model.nodes[node].cluster),
-            None => asked.cluster.and_then(|id| self.model.cluster_of(id.index())),
+            None => {
+                let table = asked.cluster.and_then(|id| ids.table_at(id));
+                table.and_then(|table| self.model.cluster_of(table))
+            }
         };
         Whose {
             service: service.map(|service| service.name.clone()),

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use lb_common::{Forward, NodeId, NodeRecord};
+use lb_common::{Forward, NodeRecord};
 use lb_ebpf::{Hop, Mac};
 
 use crate::{
@@ -95,8 +95,8 @@ impl Ways {
 
     /// The way to a node, taken as found if it is not resolved: who serves a flow does not depend on it.
     #[must_use]
-    pub fn hop(&self, node: NodeId) -> NextHop {
-        self.hops[node.index()]
+    pub fn hop(&self, node: usize) -> NextHop {
+        self.hops[node]
     }
 
     /// Takes from a plan the ways that are not resolved.

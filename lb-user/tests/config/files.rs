@@ -19,7 +19,7 @@ name = "A"
 weight = ▶"3"
 min_survival_ratio = 0.5
 min_survivors = ▶2
-▶drain = "5m"
+▶dispatch = "direct"
 health = { kind = ▶"tpc", interval = ▶"1", timeout = ▶5 }
 nodes = [
     { name = "a1", address = "10.0.0.1", port = ▶80 },
@@ -64,7 +64,7 @@ fn all_errors_at_once() {
             ("mac", "six bytes"),
             ("weight", "whole number"),
             ("two thresholds", "not both"),
-            ("`drain` is not supported yet", "leave it out"),
+            ("`dispatch` is not supported yet", "leave it out"),
             ("kind", "\"tcp\""),
             ("interval", "unit"),
             ("timeout", "unit"),

@@ -27,6 +27,10 @@ pub(crate) fn accept(text: &str) -> Checked {
     }
 }
 
+const fn member(cluster: usize, weight: u32, priority: u32) -> Member {
+    Member { cluster, weight, priority, port: None, leaving: false }
+}
+
 /// The ports that the first node of a cluster is checked on.
 fn asked(config: &Config, cluster: usize) -> Vec<u16> {
     let Pools { pools, targets, .. } = Pools::of(config);
@@ -75,6 +79,7 @@ fn defaults() {
         weight: 1,
         priority: 1,
         mac: None,
+        leaving: false,
     };
     let cluster = Cluster {
         name: "A".to_owned(),
@@ -86,6 +91,11 @@ fn defaults() {
         min_services: 0,
         forward: Forward::L2,
         gue_port: 6080,
+        drain: Duration::from_secs(300),
+        drain_hard: false,
+        pin_idle: Duration::from_secs(300),
+        ramp: Duration::ZERO,
+        slow_start: Duration::ZERO,
         health: Health {
             probe: Probe::Tcp(Exchange::default()),
             source: None,
@@ -98,6 +108,7 @@ fn defaults() {
             rise: 2,
         },
         nodes: vec![node("a1", [10, 0, 1, 11], 1), node("a2", [10, 0, 1, 12], 2)],
+        leaving: false,
     };
     assert_eq!(clusters, [cluster]);
     let service = Service {
@@ -106,8 +117,9 @@ fn defaults() {
         ports: Ports::One(443),
         protocol: Protocol::Tcp,
         affinity: Affinity::Flow,
+        udp: Udp::Rehash,
         mode: BackupMode::None,
-        masters: vec![Member { cluster: 0, weight: 1, priority: 1, port: None }],
+        masters: vec![member(0, 1, 1)],
         standbys: vec![],
         balance: Balance::Weight,
         fallback: Fallback::Masters,
@@ -136,8 +148,8 @@ fn values_as_written() {
     let config = accept(EXAMPLES[4].1).config;
     let [api, web] = &config.services[..] else { panic!("two services") };
     assert_eq!((api.name.as_str(), web.name.as_str()), ("api", "web"));
-    assert_eq!(api.masters[1], Member { cluster: 2, weight: 1, priority: 2, port: None });
-    assert_eq!(web.masters[1], Member { cluster: 1, weight: 3, priority: 1, port: None });
+    assert_eq!(api.masters[1], member(2, 1, 2));
+    assert_eq!(web.masters[1], member(1, 3, 1));
     assert_eq!(asked(&config, 0), [8080]);
 }
 

@@ -1,6 +1,7 @@
 //! The configuration file: what is accepted, what is refused, and where it says so.
 
 mod destinations;
+mod drains;
 mod expect;
 mod files;
 mod forward;

@@ -13,10 +13,10 @@ use std::{
 use anyhow::{Context, anyhow, bail, ensure};
 use aya::Ebpf;
 use lb_common::{
-    HashAlgorithm, Reason, ServiceId, Slot,
+    ClusterId, Directory, HashAlgorithm, Reason, ServiceId, Slot, SlotState,
     layout::{CHUNK_SLOTS, GENERATIONS, MIN_TABLE_LOG2},
 };
-use lb_ebpf::Action;
+use lb_ebpf::{Action, Tables};
 use lb_user::{
     dataplane::{
         Opened,
@@ -24,7 +24,7 @@ use lb_user::{
         watched::{Question, Watched},
         writer::{CommitError, Step, Writer},
     },
-    decide::Intent,
+    decide::{Intent, Table},
     packet::Packet,
 };
 use nix::sys::signal::{Signal, kill};
@@ -294,5 +294,57 @@ pub fn room_comes_back() -> anyhow::Result<()> {
     ensure!(memory.epoch() == epoch, "a refused commit changed the epoch");
     // The same plan again needs no room: its tables are there.
     writer.commit(&memory, &large)?;
+    Ok(())
+}
+
+/// A base stands beside its table, shared as tables are, for as long as a plan has it; who takes over
+/// the memory knows it, too.
+pub fn bases() -> anyhow::Result<()> {
+    const TABLE: u32 = (1 << MIN_TABLE_LOG2) / CHUNK_SLOTS;
+    let memory = Memory::anonymous()?;
+    let mut writer = Writer::adopt(&memory);
+    let id = ServiceId::new(0).expect("the first service");
+    let nodes: Vec<_> = (0..3).map(|n| node(n, INGRESS)).collect();
+    let plan = |own: usize, base: Option<usize>| {
+        let slots = all(member(own)).slots;
+        let drain = |slot: &Slot| slot.in_state(SlotState::Drain);
+        let base = base.map(|base| all(member(base)).slots);
+        let slots = if base.is_some() { slots.iter().map(drain).collect() } else { slots };
+        let table = Table { slots, base, ..all(member(own)) };
+        // Another cluster is at rest where the first one was before.
+        let clusters = vec![table, all(member(0))];
+        intent(vec![(vip(80), id)], vec![all(cluster(1))], clusters, nodes.clone())
+    };
+    let directory = |memory: &Memory, number: usize| {
+        let id = ClusterId::new(number).expect("a cluster that the maps have");
+        memory.cluster(memory.epoch(), id).context("a directory")
+    };
+    writer.commit(&memory, &plan(0, None))?;
+    writer.graced(writer.epoch());
+    ensure!(directory(&memory, 0)?.base == Directory::NO_BASE);
+    ensure!(writer.chunks_in_use() == 2 * TABLE, "{} chunks", writer.chunks_in_use());
+
+    writer.commit(&memory, &plan(1, Some(0)))?;
+    writer.graced(writer.epoch());
+    let [moved, rests] = [directory(&memory, 0)?, directory(&memory, 1)?];
+    ensure!((moved.base, rests.base) == (rests.first, Directory::NO_BASE), "{moved:?}, {rests:?}");
+    ensure!(writer.chunks_in_use() == 3 * TABLE, "{} chunks", writer.chunks_in_use());
+
+    // A base that is nobody's table: whoever takes over must not write over it.
+    writer.commit(&memory, &plan(1, Some(2)))?;
+    let used = 4 * TABLE;
+    let mut writer = Writer::adopt(&memory);
+    ensure!(writer.chunks_in_use() == used, "{} chunks adopted", writer.chunks_in_use());
+    let moved = directory(&memory, 0)?;
+    writer.commit(&memory, &plan(2, None))?;
+    let base = Directory { first: moved.base, ..moved };
+    ensure!((0..1 << MIN_TABLE_LOG2).all(|i| memory.table_slot(&base, i) == Some(member(2))));
+    writer.graced(writer.epoch());
+    ensure!(writer.chunks_in_use() == 3 * TABLE, "{} chunks", writer.chunks_in_use());
+
+    let mut wrong = plan(1, Some(0));
+    wrong.clusters[0].base = Some(vec![member(0); 2 << MIN_TABLE_LOG2].into());
+    let refused = writer.commit(&memory, &wrong);
+    ensure!(matches!(refused, Err(CommitError::DoesNotFit(_))), "{refused:?}");
     Ok(())
 }

@@ -49,5 +49,6 @@ pub fn suites() -> Vec<Case> {
         Case::new("commit/packet-held", commit::packet_held),
         Case::new("commit/killed-at-each-step", commit::killed_at_each_step),
         Case::new("commit/room", commit::room_comes_back),
+        Case::new("commit/bases", commit::bases),
     ]
 }

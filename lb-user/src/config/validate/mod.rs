@@ -3,6 +3,7 @@
 
 mod addresses;
 mod clusters;
+mod drains;
 mod forward;
 mod health;
 mod limits;
@@ -14,15 +15,16 @@ use std::{
     time::Duration,
 };
 
+use lb_common::pin::DEFAULT_PINS;
 use toml::Spanned;
 
 use super::{
     raw::{self, Field, Raw},
     report::{Report, Span},
     types::{
-        BackupMode, Balance, Cluster, Config, DEFAULT_BPFFS, DEFAULT_GUE_PORT, DEFAULT_SOCKET,
-        Destination, Failback, Fallback, Health, Interface, Lb, Member, Node, Panic, Protocol,
-        Ratio, Service, Threshold,
+        BackupMode, Balance, Cluster, Config, DEFAULT_BPFFS, DEFAULT_DRAIN, DEFAULT_GUE_PORT,
+        DEFAULT_SOCKET, Destination, Failback, Fallback, Health, Interface, Lb, Member, Node,
+        Panic, Protocol, Ratio, Service, Threshold,
     },
 };
 
@@ -53,6 +55,7 @@ pub(super) fn check(raw: &Raw, report: &mut Report) -> Option<Config> {
         return None;
     }
     warnings::check(raw, &config, report);
+    drains::check(raw, &config, report);
     Some(config)
 }
 
@@ -68,7 +71,8 @@ fn by_name(raw: &Raw) -> ByName<'_> {
 
 /// `None` only if a value that must be there is not; that has been noted when it was read.
 fn build(raw: &Raw) -> Option<Config> {
-    let mut clusters = raw.clusters.iter().map(cluster).collect::<Option<Vec<_>>>()?;
+    let clusters = raw.clusters.iter().map(|c| cluster(c, &raw.lb));
+    let mut clusters = clusters.collect::<Option<Vec<_>>>()?;
     clusters.sort_by(|a, b| a.name.cmp(&b.name));
     let given = raw.clusters.iter().flat_map(raw::Cluster::nodes).filter_map(|n| value(&n.number));
     number(&mut clusters, given.collect());
@@ -83,6 +87,7 @@ fn build(raw: &Raw) -> Option<Config> {
         bpffs: value(&raw.lb.bpffs).unwrap_or_else(|| DEFAULT_BPFFS.into()),
         socket: value(&raw.lb.socket).unwrap_or_else(|| DEFAULT_SOCKET.into()),
         freeze: value(&raw.lb.freeze).unwrap_or(DEFAULT_FREEZE),
+        pins: value(&raw.lb.pins).unwrap_or(DEFAULT_PINS).next_power_of_two(),
         survey_key: value(&raw.lb.survey_key),
     };
     let interfaces = raw.interfaces.iter().map(interface).collect::<Option<Vec<_>>>()?;
@@ -99,7 +104,10 @@ fn interface(raw: &raw::Interface) -> Option<Interface> {
     })
 }
 
-fn cluster(raw: &raw::Cluster) -> Option<Cluster> {
+fn cluster(raw: &raw::Cluster, lb: &raw::Lb) -> Option<Cluster> {
+    let drain = value(&raw.drain).or(value(&lb.drain)).unwrap_or(DEFAULT_DRAIN);
+    // Others' limits may still pin connections to its nodes.
+    let pin_idle = if drain.is_zero() { DEFAULT_DRAIN } else { drain };
     let mut nodes = raw.nodes().iter().map(node).collect::<Option<Vec<_>>>()?;
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let failback = match (value(&raw.failback).unwrap_or_default(), value(&raw.failback_max)) {
@@ -116,8 +124,14 @@ fn cluster(raw: &raw::Cluster) -> Option<Cluster> {
         min_services: value(&raw.min_services).unwrap_or(0),
         forward: raw.forward()?,
         gue_port: value(&raw.gue_port).unwrap_or(DEFAULT_GUE_PORT),
+        drain,
+        drain_hard: value(&raw.drain_hard).unwrap_or(false),
+        pin_idle: value(&raw.pin_idle).unwrap_or(pin_idle),
+        ramp: value(&raw.ramp).unwrap_or_default(),
+        slow_start: value(&raw.slow_start).unwrap_or_default(),
         health: raw.health.as_ref().map_or_else(|| Some(Health::default()), self::health)?,
         nodes,
+        leaving: false,
     })
 }
 
@@ -146,6 +160,7 @@ fn node(raw: &raw::Node) -> Option<Node> {
         weight: value(&raw.weight).unwrap_or(1),
         priority: value(&raw.priority).unwrap_or(1),
         mac: value(&raw.mac),
+        leaving: false,
     })
 }
 
@@ -175,6 +190,7 @@ fn service(raw: &raw::Service, clusters: &[Cluster]) -> Option<Service> {
         ports,
         protocol: value(&raw.protocol).unwrap_or(Protocol::Tcp),
         affinity: value(&raw.affinity).unwrap_or_default(),
+        udp: value(&raw.udp).unwrap_or_default(),
         mode: value(&raw.backup).unwrap_or(BackupMode::None),
         masters: members(&raw.masters)?,
         standbys: members(&raw.standbys)?,
@@ -193,6 +209,7 @@ fn member(raw: &raw::Member, clusters: &[Cluster]) -> Option<Member> {
         weight: value(&raw.weight).unwrap_or(clusters[cluster].weight),
         priority: value(&raw.priority).unwrap_or(clusters[cluster].priority),
         port: value(&raw.port),
+        leaving: false,
     })
 }
 

@@ -7,7 +7,7 @@ use crate::config::{
     raw::{self, Member, Raw, Service},
     reader::nearest,
     report::{Report, Span},
-    types::BackupMode,
+    types::{BackupMode, Protocol},
 };
 
 pub(super) fn check(raw: &Raw, clusters: &ByName<'_>, report: &mut Report) {
@@ -16,6 +16,7 @@ pub(super) fn check(raw: &Raw, clusters: &ByName<'_>, report: &mut Report) {
         members(service, clusters, report);
         shape(service, report);
         weights(service, clusters, report);
+        datagrams(service, report);
     }
 }
 
@@ -124,6 +125,18 @@ fn shape(service: &Service, report: &mut Report) {
             let message = format!("backup: \"{word}\" needs {needs}; here are {have}");
             report.error(mode.span(), message).help(fitting);
         }
+    }
+}
+
+/// Only datagrams leave open what is one flow.
+fn datagrams(service: &Service, report: &mut Report) {
+    if let Some(udp) = &service.udp
+        && (value(&service.protocol) == Some(Protocol::Tcp) || !service.has_protocol)
+    {
+        let message = format!("udp: {} is by TCP", service.called());
+        let help = "leave it out: what becomes of TCP connections follows from drain; or add \
+                    protocol = \"udp\"";
+        report.error(udp.span(), message).help(help);
     }
 }
 

@@ -2,19 +2,21 @@
 //!
 //! From the configuration, the health and the fixed homes of flows alone: nothing of how the
 //! state was made is believed. Everything that is wrong is returned; one violation is enough to
-//! refuse the state.
+//! refuse the state. Only of what is sound by that it is asked whether it is what was decided.
 
+mod moved;
 mod packets;
 mod service;
 
 use std::sync::Arc;
 
-use lb_common::Slot;
+use lb_common::{
+    ClusterId, NodeId, ServiceId, Slot, SlotState,
+    layout::{MAX_CLUSTERS, MAX_NODES, MAX_SERVICES},
+};
 
 use super::{
-    Host, NextHop,
-    group::Group,
-    health::NodeHealth,
+    Decision, Host, NextHop,
     intent::{Intent, Table},
     model::Model,
 };
@@ -25,17 +27,15 @@ use crate::config::{Cluster, Threshold};
 pub struct Facts<'a> {
     /// The configuration and the homes that follow from it.
     pub model: &'a Model,
-    /// By node id.
+    /// By position of the node.
     pub hops: &'a [Option<NextHop>],
     /// This host, if it is known.
     pub host: Option<&'a Host>,
-    /// By pool, then by position in its cluster's nodes.
-    pub nodes: &'a [Vec<NodeHealth>],
-    /// By pool.
-    pub groups: &'a [Group],
+    /// The health, and who was chosen because of it.
+    pub decision: &'a Decision,
 }
 
-/// What is wrong with an intended state. Members and tables by their ids.
+/// What is wrong with an intended state. Members and tables by their positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Violation {
     /// A list has another length than the configuration asks for.
@@ -46,6 +46,13 @@ pub enum Violation {
         is: usize,
         /// What it must be.
         must_be: usize,
+    },
+    /// Something stands under an id that nobody has.
+    Stray {
+        /// In which list.
+        list: List,
+        /// The id.
+        id: usize,
     },
     /// A VIP does not lead to its service, or another entry is for the same packets.
     Vip {
@@ -85,10 +92,18 @@ pub enum Violation {
         /// How many slots.
         slots: u32,
     },
-    /// Slots are not in the state of a table at rest.
-    NotClean {
+    /// Slots whose old connections go elsewhere have nobody for them, or somebody who is not there;
+    /// or others have somebody.
+    Base {
         /// The table.
         table: TableId,
+    },
+    /// Slots are not their owners' that were decided.
+    Undecided {
+        /// The table.
+        table: TableId,
+        /// How many slots.
+        slots: u32,
     },
     /// Slots name a node or a cluster that may not serve.
     MayNotServe {
@@ -177,6 +192,7 @@ pub enum TableId {
 pub struct Checker {
     services: Vec<Option<(Arc<[Slot]>, service::Flows)>>,
     clusters: Vec<Option<(Arc<[Slot]>, Counts)>>,
+    moved: moved::Sound,
 }
 
 impl Checker {
@@ -186,23 +202,32 @@ impl Checker {
         if !found.is_empty() {
             return found;
         }
+        strays(facts.model, intent, &mut found);
         packets::judge(facts, intent, &mut found);
-        self.services.resize_with(intent.services.len(), || None);
-        self.clusters.resize_with(intent.clusters.len(), || None);
-        for (id, table) in intent.clusters.iter().enumerate() {
-            let Some(cluster) = facts.model.cluster_of(id) else { continue };
-            group(facts, id, intent, &mut found);
-            let ids = facts.model.nodes_of(cluster);
-            let counts = remember(&mut self.clusters[id], table, || {
-                Counts::of(&table.slots, |member| ids.contains(&member).then(|| member - ids.start))
-            });
-            node_table(facts, id, cluster, table, counts, &mut found);
+        let model = facts.model;
+        self.services.resize_with(model.config.services.len(), || None);
+        self.clusters.resize_with(model.tables(), || None);
+        for (at, known) in self.clusters.iter_mut().enumerate() {
+            let (Some(id), Some(cluster)) = (model.ids.table(at), model.cluster_of(at)) else {
+                continue;
+            };
+            group(facts, at, id, intent, &mut found);
+            let (table, nodes) = (&intent.clusters[id.index()], model.nodes_of(cluster));
+            let position = |member| {
+                let node = model.ids.node_of(member).filter(|node| nodes.contains(node))?;
+                Some(node - nodes.start)
+            };
+            let counts = remember(known, table, || Counts::of(&table.slots, position));
+            node_table(facts, at, cluster, table, counts, &mut found);
         }
-        for (id, table) in intent.services.iter().enumerate() {
-            let flows = remember(&mut self.services[id], table, || {
-                service::Flows::of(facts.model, id, &table.slots)
-            });
-            service::judge(facts, id, table, flows, &mut found);
+        for (at, known) in self.services.iter_mut().enumerate() {
+            let Some(id) = model.ids.service(at) else { continue };
+            let table = &intent.services[id.index()];
+            let flows = remember(known, table, || service::Flows::of(model, at, &table.slots));
+            service::judge(facts, at, table, flows, &mut found);
+        }
+        if found.is_empty() {
+            self.moved.judge(facts, intent, &mut found);
         }
         found
     }
@@ -226,15 +251,13 @@ struct Counts {
     members: Vec<u32>,
     nobody: u32,
     foreign: u32,
-    unclean: bool,
 }
 
 impl Counts {
-    fn of(slots: &[Slot], position: impl Fn(usize) -> Option<usize>) -> Self {
-        let mut counts = Self { members: Vec::new(), nobody: 0, foreign: 0, unclean: false };
+    fn of(slots: &[Slot], position: impl Fn(u16) -> Option<usize>) -> Self {
+        let mut counts = Self { members: Vec::new(), nobody: 0, foreign: 0 };
         for &slot in slots {
-            counts.unclean |= slot.state() != lb_common::SlotState::Clean;
-            match slot.member().map(|member| position(usize::from(member))) {
+            match slot.member().map(&position) {
                 None => counts.nobody += 1,
                 Some(None) => counts.foreign += 1,
                 Some(Some(position)) => {
@@ -250,19 +273,21 @@ impl Counts {
 }
 
 fn lengths(model: &Model, intent: &Intent) -> Vec<Violation> {
-    let (services, nodes) = (model.config.services.len(), model.nodes.len());
-    let clusters = model.tables();
+    let [services, clusters, nodes] = model.ids.lengths();
+    let all = [model.config.services.len(), model.tables(), model.nodes.len()];
+    let most = [MAX_SERVICES, MAX_CLUSTERS, MAX_NODES].map(|most| most as usize);
     [
-        (List::Vips, intent.vips.len(), services),
+        (List::Vips, intent.vips.len(), all[0]),
         (List::Services, intent.services.len(), services),
         (List::Services, intent.addresses.len(), services),
         (List::Services, intent.service_info.len(), services),
         (List::Clusters, intent.clusters.len(), clusters),
         (List::Clusters, intent.cluster_info.len(), clusters),
-        (List::Clusters, clusters.min(lb_common::layout::MAX_CLUSTERS as usize), clusters),
+        (List::Clusters, all[1].min(most[1]), all[1]),
         (List::Nodes, intent.nodes.len(), nodes),
         (List::Nodes, intent.node_info.len(), nodes),
-        (List::Nodes, nodes.min(lb_common::layout::MAX_NODES as usize), nodes),
+        (List::Nodes, all[2].min(most[2]), all[2]),
+        (List::Services, all[0].min(most[0]), all[0]),
     ]
     .into_iter()
     .filter(|(_, is, must_be)| is != must_be)
@@ -270,38 +295,63 @@ fn lengths(model: &Model, intent: &Intent) -> Vec<Violation> {
     .collect()
 }
 
-/// Size and slots of any table.
-fn table_shape(table: TableId, slots: &[Slot], members: usize, found: &mut Vec<Violation>) {
-    let least = 512 * members;
-    let fits = slots.len() >= least.clamp(1024, 262_144)
-        && (slots.len() == 1024 || slots.len() < 2 * least)
-        && slots.len().is_power_of_two();
+/// Under ids that nobody has there is nothing.
+fn strays(model: &Model, intent: &Intent, found: &mut Vec<Violation>) {
+    fn filled<T: Default + PartialEq>(list: &[T], id: usize) -> bool {
+        list[id] != T::default()
+    }
+    let nobody = |known: Option<usize>| known.is_none();
+    let services = (0..intent.services.len()).filter(|&id| {
+        nobody(ServiceId::new(id).and_then(|id| model.ids.service_at(id)))
+            && (filled(&intent.services, id)
+                || filled(&intent.addresses, id)
+                || filled(&intent.service_info, id))
+    });
+    let clusters = (0..intent.clusters.len()).filter(|&id| {
+        nobody(ClusterId::new(id).and_then(|id| model.ids.table_at(id)))
+            && (filled(&intent.clusters, id) || filled(&intent.cluster_info, id))
+    });
+    let nodes = (0..intent.nodes.len()).filter(|&id| {
+        nobody(NodeId::new(id).and_then(|id| model.ids.node_at(id)))
+            && (filled(&intent.nodes, id) || filled(&intent.node_info, id))
+    });
+    let stray = |list| move |id| Violation::Stray { list, id };
+    found.extend(services.map(stray(List::Services)));
+    found.extend(clusters.map(stray(List::Clusters)));
+    found.extend(nodes.map(stray(List::Nodes)));
+}
+
+/// Size of any table. One that moves may be as large as it was.
+fn table_shape(name: TableId, table: &Table, members: usize, found: &mut Vec<Violation>) {
+    let (slots, least) = (table.slots.len(), 512 * members);
+    let moves = || table.slots.iter().any(|slot| slot.state() != SlotState::Clean);
+    let fits = slots.is_power_of_two()
+        && (least.clamp(1024, 262_144)..=262_144).contains(&slots)
+        && (slots == 1024 || slots < 2 * least || moves());
     if !fits {
-        found.push(Violation::TableSize { table, slots: slots.len() });
+        found.push(Violation::TableSize { table: name, slots });
     }
 }
 
 fn node_table(
     facts: &Facts<'_>,
-    id: usize,
+    at: usize,
     cluster: usize,
     table: &Table,
     counts: &Counts,
     found: &mut Vec<Violation>,
 ) {
-    let name = TableId::Cluster(id);
+    let name = TableId::Cluster(at);
     let first = facts.model.nodes_of(cluster).start;
-    let (pool, ignores_health) = pool_of(facts.model, id, cluster);
+    let (pool, ignores_health) = pool_of(facts.model, at, cluster);
     let nodes = &facts.model.config.clusters[cluster].nodes;
-    table_shape(name, &table.slots, nodes.len(), found);
-    if counts.unclean {
-        found.push(Violation::NotClean { table: name });
-    }
+    let members = nodes.iter().filter(|node| !node.leaving).count();
+    table_shape(name, table, members, found);
     if counts.foreign > 0 {
         found.push(Violation::Foreign { table: name, slots: counts.foreign });
     }
     let may_serve = |position: usize| {
-        let health = facts.nodes[pool][position];
+        let health = facts.decision.nodes[pool][position];
         let able = health.eligible || ignores_health;
         nodes[position].weight > 0 && health.in_service && able
     };
@@ -321,35 +371,42 @@ fn node_table(
 }
 
 /// The pool whose health a table is made from, and whether it ignores it but for who is in service.
-fn pool_of(model: &Model, id: usize, cluster: usize) -> (usize, bool) {
+fn pool_of(model: &Model, table: usize, cluster: usize) -> (usize, bool) {
     let pools = model.pools.pools.len();
-    if id < pools { (id, false) } else { (model.pools_of(cluster).start, true) }
+    if table < pools { (table, false) } else { (model.pools_of(cluster).start, true) }
 }
 
 /// M2 to M4: what the nodes say, what the group is, and what is written, are one.
-fn group(facts: &Facts<'_>, id: usize, intent: &Intent, found: &mut Vec<Violation>) {
-    let Some(cluster) = facts.model.cluster_of(id) else { return };
-    let (pool, _) = pool_of(facts.model, id, cluster);
+fn group(facts: &Facts<'_>, at: usize, id: ClusterId, intent: &Intent, found: &mut Vec<Violation>) {
+    let Some(cluster) = facts.model.cluster_of(at) else { return };
+    let (pool, _) = pool_of(facts.model, at, cluster);
     let config = facts.model.cluster(pool);
     let (mut alive, mut total) = (0, 0);
-    for (node, health) in config.nodes.iter().zip(&facts.nodes[pool]) {
+    for (node, health) in config.nodes.iter().zip(&facts.decision.nodes[pool]) {
         let counts = node.weight > 0 && health.in_service;
         total += u32::from(counts);
         alive += u32::from(counts && health.eligible);
     }
-    let group = facts.groups[pool];
+    let group = facts.decision.groups[pool];
     let enough = match group.enough {
         true => alive > 0 && reaches(config.threshold, alive, total),
         false => alive == 0 || !recovers(config, alive, total),
     };
     // `min_services`: so many of the services on the cluster have enough.
     let carried = facts.model.pools_of(cluster);
-    let carried =
-        carried.flat_map(|pool| facts.model.pool(pool).services.iter().map(move |_| pool));
-    let (well, ill): (Vec<usize>, Vec<usize>) = carried.partition(|&p| facts.groups[p].enough);
+    let stays = |service: &usize| {
+        let mut members = facts.model.config.services[*service].members();
+        members.any(|member| member.cluster == cluster && !member.leaving)
+    };
+    let carried = carried.flat_map(|pool| {
+        let services = facts.model.pool(pool).services.iter();
+        services.filter(|service| stays(service)).map(move |_| pool)
+    });
+    let (well, ill): (Vec<usize>, Vec<usize>) =
+        carried.partition(|&p| facts.decision.groups[p].enough);
     let suffice = ill.is_empty() || well.len() >= config.min_services as usize;
     let right = enough && group.healthy == (group.enough && suffice);
-    let (table, info) = (&intent.clusters[id], &intent.cluster_info[id]);
+    let (table, info) = (&intent.clusters[id.index()], &intent.cluster_info[id.index()]);
     let shown = (info.healthy == 1, info.alive, info.total) == (group.healthy, alive, total)
         && (table.healthy, table.held) == (group.healthy, group.held);
     if !right || !shown || (group.count.alive, group.count.total) != (alive, total) {

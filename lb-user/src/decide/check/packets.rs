@@ -22,8 +22,9 @@ pub(super) fn judge(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violatio
     replies(facts, intent, found);
     host(facts, intent, found);
     directories(facts, intent, found);
-    for (node, record) in intent.nodes.iter().enumerate() {
-        if !record_is_right(facts, node, record) {
+    for node in 0..facts.model.nodes.len() {
+        let Some(id) = facts.model.ids.node(node) else { continue };
+        if !record_is_right(facts, node, &intent.nodes[id.index()]) {
             found.push(Violation::NodeRecord { node });
         }
     }
@@ -32,7 +33,8 @@ pub(super) fn judge(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violatio
 fn vips(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
     let services = &facts.model.config.services;
     let wrong = |vip: &Vip| {
-        services.get(vip.service.index()).is_none_or(|service| {
+        let at = facts.model.ids.service_at(vip.service);
+        at.map(|at| &services[at]).is_none_or(|service| {
             vip.address != words(service.address)
                 || (vip.ports, vip.protocol) != (service.ports, service.protocol.number())
         })
@@ -50,24 +52,30 @@ fn vips(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
 
 fn replies(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
     let config = &facts.model.config;
-    let mut wanted = BTreeSet::new();
+    // Those of what is leaving may be there, where nobody else has the ports.
+    let (mut wanted, mut required) = (BTreeSet::new(), BTreeSet::new());
     for (service, value) in config.services.iter().enumerate() {
         for member in value.members() {
             let nat = config.clusters[member.cluster].forward == Forward::Nat;
             for node in facts.model.nodes_of(member.cluster).filter(|_| nat) {
                 let at = facts.model.node(node);
                 let ports = value.ports_of(member, at);
-                wanted.insert((words(at.address), value.protocol.number(), ports, service));
+                let reply = (words(at.address), value.protocol.number(), ports, service);
+                wanted.insert(reply);
+                if !member.leaving && !at.leaving {
+                    required.insert(reply);
+                }
             }
         }
     }
-    let key = |entry: &Vip| (entry.address, entry.protocol, entry.ports, entry.service.index());
+    let at = |id| facts.model.ids.service_at(id).unwrap_or(usize::MAX);
+    let key = |entry: &Vip| (entry.address, entry.protocol, entry.ports, at(entry.service));
     let mut entries: BTreeSet<usize> = overlapping(&intent.replies, |_| 0).collect();
     let strange = |&entry: &usize| !wanted.contains(&key(&intent.replies[entry]));
     entries.extend((0..intent.replies.len()).filter(strange));
     found.extend(entries.into_iter().map(|entry| Violation::Reply { entry }));
     let there: BTreeSet<_> = intent.replies.iter().map(key).collect();
-    let missing: BTreeSet<usize> = wanted.difference(&there).map(|reply| reply.3).collect();
+    let missing: BTreeSet<usize> = required.difference(&there).map(|reply| reply.3).collect();
     found.extend(missing.into_iter().map(|service| Violation::NoReply { service }));
 }
 
@@ -118,20 +126,23 @@ fn host(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
 
 /// What stands in the tables' directories beside their slots, and the services' addresses.
 fn directories(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
-    let services = intent.services.iter().zip(&intent.addresses);
-    for (id, (table, address)) in services.enumerate() {
-        let config = &facts.model.config.services[id];
+    let ids = &facts.model.ids;
+    for (at, config) in facts.model.config.services.iter().enumerate() {
+        let Some(id) = ids.service(at) else { continue };
+        let (table, address) = (&intent.services[id.index()], &intent.addresses[id.index()]);
         let port = if let Ports::One(port) = config.ports { port } else { 0 };
         let right = *address == words(config.address)
             && table.port == port
-            && table.by_source == (config.affinity == Affinity::Source);
+            && table.by_source == (config.affinity == Affinity::Source)
+            && table.udp == config.udp;
         if !right {
-            found.push(Violation::Directory { table: TableId::Service(id) });
+            found.push(Violation::Directory { table: TableId::Service(at) });
         }
     }
     // A service's packets get the port that it says, and flows are told apart by services only.
-    let by_source = |id: &usize| intent.clusters[*id].by_source;
-    let mut wrong: BTreeSet<usize> = (0..intent.clusters.len()).filter(by_source).collect();
+    let table = |at: usize| ids.table(at).map(|id| &intent.clusters[id.index()]);
+    let by_source = |at: &usize| table(*at).is_some_and(|table| table.by_source);
+    let mut wrong: BTreeSet<usize> = (0..facts.model.tables()).filter(by_source).collect();
     for (service, config) in facts.model.config.services.iter().enumerate() {
         for seat in facts.model.seats(service) {
             let nat = facts.model.config.clusters[seat.cluster].forward == Forward::Nat;
@@ -139,7 +150,7 @@ fn directories(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
             let port = member.and_then(|member| member.port).filter(|_| nat).unwrap_or(0);
             let tables = [Some(seat.pool), facts.model.variant_of(seat.pool)];
             let tables = tables.into_iter().flatten();
-            wrong.extend(tables.filter(|&id| intent.clusters[id].port != port));
+            wrong.extend(tables.filter(|&at| table(at).is_none_or(|table| table.port != port)));
         }
     }
     let wrong = wrong.into_iter().map(TableId::Cluster);
@@ -149,7 +160,7 @@ fn directories(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
 fn record_is_right(facts: &Facts<'_>, node: usize, record: &NodeRecord) -> bool {
     let NodePlace { cluster: of, index } = facts.model.nodes[node];
     let (config, cluster) = (facts.model.node(node), &facts.model.config.clusters[of]);
-    let pools = || facts.model.pools_of(of).map(|pool| facts.nodes[pool][index]);
+    let pools = || facts.model.pools_of(of).map(|pool| facts.decision.nodes[pool][index]);
     let (up, eligible) = (pools().any(|node| node.up), pools().any(|node| node.eligible));
     let tunnel = matches!(cluster.forward, Forward::Ipip | Forward::Gue);
     let port = match cluster.forward {

@@ -73,7 +73,7 @@ fn found(state: &State, damage: impl Fn(&mut Intent)) -> Vec<Violation> {
     let decision = decision.expect("a decision");
     let mut intent = Intent::clone(published.expect("a sound plan"));
     damage(&mut intent);
-    let facts = Facts { model, hops, host, nodes: &decision.nodes, groups: &decision.groups };
+    let facts = Facts { model, hops, host, decision };
     Checker::default().check(&facts, &intent)
 }
 

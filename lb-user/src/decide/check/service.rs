@@ -1,6 +1,6 @@
 //! Judges the table of one service: who serves whose flows.
 
-use lb_common::{Slot, SlotState};
+use lb_common::Slot;
 
 use super::{Facts, TableId, Violation, table_shape};
 use crate::{
@@ -19,7 +19,6 @@ pub(super) struct Flows {
     /// Row: home seat. Column: owner seat, then nobody.
     counts: Vec<Vec<u32>>,
     foreign: u32,
-    unclean: bool,
     /// Slots that name tables that ignore health, and those that name the others.
     ignoring: u32,
     minding: u32,
@@ -31,23 +30,26 @@ impl Flows {
         let mut flows = Self {
             counts: vec![vec![0; seats.len() + 1]; seats.len()],
             foreign: 0,
-            unclean: false,
             ignoring: 0,
             minding: 0,
         };
-        for (slot, &home) in slots.iter().zip(model.service_order(service).home()) {
-            flows.unclean |= slot.state() != SlotState::Clean;
-            let Some(id) = slot.member().map(usize::from) else {
+        let home = model.service_order(service).home();
+        // While it moves the table may be larger: each slot is split.
+        let split = (slots.len() / home.len()).checked_ilog2().unwrap_or(0);
+        for (i, slot) in slots.iter().enumerate() {
+            let Some(&home) = home.get(i >> split) else { continue };
+            let Some(member) = slot.member() else {
                 if home != NOBODY {
                     flows.counts[usize::from(home)][seats.len()] += 1;
                 }
                 continue;
             };
             // A table that ignores health is for all that send to its cluster's port.
-            let ignores = model.cluster_of(id).is_some() && id >= model.pools.pools.len();
+            let table = model.ids.table_of(member);
+            let ignores = table.is_some_and(|table| table >= model.pools.pools.len());
             let seat = seats.iter().position(|seat| match ignores {
-                true => model.variant_of(seat.pool) == Some(id),
-                false => seat.pool == id,
+                true => model.variant_of(seat.pool) == table,
+                false => Some(seat.pool) == table,
             });
             match (seat, home) {
                 (None, _) | (_, NOBODY) => flows.foreign += 1,
@@ -78,13 +80,11 @@ pub(super) fn judge(
     let name = TableId::Service(service);
     let (model, config) = (facts.model, &facts.model.config.services[service]);
     let seats = model.seats(service);
-    let healthy = |seat: &Seat| seat.weight > 0 && facts.groups[seat.pool].healthy;
+    let healthy = |seat: &Seat| seat.weight > 0 && facts.decision.groups[seat.pool].healthy;
     let panics = !seats.iter().any(healthy);
-    let court = Court { config, seats, groups: facts.groups, panics };
-    table_shape(name, &table.slots, config.masters.len() + config.standbys.len(), found);
-    if flows.unclean {
-        found.push(Violation::NotClean { table: name });
-    }
+    let court = Court { config, seats, groups: &facts.decision.groups, panics };
+    let members = config.members().filter(|member| !member.leaving).count();
+    table_shape(name, table, members, found);
     let wrong_kind =
         if panics && config.panic == Panic::All { flows.minding } else { flows.ignoring };
     if flows.foreign + wrong_kind > 0 {

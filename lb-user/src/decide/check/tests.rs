@@ -5,6 +5,7 @@ use crate::{
     config::{BackupMode, Panic, Service},
     decide::{
         State, View,
+        moved::Tracks,
         tests::fixture::{Bench, service, six_clusters, started_with},
     },
 };
@@ -31,9 +32,9 @@ fn found(
     let mut bench = Bench::new(config);
     let decision = bench.down(down);
     let state = state(&bench.model);
-    let mut intent = Intent::new(&state.view(), &decision);
+    let mut intent = intent(&state, &decision);
     damage(&mut intent);
-    let facts = facts(&state, &decision.nodes, &decision.groups);
+    let facts = facts(&state, &decision);
     let mut checker = Checker::default();
     let found = checker.check(&facts, &intent);
     assert_eq!(checker.check(&facts, &intent), found, "also from memory");
@@ -45,9 +46,16 @@ fn state(model: &Arc<Model>) -> State {
     started_with(Arc::clone(model), std::time::Duration::ZERO)
 }
 
-fn facts<'a>(state: &'a State, nodes: &'a [Vec<NodeHealth>], groups: &'a [Group]) -> Facts<'a> {
+fn facts<'a>(state: &'a State, decision: &'a Decision) -> Facts<'a> {
     let View { model, hops, host, .. } = state.view();
-    Facts { model, hops, host, nodes, groups }
+    Facts { model, hops, host, decision }
+}
+
+/// A decision's first tables.
+fn intent(state: &State, decision: &Decision) -> Intent {
+    let view = state.view();
+    let tracks = Tracks::default().advance(view.model, decision, std::time::Duration::ZERO);
+    Intent::new(&view, decision, &tracks)
 }
 
 /// Replaces in a table every slot of one member by another slot.
@@ -163,6 +171,20 @@ fn everything_else() {
     assert_eq!(damaged(&|i| short(&mut i.services[0])), size(web, 2048));
     let double = |t: &mut Table| t.slots = t.slots.iter().flat_map(|&s| [s, s]).collect();
     assert_eq!(damaged(&|i| double(&mut i.clusters[0])), size(a, 4096));
+    let settle = |t: &mut Table| {
+        double(t);
+        t.slots = t.slots.iter().map(|slot| slot.in_state(SlotState::Residue)).collect();
+    };
+    assert_eq!(damaged(&|i| settle(&mut i.clusters[0])), None, "it was larger");
+    assert_eq!(damaged(&|i| settle(&mut i.services[0])), None, "it was larger");
+    let swap = |t: &mut Table| {
+        let mut slots = t.slots.to_vec();
+        let other = slots.iter().position(|slot| *slot != slots[0]).expect("another owner");
+        slots.swap(0, other);
+        t.slots = slots.into();
+    };
+    let undecided = |table, slots| Some(Violation::Undecided { table, slots });
+    assert_eq!(damaged(&|i| swap(&mut i.clusters[1])), undecided(TableId::Cluster(1), 2));
     let one_more = |t: &mut Table| {
         t.slots = t.slots.iter().copied().chain([t.slots[0]]).collect();
     };
@@ -170,8 +192,27 @@ fn everything_else() {
     let stir = |t: &mut Table| {
         t.slots = t.slots.iter().map(|slot| Slot::from_raw(slot.raw() | 1 << 14)).collect();
     };
-    assert_eq!(damaged(&|i| stir(&mut i.clusters[0])), Some(Violation::NotClean { table: a }));
-    assert_eq!(damaged(&|i| stir(&mut i.services[0])), Some(Violation::NotClean { table: web }));
+    let base = |table| Some(Violation::Base { table });
+    assert_eq!(damaged(&|i| stir(&mut i.clusters[0])), base(a), "no base table");
+    assert_eq!(damaged(&|i| stir(&mut i.services[0])), base(web), "no base table");
+    let with_base =
+        |slot: Slot| move |t: &mut Table| t.base = Some(vec![slot; t.slots.len()].into());
+    for member in [0, NONE] {
+        assert_eq!(damaged(&|i| with_base(slot(member))(&mut i.clusters[0])), base(a), "at rest");
+    }
+    let stir_to = |table: fn(&mut Intent) -> &mut Table, member| {
+        damaged(&|i| {
+            stir(table(i));
+            with_base(slot(member))(table(i));
+        })
+    };
+    assert_eq!(stir_to(|i| &mut i.clusters[0], 0), None, "a dead node may be the base");
+    assert_eq!(stir_to(|i| &mut i.clusters[0], NONE), None, "or nobody");
+    assert_eq!(stir_to(|i| &mut i.clusters[0], 4), base(a), "of another cluster");
+    assert_eq!(stir_to(|i| &mut i.clusters[0], 3), base(a), "the owner itself");
+    assert_eq!(stir_to(|i| &mut i.services[0], A), None);
+    assert_eq!(stir_to(|i| &mut i.services[0], B), base(web), "the owner itself");
+    assert_eq!(stir_to(|i| &mut i.services[0], 77), base(web));
     let group = Some(Violation::WrongGroup { cluster: 0 });
     assert_eq!(damaged(&|i| i.clusters[0].healthy = true), group);
     assert_eq!(damaged(&|i| i.clusters[0].held = true), group);
@@ -196,8 +237,8 @@ fn a_group_that_the_nodes_contradict() {
         groups[0].healthy = lie;
         let decision = bench.planner.decide(&truth.nodes, &groups, None);
         let state = state(&bench.model);
-        let intent = Intent::new(&state.view(), &decision);
-        let facts = facts(&state, &truth.nodes, &groups);
+        let intent = intent(&state, &decision);
+        let facts = facts(&state, &decision);
         let found = Checker::default().check(&facts, &intent);
         assert_eq!(found, [Violation::WrongGroup { cluster: 0 }], "{down}");
     }
@@ -218,8 +259,8 @@ fn who_may_serve_but_not_these_flows() {
     groups[usize::from(A)].held = true;
     let decision = bench.planner.decide(&all.nodes, &groups, None);
     let state = state(&bench.model);
-    let mut intent = Intent::new(&state.view(), &decision);
-    let facts = facts(&state, &all.nodes, &groups);
+    let mut intent = intent(&state, &decision);
+    let facts = facts(&state, &decision);
     assert_eq!(Checker::default().check(&facts, &intent), []);
     replace(&mut intent.services[0], slot(X), slot(A));
     let found = Checker::default().check(&facts, &intent);
@@ -234,10 +275,10 @@ fn a_count_that_the_nodes_contradict() {
     let mut bench = Bench::new(config);
     let truth = bench.down("a01");
     let state = state(&bench.model);
-    let intent = Intent::new(&state.view(), &truth);
-    let mut groups = truth.groups.clone();
-    groups[0].count.alive = 4;
-    let facts = facts(&state, &truth.nodes, &groups);
+    let intent = intent(&state, &truth);
+    let mut decision = truth.clone();
+    decision.groups[0].count.alive = 4;
+    let facts = facts(&state, &decision);
     let found = Checker::default().check(&facts, &intent);
     assert_eq!(found, [Violation::WrongGroup { cluster: 0 }]);
 }

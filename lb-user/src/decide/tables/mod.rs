@@ -57,6 +57,8 @@ pub struct Share {
 pub struct OrderSpec {
     /// Key of each configured member, by position, also of those that take part in nothing.
     pub keys: Vec<u64>,
+    /// How many of them the size of the table is for.
+    pub members: usize,
     /// Those among whom homes are shared.
     pub home: Vec<Share>,
     /// Who follows, stage by stage. A member may stand in several; the first counts.
@@ -66,7 +68,7 @@ pub struct OrderSpec {
 impl Order {
     /// The order that a specification gives.
     pub fn new(spec: &OrderSpec) -> Self {
-        let log2 = table_log2(spec.keys.len());
+        let log2 = table_log2(spec.members);
         let by_key = |shares: &[Share]| {
             let mut shares = shares.to_vec();
             shares.retain(|share| share.weight > 0);

@@ -6,8 +6,8 @@ use super::*;
 fn tier(weights: &[u32]) -> OrderSpec {
     let shares: Vec<Share> =
         weights.iter().enumerate().map(|(i, &weight)| Share { member: i as u16, weight }).collect();
-    let keys = (0..weights.len()).map(|i| node_key("C", &format!("n{i}"))).collect();
-    OrderSpec { keys, home: shares.clone(), stages: vec![shares] }
+    let keys: Vec<u64> = (0..weights.len()).map(|i| node_key("C", &format!("n{i}"))).collect();
+    OrderSpec { members: keys.len(), keys, home: shares.clone(), stages: vec![shares] }
 }
 
 fn equal(members: usize) -> Vec<u32> {

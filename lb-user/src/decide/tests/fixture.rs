@@ -2,13 +2,13 @@
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
-use lb_common::{Forward, HashAlgorithm, NodeId};
+use lb_common::{Forward, HashAlgorithm, NodeId, pin::DEFAULT_PINS};
 
 use crate::{
     config::{
         Affinity, BackupMode, Balance, Cluster, Config, DEFAULT_GUE_PORT, Exchange, Failback,
         Fallback, Health, Lb, Member, Node, Panic, Ports, Probe, Protocol, Ratio, Service,
-        Threshold, Via,
+        Threshold, Udp, Via,
     },
     decide::{Decision, Event, Model, NextHop, Outcome, Planner, State, TargetId},
 };
@@ -34,6 +34,7 @@ pub(in crate::decide) fn cluster(
         weight,
         priority: 1,
         mac: None,
+        leaving: false,
     };
     Cluster {
         name: name.into(),
@@ -45,6 +46,11 @@ pub(in crate::decide) fn cluster(
         min_services: 0,
         forward: Forward::L2,
         gue_port: DEFAULT_GUE_PORT,
+        drain: Duration::ZERO,
+        drain_hard: false,
+        pin_idle: Duration::ZERO,
+        ramp: Duration::ZERO,
+        slow_start: Duration::ZERO,
         health: Health {
             probe: Probe::Tcp(Exchange::default()),
             source: None,
@@ -57,6 +63,7 @@ pub(in crate::decide) fn cluster(
             rise: 2,
         },
         nodes: nodes.iter().enumerate().map(node).collect(),
+        leaving: false,
     }
 }
 
@@ -74,6 +81,7 @@ pub(in crate::decide) fn config(mut clusters: Vec<Cluster>) -> Config {
             bpffs: "/sys/fs/bpf/x".into(),
             socket: "/run/x".into(),
             freeze: Duration::ZERO,
+            pins: DEFAULT_PINS,
             survey_key: None,
         },
         interfaces: Vec::new(),
@@ -96,7 +104,7 @@ pub(in crate::decide) fn service(
             .map(|name| {
                 let cluster = position(config, name);
                 let Cluster { weight, priority, .. } = config.clusters[cluster];
-                Member { cluster, weight, priority, port: None }
+                Member { cluster, weight, priority, port: None, leaving: false }
             })
             .collect()
     };
@@ -106,6 +114,7 @@ pub(in crate::decide) fn service(
         ports: Ports::One(1000 + config.services.len() as u16),
         protocol: Protocol::Tcp,
         affinity: Affinity::Flow,
+        udp: Udp::default(),
         mode,
         masters: members(masters),
         standbys: members(standbys),

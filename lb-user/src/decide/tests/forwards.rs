@@ -95,7 +95,7 @@ fn the_grace_ends_also_if_this_host_is_not_known_and_then_no_reply_is_looked_for
     let plan = published(&state.step(at(1501), &[host(&[], false)])).expect("a plan");
     assert_eq!(plan.plan.flags, PlanRecord::NAT);
     // Another configuration knows it, too.
-    let next = state.succeed(Arc::new(forwarded(Forward::Ipip)), at(1502));
+    let next = state.succeed(&forwarded(Forward::Ipip), at(1502)).expect("ids");
     assert_eq!(next.view().host, state.view().host);
 }
 

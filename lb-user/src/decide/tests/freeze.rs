@@ -272,13 +272,13 @@ fn nodes_that_get_no_flows_anyway_do_not_vanish() {
 #[test]
 fn after_a_reload_there_is_still_something_to_keep() {
     let state = running(10);
-    let mut next = state.succeed(Arc::new(three(10)), at(2_000));
+    let mut next = state.succeed(&three(10), at(2_000)).expect("ids");
     // A new node is not known yet: no plan is made.
     let mut more = three(10);
     let mut new = more.clusters[2].nodes[0].clone();
     (new.name, new.address, new.number) = ("new".into(), Ipv4Addr::new(10, 9, 9, 9).into(), 99);
     more.clusters[2].nodes.push(new);
-    let mut waits = state.succeed(Arc::new(more), at(2_000));
+    let mut waits = state.succeed(&more, at(2_000)).expect("ids");
     for state in [&mut next, &mut waits] {
         let effects = state.step(at(2_001), &checked(&[0, 1, 2, 4, 5, 6], MISS));
         assert!(matches!(turns(&effects)[..], [Turn::Frozen { .. }]));
@@ -303,7 +303,7 @@ fn another_configuration_does_not_end_it() {
     state.step(at(10_000), &checked(&[0, 1, 2, 4, 5, 6], MISS));
     let mut slower = three(10);
     slower.clusters[0].health.interval = Duration::from_secs(2);
-    let mut next = state.succeed(Arc::new(slower), at(12_000));
+    let mut next = state.succeed(&slower, at(12_000)).expect("ids");
     next.step(at(12_000), &[]);
     assert_eq!(plan(&next).services, steady.services);
     assert_eq!(next.view().freezer.until(), Some(at(20_000)));

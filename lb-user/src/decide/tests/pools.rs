@@ -209,7 +209,7 @@ fn another_configuration_keeps_what_asks_the_same() {
     for service in &mut slower.services {
         service.health.as_mut().expect("its own").interval = Duration::from_secs(5);
     }
-    let next = state.succeed(Arc::new(slower), now);
+    let next = state.succeed(&slower, now).expect("ids");
     for service in ["api", "mail", "shop", "web"] {
         for node in 0..6 {
             let [was, is] =
@@ -222,7 +222,7 @@ fn another_configuration_keeps_what_asks_the_same() {
     let health = other.services[shop_position].health.as_mut().expect("its own");
     let Probe::Http(http) = &mut health.probe else { panic!("it is HTTP") };
     http.path = "/other".into();
-    let next = state.succeed(Arc::new(other.clone()), now);
+    let next = state.succeed(&other.clone(), now).expect("ids");
     let is = |service, node| next.targets[target(&next.model, service, node).index()].state();
     assert_eq!(is("shop", 1), crate::decide::NodeState::Unknown);
     assert_eq!(is("api", 0), crate::decide::NodeState::Down(MissReason::Refused));
@@ -232,7 +232,7 @@ fn another_configuration_keeps_what_asks_the_same() {
     ] {
         let mut elsewhere = shop();
         change(elsewhere.services[shop_position].health.as_mut().expect("its own"));
-        let next = state.succeed(Arc::new(elsewhere), now);
+        let next = state.succeed(&elsewhere, now).expect("ids");
         let is = next.targets[target(&next.model, "shop", 1).index()].state();
         assert_eq!(is, crate::decide::NodeState::Unknown, "another way to ask");
     }

@@ -104,6 +104,7 @@ fn random_service(dice: &mut Dice, config: &Config, name: &str) -> Service {
             weight: if dice.one_in(8) { 0 } else { 1 + dice.below(10) },
             priority: config.clusters[cluster].priority,
             port: None,
+            leaving: false,
         })
         .collect();
     members.rotate_left(dice.below(count as u32) as usize);

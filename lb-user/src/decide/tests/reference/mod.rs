@@ -117,7 +117,7 @@ impl<'a> World<'a> {
                     let view = self.view_of(model, pool.index());
                     self.views[view].group.held = None;
                 }
-                Event::Resolved { .. } | Event::Host(_) => {}
+                Event::Resolved { .. } | Event::Host(_) | Event::Swept(_) => {}
             }
         }
         let first = !self.started;

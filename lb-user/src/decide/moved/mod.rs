@@ -1,0 +1,167 @@
+//! Decides what of the tables' past packets have to know: slot states, bases and windows over time,
+//! and which pins end.
+//!
+//! What the plan says of now comes in, what is published comes out. Nothing else in `decide` depends
+//! on the past of the tables, and this depends on nothing but their owners.
+
+mod sweep;
+mod track;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{BuildHasherDefault, DefaultHasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use lb_common::{ClusterId, ServiceId, Slot};
+
+use super::{Decision, Model};
+pub use sweep::{Sweep, Swept};
+pub use track::{Limit, Track};
+
+/// All tables over time.
+#[derive(Clone, Debug, Default)]
+pub struct Tracks {
+    /// Changes when one of them does.
+    number: u64,
+    /// By service id.
+    services: Vec<Option<Arc<Track>>>,
+    /// By cluster id.
+    clusters: Vec<Option<Arc<Track>>>,
+}
+
+/// Tables that have become others, so that those with the same history are one again. Addresses stand
+/// for what they point to: while this is there, nothing of it goes.
+type Known = HashMap<(*const (), *const Slot), Arc<Track>, BuildHasherDefault<DefaultHasher>>;
+
+impl Tracks {
+    /// All of them as a decision has them now.
+    #[must_use]
+    pub fn advance(&self, model: &Model, decision: &Decision, now: Duration) -> Self {
+        let (ids, mut known) = (&model.ids, Known::default());
+        let services = decision.services.iter().enumerate().map(|(position, plan)| {
+            let track = self.service(ids.service(position)?);
+            // Of nobody's slots the new owner says it.
+            let limit = |was: Slot, is: Slot| limit(model, was.member().or(is.member()));
+            Some(advance(track, &plan.deal.slots, &mut known, limit, now))
+        });
+        let services = ids.by_service(services);
+        let clusters = decision.clusters.iter().enumerate().map(|(position, table)| {
+            let id = ids.table(position)?;
+            let limit = |_: Slot, _: Slot| limit(model, Some(id.raw()));
+            Some(advance(self.cluster(id), &table.slots, &mut known, limit, now))
+        });
+        let clusters = ids.by_table(clusters);
+        self.replaced(services, clusters)
+    }
+
+    /// All of them after a sweep; as they are, if it was made with others.
+    #[must_use]
+    pub fn swept(&self, swept: &Swept) -> Self {
+        if swept.number != self.number {
+            return self.clone();
+        }
+        let services = clear(&self.services, &swept.services);
+        let clusters = clear(&self.clusters, &swept.clusters);
+        self.replaced(services, clusters)
+    }
+
+    /// All of them where other ids stand for pools.
+    #[must_use]
+    pub fn renamed(&self, heirs: &BTreeMap<u16, u16>) -> Self {
+        let mut known = BTreeMap::new();
+        let mut rename = |track: &Arc<Track>| {
+            let renamed = known.entry(Arc::as_ptr(track)).or_insert_with(|| track.renamed(heirs));
+            Arc::clone(renamed)
+        };
+        let services = self.services.iter().map(|track| track.as_ref().map(&mut rename));
+        self.replaced(services.collect(), self.clusters.clone())
+    }
+
+    /// A service's table.
+    pub fn service(&self, id: ServiceId) -> Option<&Arc<Track>> {
+        self.services.get(id.index())?.as_ref()
+    }
+
+    /// A node table.
+    pub fn cluster(&self, id: ClusterId) -> Option<&Arc<Track>> {
+        self.clusters.get(id.index())?.as_ref()
+    }
+
+    /// When the next window closes.
+    pub fn ends(&self) -> Option<Duration> {
+        self.all().filter_map(|track| track.ends()).min()
+    }
+
+    /// Whether some slot waits for a sweep.
+    pub fn has_residue(&self) -> bool {
+        self.all().any(|track| track.has_residue())
+    }
+
+    /// Whether all slots are `CLEAN`.
+    pub fn is_clean(&self) -> bool {
+        self.all().all(|track| track.is_clean())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Track>> {
+        self.services.iter().chain(&self.clusters).flatten()
+    }
+
+    fn replaced(
+        &self,
+        services: Vec<Option<Arc<Track>>>,
+        clusters: Vec<Option<Arc<Track>>>,
+    ) -> Self {
+        let same = |old: &[Option<Arc<Track>>], new: &[Option<Arc<Track>>]| {
+            let each = |track: &Option<Arc<Track>>| track.as_ref().map(Arc::as_ptr);
+            old.iter().map(each).eq(new.iter().map(each))
+        };
+        let same = same(&self.services, &services) && same(&self.clusters, &clusters);
+        Self { number: self.number + u64::from(!same), services, clusters }
+    }
+}
+
+/// How long connections stay that a table's cluster had.
+fn limit(model: &Model, table: Option<u16>) -> Limit {
+    let cluster = table.and_then(|id| model.cluster_of(model.ids.table_of(id)?));
+    cluster.map_or(Limit { drain: Duration::ZERO, hard: false }, |cluster| {
+        let cluster = &model.config.clusters[cluster];
+        Limit { drain: cluster.drain, hard: cluster.drain_hard }
+    })
+}
+
+fn advance(
+    track: Option<&Arc<Track>>,
+    decided: &Arc<[Slot]>,
+    known: &mut Known,
+    limit: impl Fn(Slot, Slot) -> Limit,
+    now: Duration,
+) -> Arc<Track> {
+    let was = match track {
+        None => std::ptr::null(),
+        // At rest they are one again that differed for a time.
+        Some(track) if track.is_clean() => track.slots().as_ptr().cast(),
+        Some(track) => Arc::as_ptr(track).cast(),
+    };
+    let is = known.entry((was, decided.as_ptr())).or_insert_with(|| match track {
+        None => Arc::new(Track::at_rest(decided)),
+        Some(track) => track.advance(decided, limit, now),
+    });
+    Arc::clone(is)
+}
+
+/// Those whose slots without pins are clean.
+fn clear(tracks: &[Option<Arc<Track>>], pinned: &[Vec<u32>]) -> Vec<Option<Arc<Track>>> {
+    let mut known: BTreeMap<(*const Track, &[u32]), Arc<Track>> = BTreeMap::new();
+    let clear = |(id, track): (usize, &Option<Arc<Track>>)| {
+        let track = track.as_ref()?;
+        let pinned = pinned.get(id).map_or(&[][..], Vec::as_slice);
+        let known = known.entry((Arc::as_ptr(track), pinned));
+        Some(Arc::clone(known.or_insert_with(|| track.swept(pinned))))
+    };
+    tracks.iter().enumerate().map(clear).collect()
+}
+
+#[cfg(test)]
+mod tests;
