@@ -106,11 +106,14 @@ fn judge_phase(
     let name = phase.name;
     let within = |sample: &&Sample| sample.start >= phase.from && sample.end <= phase.to;
     let mut new = [0_usize; NODES.len()];
-    let mut outside = 0;
+    let (mut outside, mut of_flows) = (0, 0);
     for sample in samples.iter().filter(within) {
         if let Outcome::Node(node) = sample.outcome {
             new[node.index()] += usize::from(sample.kind == Kind::New);
-            outside += usize::from(!phase.plan.allows(node));
+            if !phase.plan.allows(node) {
+                outside += 1;
+                of_flows += usize::from(sample.kind != Kind::New);
+            }
         }
     }
     let all: usize = new.iter().sum();
@@ -124,7 +127,7 @@ fn judge_phase(
     if outside > 0 {
         problems.push(format!(
             "in the phase `{name}` {outside} requests were answered by nodes that the plan \
-             gives nothing"
+             gives nothing, {of_flows} of them of audited flows"
         ));
     }
     let pair = |cluster: &'static str| {
