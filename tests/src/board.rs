@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     clock::Moment,
+    deaths::Death,
     status::{Event, Status},
     stop::Stop,
 };
@@ -36,6 +37,17 @@ impl Knowledge {
             event.kind == kind && event.at() >= since && subject.is_none_or(|s| s == event.subject)
         };
         self.events.iter().find(matches)
+    }
+
+    /// When a dead node got no new flows any more: by the commit that follows its death, or, if it was
+    /// never missed, by its return. `None` before that.
+    #[must_use]
+    pub fn out_after(&self, death: &Death) -> Option<Moment> {
+        let node = death.node.node();
+        let subject = format!("{}/{}", node.cluster, node.name);
+        let verdict = self.event("node_down", Some(&subject), death.from);
+        let commit = verdict.and_then(|verdict| self.event("commit", None, verdict.at()));
+        commit.map(Event::at).or(death.to)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The text of a configuration over the lab's network: the lab's own, or one with other checks.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use crate::{
     daemon::Daemon,
@@ -21,6 +21,10 @@ pub struct Configuration {
     pub health: String,
     /// More lines of every cluster.
     pub cluster: String,
+    /// Nodes that are not in it.
+    pub without: Vec<NodeIndex>,
+    /// Weights of nodes that do not have the usual one.
+    pub weights: BTreeMap<NodeIndex, u32>,
     /// More services.
     pub services: String,
 }
@@ -33,6 +37,8 @@ impl Default for Configuration {
             lb: String::new(),
             health: health.to_owned(),
             cluster: String::new(),
+            without: Vec::new(),
+            weights: BTreeMap::new(),
             services: String::new(),
         }
     }
@@ -79,11 +85,14 @@ name = "{INTERFACE}"
                 Forward::Nat => format!("port = {}, ", self.variant.node_port()),
                 _ => String::new(),
             };
+            let weight = self.weights.get(&index).unwrap_or(&1);
             format!(
-                "  {{ name = \"{name}\", address = \"{address}\", {port}number = {number} }},\n"
+                "  {{ name = \"{name}\", address = \"{address}\", {port}number = {number}, \
+                 weight = {weight} }},\n"
             )
         };
-        let nodes: String = NodeIndex::of_cluster(name).map(node).collect();
+        let nodes = NodeIndex::of_cluster(name).filter(|node| !self.without.contains(node));
+        let nodes: String = nodes.map(node).collect();
         format!(
             r#"[[cluster]]
 name = "{name}"

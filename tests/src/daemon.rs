@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -27,24 +27,16 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it with the text of a configuration. The one before it, if any, must have ended.
+    /// Starts a program with the configuration that [`Daemon::configure`] wrote. The one before it, if
+    /// any, must have ended.
     ///
     /// # Errors
-    /// If its files cannot be written or it cannot be started.
-    pub fn start(owner: Owner, netns: &Netns, configuration: &str) -> Result<Self> {
-        let directory = owner.directory();
-        let (config, log) = (directory.join("config.toml"), directory.join("daemon.log"));
-        fs::write(&config, configuration).context("writing the configuration")?;
-        let program = beside("understudy")?;
+    /// If its log cannot be opened or it cannot be started.
+    pub fn start(owner: Owner, netns: &Netns, program: &Path) -> Result<Self> {
+        let log = owner.directory().join("daemon.log");
         let to_log = File::options().create(true).append(true).open(&log);
         let to_log = to_log.context("opening the daemon's log")?;
-        let child = Command::new("nsenter")
-            .arg(format!("--net={}", netns.path().display()))
-            // Not to outlive this process, whatever becomes of it.
-            .args(["--", "setpriv", "--pdeathsig", "KILL", "--"])
-            .arg(&program)
-            .args(["run", "--config"])
-            .arg(&config)
+        let child = Self::command(owner, netns, program)
             .stdin(Stdio::null())
             .stdout(to_log.try_clone().context("opening the daemon's log")?)
             .stderr(to_log)
@@ -53,6 +45,32 @@ impl Daemon {
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
         Ok(Self { child, log })
+    }
+
+    /// Writes its configuration.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn configure(owner: Owner, configuration: &str) -> Result<()> {
+        fs::write(Self::configuration(owner), configuration).context("writing the configuration")
+    }
+
+    fn configuration(owner: Owner) -> PathBuf {
+        owner.directory().join("config.toml")
+    }
+
+    /// What starts it.
+    #[must_use]
+    pub fn command(owner: Owner, netns: &Netns, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net={}", netns.path().display()))
+            // Not to outlive this process, whatever becomes of it.
+            .args(["--", "setpriv", "--pdeathsig", "KILL", "--"])
+            .arg(program)
+            .args(["run", "--config"])
+            .arg(Self::configuration(owner));
+        command
     }
 
     /// Where it listens for requests.
@@ -72,10 +90,16 @@ impl Daemon {
         Ok(())
     }
 
+    /// Its log, and that of those before it.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The last lines of its log, to be shown when something failed.
     #[must_use]
     pub fn last_words(&self) -> String {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         let last = &lines[lines.len().saturating_sub(20)..];
         if last.is_empty() {
@@ -91,6 +115,25 @@ impl Daemon {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(self.child.id().cast_signed());
         kill(pid, signal).with_context(|| format!("sending {signal} to the daemon"))
+    }
+
+    /// Has it end in its own time, as an operator would.
+    ///
+    /// # Errors
+    /// If it had ended before, does not end, or says that something was wrong.
+    pub fn stop(mut self) -> Result<()> {
+        self.check()?;
+        self.signal(Signal::SIGTERM)?;
+        let deadline = Moment::now().after(PATIENCE);
+        let status = loop {
+            if let Some(status) = self.child.try_wait().context("waiting for the daemon")? {
+                break status;
+            }
+            ensure!(Moment::now() < deadline, "the daemon does not end on SIGTERM");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        ensure!(status.success(), "the daemon ended with {status}; {}", self.last_words());
+        Ok(())
     }
 
     /// Kills it where it stands.

@@ -11,7 +11,7 @@ use crate::{
     checked::agent::Agent,
     clock::Moment,
     configuration::Configuration,
-    load::{self, Load, Outcome, Rates},
+    load::{self, Held, Load, Outcome, Rates},
     site::Site,
     status::Plan,
     stop::Stop,
@@ -99,7 +99,7 @@ pub fn measure(stop: &Stop, way: Way, trials: usize, rate: u32) -> Result<Distri
         (Vec::new(), Site::build(stop, Configuration::checked_by(way.health()))?)
     };
     site.start_daemon()?;
-    let rates = Rates { requests: rate, flows: 0, lasting: 0, ..Rates::default() };
+    let rates = Rates { requests: rate, flows: 0, held: Held::NONE, ..Rates::default() };
     let load = Load::start(&site.topology, rates)?;
     // Masters only: nobody asks the standby's nodes.
     let masters: Vec<_> = ["A", "B"].into_iter().flat_map(NodeIndex::of_cluster).collect();

@@ -1,9 +1,11 @@
 //! What runs on the nodes: real listeners, each in its node's namespace, on one runtime.
 //!
 //! A client says `one`, gets the node's name and the node closes; or it says `stay`, and every
-//! further line comes back with the node's name behind it.
+//! further line comes back with the node's name behind it; or it says `tell`, and is told numbers with
+//! the node's name behind them, for as long as it is there, even if it has nothing more to say.
 
 use std::{
+    io,
     net::{SocketAddr, TcpListener},
     sync::mpsc,
     thread::{self, JoinHandle},
@@ -11,12 +13,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
     sync::oneshot,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::topology::{NodeIndex, Topology};
@@ -25,6 +28,10 @@ use crate::topology::{NodeIndex, Topology};
 pub const ONE: &str = "one\n";
 /// The request that is answered for as long as the client goes on.
 pub const STAY: &str = "stay\n";
+/// The request that is answered by numbers, two a second, beginning with 0.
+pub const TELL: &str = "tell\n";
+/// Time between two numbers.
+const TELL_PERIOD: Duration = Duration::from_millis(500);
 
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -45,6 +52,7 @@ impl Servers {
     /// # Errors
     /// If a socket or the runtime cannot be had.
     pub fn start(topology: &Topology) -> Result<Self> {
+        raise_descriptor_limit()?;
         let variant = topology.variant;
         let at = SocketAddr::new(variant.family.any(), variant.node_port());
         let listeners = NodeIndex::all()
@@ -83,6 +91,12 @@ impl Drop for Servers {
     }
 }
 
+/// Allows this process as many descriptors as it may have: it has both ends of all connections.
+fn raise_descriptor_limit() -> Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("raising the limit of open files")
+}
+
 /// A listening socket in the namespace of the calling thread.
 fn listener(at: SocketAddr) -> Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
@@ -93,7 +107,7 @@ fn listener(at: SocketAddr) -> Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn start_all(listeners: Vec<(NodeIndex, TcpListener)>) -> std::io::Result<()> {
+fn start_all(listeners: Vec<(NodeIndex, TcpListener)>) -> io::Result<()> {
     for (node, listener) in listeners {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::spawn(async move {
@@ -116,22 +130,29 @@ async fn serve(stream: TcpStream, name: &str) {
     if !matches!(read, Ok(Ok(1..))) {
         return;
     }
-    if line == ONE {
+    // What goes wrong here is the client's end, and the client tells it.
+    let _ = match line.as_str() {
         // The close that follows is the server's.
-        let _ = stream.write_all(name.as_bytes()).await;
-        return;
-    }
-    if line != STAY {
-        return;
-    }
-    loop {
+        ONE => stream.write_all(name.as_bytes()).await,
+        STAY => echo(&mut stream, name).await,
+        TELL => tell(&mut stream, name).await,
+        _ => Ok(()),
+    };
+}
+
+async fn echo(stream: &mut BufReader<TcpStream>, name: &str) -> io::Result<()> {
+    let mut line = String::new();
+    while stream.read_line(&mut line).await? > 0 {
+        stream.write_all(format!("{} {name}\n", line.trim_end()).as_bytes()).await?;
         line.clear();
-        if !matches!(stream.read_line(&mut line).await, Ok(1..)) {
-            return;
-        }
-        let answer = format!("{} {name}\n", line.trim_end());
-        if stream.write_all(answer.as_bytes()).await.is_err() {
-            return;
-        }
     }
+    Ok(())
+}
+
+async fn tell(stream: &mut BufReader<TcpStream>, name: &str) -> io::Result<()> {
+    for number in 0_u64.. {
+        stream.write_all(format!("{number} {name}\n").as_bytes()).await?;
+        sleep(TELL_PERIOD).await;
+    }
+    Ok(())
 }

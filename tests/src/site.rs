@@ -1,8 +1,8 @@
 //! All that stands before there is load: the network, the servers on it and the daemon.
 
-use std::time::Duration;
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use crate::{
@@ -10,11 +10,11 @@ use crate::{
     checked::agent::{Agent, KEY},
     clock::Moment,
     configuration::Configuration,
-    daemon::Daemon,
+    daemon::{Daemon, beside},
     load::{Log, Outcome, Sample},
     owner::{Directories, Owner},
     servers::Servers,
-    status::{Event, Plan, Status},
+    status::{Plan, Status},
     stop::Stop,
     topology::{NodeIndex, PORT, Topology},
     variant::Variant,
@@ -30,6 +30,7 @@ pub struct Site {
     /// What the daemon says.
     pub board: Board,
     configuration: Configuration,
+    program: PathBuf,
     daemon: Option<Daemon>,
     _servers: Servers,
     /// The network.
@@ -61,6 +62,7 @@ impl Site {
         Ok(Self {
             board: Board::watch(Daemon::socket(owner))?,
             configuration,
+            program: beside("understudy")?,
             daemon: None,
             _servers: Servers::start(&topology)?,
             topology,
@@ -100,8 +102,8 @@ impl Site {
     /// If it does not come so far.
     pub fn start_daemon(&mut self) -> Result<()> {
         let owner = Owner::this();
-        let text = self.configuration.text(owner);
-        self.daemon = Some(Daemon::start(owner, &self.topology.lb, &text)?);
+        Daemon::configure(owner, &self.configuration.text(owner))?;
+        self.daemon = Some(Daemon::start(owner, &self.topology.lb, &self.program)?);
         self.until("every node up and a plan in force", |known| {
             let status = known.status.as_ref()?;
             let mut pools = status.clusters.iter();
@@ -119,6 +121,68 @@ impl Site {
     pub fn kill_daemon(&mut self) -> Result<()> {
         self.daemon.take().context("no daemon runs")?.kill()?;
         self.until("nobody on the control socket", |known| known.status.is_none().then_some(()))
+    }
+
+    /// Has the daemon end, and waits until nobody answers for it.
+    ///
+    /// # Errors
+    /// If there is none, or it does not end well.
+    pub fn stop_daemon(&mut self) -> Result<()> {
+        self.daemon.take().context("no daemon runs")?.stop()?;
+        self.until("nobody on the control socket", |known| known.status.is_none().then_some(()))
+    }
+
+    /// Changes the configuration of the next start and the next reload.
+    ///
+    /// # Errors
+    /// If its file cannot be written.
+    pub fn configure(&mut self, change: impl FnOnce(&mut Configuration)) -> Result<()> {
+        change(&mut self.configuration);
+        let owner = Owner::this();
+        Daemon::configure(owner, &self.configuration.text(owner))
+    }
+
+    /// The next start is of a program of its own, as after an upgrade.
+    ///
+    /// # Errors
+    /// If it cannot be put there.
+    pub fn install(&mut self) -> Result<()> {
+        let newer = Owner::this().directory().join("understudy");
+        fs::copy(&self.program, &newer).context("copying the program")?;
+        self.program = newer;
+        Ok(())
+    }
+
+    /// What a second daemon of the same configuration says, which must refuse to start.
+    ///
+    /// # Errors
+    /// If it cannot be started, or is not refused.
+    pub fn second_daemon(&self) -> Result<String> {
+        let mut command = Daemon::command(Owner::this(), &self.topology.lb, &self.program);
+        let output = command.output().context("starting a second daemon")?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(1), "{}, not refused: {said}", output.status);
+        Ok(said)
+    }
+
+    /// What a command of the program says to the daemon's socket.
+    ///
+    /// # Errors
+    /// If it fails, with what it said.
+    pub fn command(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).arg("--socket").arg(Daemon::socket(Owner::this()));
+        let output = command.output().context("starting understudy")?;
+        let said = |text: &[u8]| String::from_utf8_lossy(text).trim().to_owned();
+        let failed = || format!("{}: {}", arguments.join(" "), said(&output.stderr));
+        ensure!(output.status.success(), "{}", failed());
+        Ok(said(&output.stdout))
+    }
+
+    /// The log of this daemon and those before it.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.daemon.as_ref().map(Daemon::log).unwrap_or_default()
     }
 
     /// Sends the daemon a signal.
@@ -170,8 +234,8 @@ impl Site {
         self.daemon.as_mut().map_or(Ok(()), Daemon::check)
     }
 
-    /// The first request since a moment that failed, although no commit fell into its time:
-    /// connections in a slot that changes its owner are not kept yet.
+    /// The first request that began since a moment and failed, although no node was dead that it could
+    /// have been sent to: one is out with the commit that follows its death.
     ///
     /// # Errors
     /// As [`Site::until`].
@@ -185,10 +249,13 @@ impl Site {
         }
         self.catch_up()?;
         let known = self.board.watch.now();
-        let commits = known.events.iter().filter(|event| event.kind == "commit");
-        let commits: Vec<Moment> = commits.map(Event::at).collect();
-        let excused =
-            |sample: &Sample| commits.iter().any(|at| (sample.start..=sample.end).contains(at));
+        let deaths = self.topology.deaths.all().into_iter();
+        let times: Vec<_> = deaths.map(|death| (death.from, known.out_after(&death))).collect();
+        let excused = |sample: &Sample| {
+            times
+                .iter()
+                .any(|(dead, out)| sample.end >= *dead && out.is_none_or(|out| sample.start <= out))
+        };
         Ok(failed.into_iter().find(|sample| !excused(sample)))
     }
 

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use aya::programs::links::FdLink;
 
 use crate::{
+    deaths::Deaths,
     netns::Netns,
     offload,
     owner::Owner,
@@ -128,6 +129,8 @@ pub struct Topology {
     nodes: Vec<Netns>,
     /// Which network this is.
     pub variant: Variant,
+    /// What [`Topology::set_link`] did.
+    pub deaths: Deaths,
     /// Hold the programs of [`Topology::attach`].
     links: Vec<FdLink>,
 }
@@ -145,7 +148,15 @@ impl Topology {
         let mut next = || made.next().context("a namespace is missing");
         let (client, lb, switch) = (next()?, next()?, next()?);
         let nodes = made.collect();
-        let mut this = Self { client, lb, switch, nodes, variant, links: Vec::new() };
+        let mut this = Self {
+            client,
+            lb,
+            switch,
+            nodes,
+            variant,
+            deaths: Deaths::default(),
+            links: Vec::new(),
+        };
         this.connect().context("connecting the namespaces")?;
         this.attach()?;
         Ok(this)
@@ -163,8 +174,22 @@ impl Topology {
     /// # Errors
     /// If the kernel refuses.
     pub fn set_link(&self, node: NodeIndex, up: bool) -> Result<()> {
-        let state = if up { "up" } else { "down" };
-        self.switch.ip(&format!("link set {} {state}\n", port(node.node().name)))
+        if !up {
+            self.deaths.dies(node);
+        }
+        self.set_port(node.node().name, up)?;
+        if up {
+            self.deaths.returns(node);
+        }
+        Ok(())
+    }
+
+    /// Cuts the client off, or brings it back: all its connections are silent meanwhile.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn set_client(&self, up: bool) -> Result<()> {
+        self.set_port("client", up)
     }
 
     /// Takes the load balancer's carrier away, or gives it back: its cable is pulled.
@@ -172,8 +197,12 @@ impl Topology {
     /// # Errors
     /// If the kernel refuses.
     pub fn set_carrier(&self, up: bool) -> Result<()> {
+        self.set_port("lb", up)
+    }
+
+    fn set_port(&self, endpoint: &str, up: bool) -> Result<()> {
         let state = if up { "up" } else { "down" };
-        self.switch.ip(&format!("link set {} {state}\n", port("lb")))
+        self.switch.ip(&format!("link set {} {state}\n", port(endpoint)))
     }
 
     /// The programs on the far end of the load balancer's wire, and on nodes behind tunnels.

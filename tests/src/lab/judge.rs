@@ -49,6 +49,7 @@ pub fn judge(
     let moves = moves::audit(samples, record);
     judge_moves(moves, &mut problems);
     let failed_outside_windows = judge_failures(record, samples, &mut problems);
+    judge_lasting(lasting, record, &mut problems);
 
     let changes: Vec<_> = seen_changes(record, samples).collect();
     let failure = record.changes.iter().position(|change| change.fails_cluster);
@@ -64,12 +65,13 @@ pub fn judge(
         commit_ms,
         last_misdirected_ms,
         failed_outside_windows,
-        long_lived_broken: lasting.breaks.len(),
+        long_lived_broken: lasting.broken().count(),
+        long_lived_ended_with_node: lasting.ended_with_their_node(),
         flows_moved_unasked: moves.unasked,
         flows_audited: moves.audited,
         requests: new,
         requests_per_second: new as f64 / time.unwrap_or_default().as_secs_f64().max(1.0),
-        long_lived_open: lasting.open,
+        long_lived_open: lasting.open(),
         changes,
         problems,
     }
@@ -104,11 +106,14 @@ fn judge_phase(
     let name = phase.name;
     let within = |sample: &&Sample| sample.start >= phase.from && sample.end <= phase.to;
     let mut new = [0_usize; NODES.len()];
-    let mut outside = 0;
+    let (mut outside, mut of_flows) = (0, 0);
     for sample in samples.iter().filter(within) {
         if let Outcome::Node(node) = sample.outcome {
             new[node.index()] += usize::from(sample.kind == Kind::New);
-            outside += usize::from(!phase.plan.allows(node));
+            if !phase.plan.allows(node) {
+                outside += 1;
+                of_flows += usize::from(sample.kind != Kind::New);
+            }
         }
     }
     let all: usize = new.iter().sum();
@@ -122,7 +127,7 @@ fn judge_phase(
     if outside > 0 {
         problems.push(format!(
             "in the phase `{name}` {outside} requests were answered by nodes that the plan \
-             gives nothing"
+             gives nothing, {of_flows} of them of audited flows"
         ));
     }
     let pair = |cluster: &'static str| {
@@ -153,12 +158,11 @@ fn judge_moves(moves: Moves, problems: &mut Vec<String>) {
     finding(not_back > 0, format!("{not_back} flows are not back on their first node"));
 }
 
-/// Counts the failed requests that no change excuses.
+/// Counts the failed requests that no dead node excuses: none of those sent after the commit that
+/// takes it out, and none at all when nobody dies.
 fn judge_failures(record: &Record, samples: &[Sample], problems: &mut Vec<String>) -> usize {
-    let excused = |sample: &Sample| {
-        let mut windows = record.changes.iter().map(|change| change.at..=change.window_end());
-        windows.any(|window| window.contains(&sample.end))
-    };
+    let excused =
+        |sample: &Sample| record.changes.iter().any(|change| change.kills && change.meets(sample));
     let failures = samples.iter().filter_map(|sample| match sample.outcome {
         Outcome::Failed(failure) if !excused(sample) => Some((sample, failure)),
         _ => None,
@@ -172,11 +176,23 @@ fn judge_failures(record: &Record, samples: &[Sample], problems: &mut Vec<String
             Kind::Flow(flow) => format!("one of flow {flow}"),
         };
         problems.push(format!(
-            "{count} requests failed outside the time from a change to one request timeout after \
-             its commit; the first, {kind} sent {start:.2} s after the start: {failure}"
+            "{count} requests failed outside the time from a node's death to its commit; the first, \
+             {kind} sent {start:.2} s after the start: {failure}"
         ));
     }
     failures.len()
+}
+
+/// A connection may end with its node, and for no other reason.
+fn judge_lasting(lasting: &Lasting, record: &Record, problems: &mut Vec<String>) {
+    let begin = record.phases.first().map(|phase| phase.from).unwrap_or_default();
+    if let Some(first) = lasting.broken().next() {
+        let (count, time) = (lasting.broken().count(), first.at.since(begin).as_secs_f64());
+        problems.push(format!(
+            "{count} long-lived connections broke although their node lived; the first, {time:.2} s \
+             after the start: {first}"
+        ));
+    }
 }
 
 /// What each change cost.
@@ -199,11 +215,10 @@ fn seen_changes(record: &Record, samples: &[Sample]) -> impl Iterator<Item = Cha
     })
 }
 
-/// Requests that failed in the window of a change.
+/// Requests that failed before a change was committed.
 fn failed_in_window(samples: &[Sample], change: &Change) -> usize {
-    let window = change.at..=change.window_end();
     let failed = |sample: &&Sample| matches!(sample.outcome, Outcome::Failed(_));
-    samples.iter().filter(failed).filter(|sample| window.contains(&sample.end)).count()
+    samples.iter().filter(failed).filter(|sample| change.meets(sample)).count()
 }
 
 #[cfg(test)]

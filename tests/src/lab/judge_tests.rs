@@ -7,7 +7,7 @@ use crate::{
         script::{Change, Phase, Record},
         summary::Summary,
     },
-    load::{Failure, Kind, Lasting, Outcome, Sample},
+    load::{Break, Failure, How, Kind, Lasting, Outcome, Sample},
     status::Plan,
     topology::{CLUSTERS, NODES, NodeIndex},
 };
@@ -47,6 +47,7 @@ fn record() -> Record {
         leaves: NodeIndex::of_cluster("A").collect(),
         gains: Vec::new(),
         fails_cluster: true,
+        kills: true,
     };
     let phases = vec![phase("before", 0, 1000, ["A", "B"]), phase("after", 1410, 3000, ["S", "B"])];
     Record { phases, changes: vec![change] }
@@ -103,6 +104,7 @@ fn a_good_run_holds_once_its_flows_are_back() {
         gains: Vec::new(),
         name: "A is back",
         fails_cluster: false,
+        kills: false,
     };
     let mut last = record.phases[0].clone();
     (last.name, last.from, last.to) = ("again", at(3010), at(4000));
@@ -129,7 +131,7 @@ fn a_flow_that_does_not_come_back_is_named() {
 }
 
 #[test]
-fn failures_are_excused_from_the_fault_to_one_timeout_after_the_commit() {
+fn failures_are_excused_from_a_death_to_its_commit() {
     let failed = Outcome::Failed(Failure::Timeout);
     let lasting = |start: u64, end: u64| Sample {
         kind: Kind::New,
@@ -144,6 +146,36 @@ fn failures_are_excused_from_the_fault_to_one_timeout_after_the_commit() {
     let after = wrong(|_, s| s.push(lasting(1411, 2411)), &[late]);
     assert_eq!(after.failed_outside_windows, 1);
     wrong(|_, s| s.push(lasting(10, 999)), &[late]);
+    let nobody_died = |r: &mut Record, s: &mut Vec<Sample>| {
+        r.changes[0].kills = false;
+        s.push(lasting(1000, 2000));
+    };
+    let unexcused = wrong(nobody_died, &[late]);
+    assert_eq!((unexcused.failed_outside_windows, unexcused.changes[0].failed), (1, 1));
+}
+
+#[test]
+fn connections_may_end_with_their_node_only() {
+    let end = |with_its_node| Break {
+        at: at(1500),
+        heard: at(1400),
+        node: node("b1"),
+        how: How::Reset,
+        with_its_node,
+    };
+    let judged = |breaks: &[Break]| {
+        let mut lasting = Lasting::default();
+        lasting.breaks.extend(breaks);
+        judge(&record(), &samples(), &lasting, TOLERANCE)
+    };
+    let good = judged(&[end(true)]);
+    assert_eq!((good.long_lived_broken, good.long_lived_ended_with_node), (0, 1));
+    assert_eq!(good.problems.len(), 1, "flows are not back: {:#?}", good.problems);
+    let bad = judged(&[end(true), end(false), end(false)]);
+    assert_eq!((bad.long_lived_broken, bad.long_lived_ended_with_node), (2, 1));
+    let said = "2 long-lived connections broke although their node lived; the first, 1.50 s after the \
+                start: one on b1 was reset, 0.10 s after its last good line";
+    assert!(bad.problems.iter().any(|problem| problem == said), "{:#?}", bad.problems);
 }
 
 #[test]

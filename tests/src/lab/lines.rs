@@ -49,6 +49,6 @@ fn load(stage: &Stage, log: &Log, plan: Option<&Plan>) -> String {
     }
     let lasting = log.lasting();
     let _ = write!(line, "  failed {}", recent.failed);
-    let _ = write!(line, "  long-lived {} open, {} broken", lasting.open, lasting.breaks.len());
+    let _ = write!(line, "  connections {lasting}");
     line
 }

@@ -56,7 +56,7 @@ fn quit() -> bool {
 /// One picture of all there is to see.
 fn picture(frame: &mut Frame<'_>, stage: &Stage, log: &Log, known: &Knowledge) {
     let recent = stage.recent(log);
-    let rows = [Constraint::Length(3), Constraint::Length(15), Constraint::Min(3)];
+    let rows = [Constraint::Length(4), Constraint::Length(15), Constraint::Min(3)];
     let [head, shares, events] = Layout::vertical(rows).areas(frame.area());
     frame.render_widget(heading(stage, log, &recent), head);
     frame.render_widget(table(known, &recent), shares);
@@ -65,17 +65,14 @@ fn picture(frame: &mut Frame<'_>, stage: &Stage, log: &Log, known: &Knowledge) {
 
 /// Where the script is and what the load does.
 fn heading(stage: &Stage, log: &Log, recent: &Recent) -> List<'static> {
-    let lasting = log.lasting();
-    let load = format!(
-        "{:.0} requests/s   {} failed   {} long-lived connections open, {} broken",
-        recent.rate(NodeIndex::all()),
-        recent.failed,
-        lasting.open,
-        lasting.breaks.len()
-    );
+    let rate = recent.rate(NodeIndex::all());
+    let load = format!("   {rate:.0} requests/s   {} failed", recent.failed);
     let time = format!(" understudy lab   {:.1} s   q ends it ", stage.seconds(Moment::now()));
-    let scene = Line::from(vec![Span::from(stage.name()).bold(), Span::from(format!("   {load}"))]);
-    List::new([scene]).block(Block::bordered().title(time))
+    let scene = Line::from(vec![Span::from(stage.name()).bold(), Span::from(load)]);
+    let lasting = log.lasting();
+    let color = if lasting.broken().next().is_none() { Color::Green } else { Color::Red };
+    let held = vec![Span::from("connections  "), Span::styled(lasting.to_string(), color).bold()];
+    List::new([scene, Line::from(held)]).block(Block::bordered().title(time))
 }
 
 /// Each cluster and each of its nodes: health, plan, and what is seen.
@@ -148,7 +145,7 @@ mod tests {
         board::Knowledge,
         clock::Moment,
         lab::stage::Stage,
-        load::{Kind, Log, Outcome, Sample},
+        load::{Break, How, Kind, Log, Outcome, Sample},
         status::Status,
         topology::NodeIndex,
     };
@@ -178,6 +175,11 @@ mod tests {
             let sample = Sample { kind: Kind::New, start, end: Moment::now(), outcome };
             log.samples().push(sample);
         }
+        let (node, how) = (NodeIndex::named("a1").expect("a node"), How::Reset);
+        for with_its_node in [true, true, false] {
+            let end = Break { at: start, heard: start, node, how, with_its_node };
+            log.lasting().breaks.push(end);
+        }
         let status: Status = serde_json::from_str(STATUS).expect("a status");
         let known = Knowledge { status: Some(status), ..Knowledge::default() };
         let mut terminal = Terminal::new(TestBackend::new(120, 24)).expect("a terminal");
@@ -192,6 +194,7 @@ mod tests {
         let shown = |words: &str| lines.iter().any(|line| line.contains(words));
         for words in [
             "A is down 40 requests/s 0 failed",
+            "connections 0 open, 1 broken (not on a dead node), 2 ended with their node",
             "A unhealthy, 1 of 3 alive, 2 needed 0.0 % 0.0 % 0",
             "a3 up 0.0 % 0.0 % 0",
             "B healthy, 3 of 3 alive, 2 needed 50.0 % 50.0 % 20 ████",

@@ -8,7 +8,7 @@ use crate::{
     board::Knowledge,
     clock::Moment,
     lab::stage::Stage,
-    load::{Log, TIMEOUT},
+    load::{Log, Sample},
     site::Site,
     status::Plan,
     topology::{CLUSTERS, NodeIndex},
@@ -83,13 +83,15 @@ pub struct Change {
     pub gains: Vec<NodeIndex>,
     /// Whether a cluster fails by it.
     pub fails_cluster: bool,
+    /// Whether a node dies by it: only then may requests fail.
+    pub kills: bool,
 }
 
 impl Change {
-    /// The end of the time in which requests may fail because of it.
+    /// Whether a request was under way at some moment from the change to its commit.
     #[must_use]
-    pub fn window_end(&self) -> Moment {
-        self.commit.after(TIMEOUT)
+    pub fn meets(&self, sample: &Sample) -> bool {
+        sample.start <= self.commit && sample.end >= self.at
     }
 }
 
@@ -228,7 +230,8 @@ fn apply(site: &mut Site, step: &Step, sabotage: Option<Sabotage>) -> Result<(Ch
         .until(&format!("a plan that fits: {}", step.change), |known| followed(known, step, at))?;
     let leaves = named(step.leaves);
     let (name, fails_cluster) = (step.change, !step.healthy);
-    let change = Change { name, at, verdict, commit, leaves, gains: up, fails_cluster };
+    let kills = !down.is_empty();
+    let change = Change { name, at, verdict, commit, leaves, gains: up, fails_cluster, kills };
     Ok((change, plan))
 }
 

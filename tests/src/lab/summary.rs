@@ -21,10 +21,12 @@ pub struct Summary {
     /// From the fault to the start of the last request that failed or was answered by a node
     /// that the new plan gives nothing.
     pub last_misdirected_ms: f64,
-    /// Failed requests that no change excuses.
+    /// Failed requests that no dead node excuses.
     pub failed_outside_windows: usize,
-    /// Long-lived connections that broke; counted, not judged.
+    /// Long-lived connections that broke although their node lived.
     pub long_lived_broken: usize,
+    /// Long-lived connections that ended with their node.
+    pub long_lived_ended_with_node: usize,
     /// Audited flows that changed their node although nothing done explains it.
     pub flows_moved_unasked: usize,
     /// Flows that were audited.
@@ -111,7 +113,7 @@ impl fmt::Display for Summary {
         )?;
         writeln!(
             f,
-            "{} new requests, {:.0} a second; {} failed outside the windows of the changes",
+            "{} new requests, {:.0} a second; {} failed outside the time from a death to its commit",
             self.requests, self.requests_per_second, self.failed_outside_windows
         )?;
         writeln!(
@@ -121,8 +123,8 @@ impl fmt::Display for Summary {
         )?;
         writeln!(
             f,
-            "{} long-lived connections open, {} broke (counted, not judged)\n",
-            self.long_lived_open, self.long_lived_broken
+            "{} long-lived connections open, {} broken (not on a dead node), {} ended with their node\n",
+            self.long_lived_open, self.long_lived_broken, self.long_lived_ended_with_node
         )?;
         if self.held {
             return writeln!(f, "Everything held.");

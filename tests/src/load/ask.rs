@@ -44,7 +44,7 @@ pub(super) async fn connect(kind: Kind, variant: Variant) -> Result<TcpStream, F
         Kind::New => unbound(variant.family),
         Kind::Flow(flow) => bound(variant, FIRST_FLOW + flow),
     };
-    let socket = socket.map_err(|_| Failure::Client)?;
+    let socket = socket.map_err(|error| failure(&error))?;
     socket.connect(variant.service()).await.map_err(|error| failure(&error))
 }
 
@@ -68,8 +68,9 @@ async fn conversation(kind: Kind, variant: Variant) -> Result<NodeIndex, Failure
         timeout_at(deadline, connect(kind, variant)).await.map_err(|_| Failure::Timeout)??;
     let answer = timeout_at(deadline, exchange(&mut stream)).await;
     let result = answer.unwrap_or(Err(Failure::Timeout));
-    if result.is_err() || kind != Kind::New {
-        // Reset it: what hangs would hang for minutes, and a fixed port must be free at once.
+    if result.is_err() || matches!(kind, Kind::Flow(flow) if flow % 2 == 0) {
+        // Reset it: what hangs would hang for minutes. Of flows, half end so, the other half are
+        // closed by both sides, the server's first: then, too, the port is free at once.
         let _ = stream.set_zero_linger();
     }
     result
@@ -99,6 +100,7 @@ fn failure(error: &io::Error) -> Failure {
         ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
             Failure::Timeout
         }
+        ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse => Failure::Taken,
         _ => Failure::Client,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::sleep;
 
-use super::{Kind, Log, Rates, ask::ask};
+use super::{Failure, Kind, Log, Outcome, Rates, ask::ask};
 use crate::variant::Variant;
 
 /// Starts one task for each flow, spread over the period.
@@ -17,7 +17,10 @@ pub(super) fn spawn(log: &Arc<Log>, variant: Variant, rates: Rates) {
             sleep(first).await;
             loop {
                 let sample = ask(Kind::Flow(flow), variant).await;
-                log.samples().push(sample);
+                // Nothing was asked; and that a flow gets no answers is seen by itself.
+                if sample.outcome != Outcome::Failed(Failure::Taken) {
+                    log.samples().push(sample);
+                }
                 // Always a pause: right after a request that got no answer, what the kernel still
                 // sent for it would meet the next one, from the same port, on its way.
                 sleep(period).await;

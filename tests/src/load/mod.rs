@@ -2,7 +2,7 @@
 //!
 //! Three kinds, all from the client's namespace, on one thread: new requests at a steady rate;
 //! a fixed set of flows asked over and over, so that the node of each exact 5-tuple is known at
-//! every time; and connections that stay.
+//! every time, whether it ended by a close or a reset; and connections that stay.
 
 mod ask;
 mod flows;
@@ -21,7 +21,8 @@ use anyhow::{Context, Result, anyhow};
 use tokio::{runtime::Runtime, sync::oneshot};
 
 pub use ask::TIMEOUT;
-pub use log::{Answered, Break, Failure, Kind, Lasting, Log, Outcome, Sample};
+pub use lasting::Held;
+pub use log::{Answered, Break, Failure, How, Kind, Lasting, Log, Outcome, Sample};
 
 use crate::{netns, topology::Topology};
 
@@ -35,9 +36,7 @@ pub struct Rates {
     /// Time between two requests of one such flow.
     pub flow_period: Duration,
     /// Connections that stay.
-    pub lasting: u16,
-    /// Time between two lines on one of them.
-    pub echo_period: Duration,
+    pub held: Held,
 }
 
 impl Default for Rates {
@@ -55,8 +54,7 @@ impl Rates {
             requests,
             flows: part(150, 300),
             flow_period: Duration::from_millis(600),
-            lasting: part(75, 150),
-            echo_period: Duration::from_millis(100),
+            held: Held::talking(part(75, 150), Duration::from_millis(100)),
         }
     }
 }
@@ -80,7 +78,7 @@ impl Load {
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = mpsc::sync_channel(1);
         let (namespace, seen) = (topology.client.path(), Arc::clone(&log));
-        let variant = topology.variant;
+        let (variant, deaths) = (topology.variant, topology.deaths.clone());
         let thread = thread::Builder::new().name("load".into()).spawn(move || {
             let runtime = match runtime_in(&namespace) {
                 Ok(runtime) => runtime,
@@ -90,7 +88,7 @@ impl Load {
             runtime.block_on(async {
                 tokio::spawn(requests::steady(Arc::clone(&seen), variant, rates));
                 flows::spawn(&seen, variant, rates);
-                lasting::spawn(&seen, variant, rates);
+                lasting::spawn(&seen, variant, &deaths, rates.held);
                 // Also ends when the sender is dropped; the tasks end with the runtime.
                 let _ = stopped.await;
             });

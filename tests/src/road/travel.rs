@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::{configuration, network::Road, servers::Servers, shape::Shape, way::Way};
 use crate::{
     clock::Moment,
-    daemon::Daemon,
+    daemon::{Daemon, beside},
     owner::{Directories, Owner},
     status::Status,
     stop::Stop,
@@ -37,8 +37,8 @@ impl Travel {
         let directories = Directories::create()?;
         let road = Road::build(owner, shape)?;
         let servers = Servers::start(&road, ways)?;
-        let text = configuration::text(&road, ways, owner);
-        let daemon = Daemon::start(owner, &road.lb, &text)?;
+        Daemon::configure(owner, &configuration::text(&road, ways, owner))?;
+        let daemon = Daemon::start(owner, &road.lb, &beside("understudy")?)?;
         let stop = stop.clone();
         let mut this = Self { daemon, _servers: servers, road, _directories: directories, stop };
         this.until("every node up", |status| {

@@ -122,6 +122,9 @@ fn two_clusters_at_once() -> Result<()> {
     none_failed(&mut site, &load, start)?;
 
     let again = Moment::now();
+    // Who is believed dead loses his connections.
+    let masters = ["A", "B"].into_iter().flat_map(NodeIndex::of_cluster);
+    masters.for_each(|node| site.topology.deaths.dies(node));
     let _swallow = Rules::add(&site.topology.lb, "swallow", &[SWALLOW_A_AND_B], &[])?;
     let frozen = until_event(&mut site, "frozen", again)?;
     let believed = until_event(&mut site, "freeze_ended", frozen)?;

@@ -19,7 +19,7 @@ pub(super) const CASES: &[Case] = &[
 const ONE_OF_FOUR: [&str; 6] = ["--for", "12s", "--rate", "400", "--tolerance", "8"];
 
 /// What other programs read; see the contract of the lab's summary.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "held",
     "shares",
     "detect_ms",
@@ -27,6 +27,7 @@ const NAMES: [&str; 8] = [
     "last_misdirected_ms",
     "failed_outside_windows",
     "long_lived_broken",
+    "long_lived_ended_with_node",
     "flows_moved_unasked",
 ];
 
@@ -43,6 +44,9 @@ fn holds() -> Result<()> {
     }
     ensure!(summary.shares.len() == 12, "not every cluster in every phase: {text}");
     ensure!(summary.failed_outside_windows == 0 && summary.flows_moved_unasked == 0, "{text}");
+    let (broken, ended) = (summary.long_lived_broken, summary.long_lived_ended_with_node);
+    // A sixth of 150 on each of the two that died.
+    ensure!(broken == 0 && ended > 20 && summary.long_lived_open > 100, "{text}");
     ensure!(summary.flows_audited > 100, "hardly a flow was audited: {text}");
     let moved = summary.shares.iter().find(|s| s.phase == "A is down" && s.cluster == "S");
     let moved = moved.context("no share of S while A is down")?;

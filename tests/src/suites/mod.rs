@@ -2,6 +2,7 @@
 
 mod attach;
 mod cleanup;
+mod connections;
 mod decap;
 mod detection;
 mod fooled;
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Case> {
         two_labs::CASES,
         road::CASES,
         restart::CASES,
+        connections::CASES,
         refused::CASES,
         operator::CASES,
         hops::CASES,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{
     clock::Moment,
     daemon::Daemon,
-    load::{Answered, Kind, Load, Log, Outcome, Rates},
+    load::{Answered, Held, Kind, Load, Log, Outcome, Rates},
     owner::Owner,
     runner::{self, Case},
     site::Site,
@@ -25,8 +25,7 @@ const RATES: Rates = Rates {
     requests: 1000,
     flows: 300,
     flow_period: Duration::from_millis(500),
-    lasting: 100,
-    echo_period: Duration::from_millis(100),
+    held: Held::talking(100, Duration::from_millis(100)),
 };
 
 /// How long may be waited for traffic.
@@ -94,7 +93,7 @@ fn traffic(site: &mut Site, log: &Log, when: &str) -> Result<()> {
         let Answered { requests, flows } = log.answered_since(start);
         let echoed = log.lasting().echoes - echoes;
         let all_flows = flows == usize::from(RATES.flows);
-        if all_flows && requests >= 1000 && echoed >= u64::from(RATES.lasting) * 5 {
+        if all_flows && requests >= 1000 && echoed >= u64::from(RATES.held.number) * 5 {
             return Ok(());
         }
         if deadline < Moment::now() {
@@ -118,7 +117,7 @@ fn undisturbed(log: &Log) -> Result<()> {
             ensure!(home == node, "flow {flow} moved from {was} to {is}");
         }
     }
-    let broken = log.lasting().breaks.len();
+    let broken = log.lasting().broken().count();
     ensure!(broken == 0, "{broken} long-lived connections broke");
     Ok(())
 }

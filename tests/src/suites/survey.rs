@@ -76,18 +76,23 @@ fn life(health: &str) -> Result<()> {
     nginx.set_failing(false)?;
     until_is(&mut site, a1, "up")?;
 
+    // Without a word it is taken for dead, although its server lives.
+    site.topology.deaths.dies(a1);
     agents[a1.index()].signal(Signal::SIGKILL)?;
     until_is(&mut site, a1, "down")?;
     agents[a1.index()] = site.agent(a1, PAGE)?;
     until_is(&mut site, a1, "up")?;
+    site.topology.deaths.returns(a1);
+    let broken = load.log.lasting().broken().count();
+    ensure!(broken == 0, "{broken} connections broke that were on another node");
 
     agents[a2.index()].set_draining(true)?;
-    stop_service_of(&mut site, &load, a2, start)?;
+    stop_new_service_of(&mut site, &load, a2, start)?;
     agents[a2.index()].set_draining(false)?;
     until_is(&mut site, a2, "up")?;
 
     agents[a2.index()].signal(Signal::SIGTERM)?;
-    stop_service_of(&mut site, &load, a2, start)?;
+    stop_new_service_of(&mut site, &load, a2, start)?;
     agents[a2.index()].wait()?;
     // Who said its end and is silent is down in the end.
     until_is(&mut site, a2, "down")?;
@@ -97,15 +102,18 @@ fn life(health: &str) -> Result<()> {
     served(&mut site, &load, 100, start)
 }
 
-/// Once a node gets nobody, its server may go; no request fails.
-fn stop_service_of(site: &mut Site, load: &Load, of: NodeIndex, start: Moment) -> Result<()> {
+/// Once a node gets nobody new, its server may take nobody new; no request fails, and connections that
+/// it has stay.
+fn stop_new_service_of(site: &mut Site, load: &Load, of: NodeIndex, start: Moment) -> Result<()> {
     until_in_plan(site, of, false)?;
     // What was on its way then is answered.
     served(site, load, 100, start)?;
-    let refuse = ["tcp dport 80 ct state new reject with tcp reset"];
+    let refuse = ["tcp dport 80 tcp flags & (syn | ack) == syn reject with tcp reset"];
     let stopped = Rules::add(site.topology.node(of), "stopped", &refuse, &[])?;
-    // The connections that stay and the audited flows moved as well.
+    // The audited flows moved as well.
     served(site, load, 200, start)?;
+    let broken = load.log.lasting().broken().count();
+    ensure!(broken == 0, "{broken} connections broke although their nodes lived");
     drop(stopped);
     none_failed(site, load, start)
 }

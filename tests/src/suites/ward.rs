@@ -9,7 +9,7 @@ use crate::{
     clock::Moment,
     configuration::Configuration,
     daemon::Daemon,
-    load::{Answered, Load, Rates},
+    load::{Answered, Held, Load, Rates},
     owner::Owner,
     runner,
     site::Site,
@@ -25,8 +25,7 @@ pub(super) const RATES: Rates = Rates {
     requests: 400,
     flows: 50,
     flow_period: Duration::from_millis(500),
-    lasting: 10,
-    echo_period: Duration::from_millis(200),
+    held: Held::talking(10, Duration::from_millis(200)),
 };
 
 /// The node of a name.
