@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lb_common::{NodeId, Reason};
+use lb_common::{
+    Chunk, Directory, NodeId, PinBucket, Reason, ServiceRecord, Slot, SlotState,
+    layout::{CHUNK_SHIFT, CHUNK_SLOTS, MAX_CHUNKS, MAX_SERVICES, generation_index},
+};
 use lb_ebpf::Verdict;
 
-use super::{Answer, Asked, Source, answer, stopped};
+use super::{Answer, Asked, Flow, Source, answer, stopped};
 use crate::{
     config,
     dataplane::{memory::Memory, writer::Writer},
@@ -76,11 +79,20 @@ fn state(source: Option<&str>) -> State {
 }
 
 fn explain(state: &State, flow: &str) -> Answer {
+    asked(state, &tables(state), flow, Asked::Opener)
+}
+
+fn asked(state: &State, memory: &Memory, flow: &str, asked: Asked) -> Answer {
+    answer(&state.view(), memory, Source::Config, &flow.parse().expect("a flow"), asked)
+}
+
+/// The tables that a daemon has in force.
+fn tables(state: &State) -> Memory {
     let memory = Memory::anonymous().expect("memory");
     memory.secret.set(0, secret::expand(&[1; 16], state.view().model.config.lb.hash));
     let intent = state.view().published.expect("a plan");
     Writer::adopt(&memory).commit(&memory, intent).expect("a commit");
-    answer(&state.view(), &memory, Source::Config, &flow.parse().expect("a flow"), Asked::Opener)
+    memory
 }
 
 #[test]
@@ -162,4 +174,68 @@ fn every_end_before_a_node_is_said_in_words() {
         let said = stopped(Verdict::drop(reason));
         assert!(said.contains(": ") && !said.contains(reason.name()), "{said}");
     }
+}
+
+/// Puts slots of a service that drain in the place of its own: those of one pool, that of another
+/// before.
+fn drain(memory: &Memory, service: u32, own: u16, base: u16) {
+    let place = generation_index(memory.epoch(), MAX_SERVICES, service);
+    let record = memory.services.get(place).expect("a service");
+    let chunks = 1 << (u32::from(record.table.log2) - CHUNK_SHIFT);
+    let mut behind = MAX_CHUNKS;
+    let mut table = |slot: Slot| {
+        behind -= chunks;
+        let chunk = Chunk { slots: [slot.raw(); CHUNK_SLOTS as usize] };
+        (behind..behind + chunks).for_each(|at| memory.slots.set(at, chunk));
+        behind
+    };
+    let first = table(Slot::clean(own).in_state(SlotState::Drain));
+    let base = table(Slot::clean(base));
+    let table = Directory { first, base, ..record.table };
+    memory.services.set(place, ServiceRecord { table, ..record });
+}
+
+#[test]
+fn moved_slots_and_pins_are_told_and_stay() {
+    const FLOW: &str = "tcp 198.51.100.7:1 192.0.2.1:443";
+    let state = state(Some("10.0.0.2"));
+    let memory = tables(&state);
+    let model = state.view().model;
+    let pool = |name: &str| {
+        let cluster = model.config.clusters.iter().position(|cluster| cluster.name == name);
+        model.pools_of(cluster.expect("a cluster")).start as u16
+    };
+    let first = asked(&state, &memory, FLOW, Asked::Opener).explained;
+    assert_eq!((first.state.as_deref(), first.base, first.pin), (Some("clean"), None, None));
+
+    let web = model.config.services.iter().position(|service| service.name == "web");
+    drain(&memory, web.expect("a service") as u32, pool("app"), pool("plain"));
+    let told = |which| {
+        let Answer { explained, steps } = asked(&state, &memory, FLOW, which);
+        assert_eq!(explained.state.as_deref(), Some("drain"));
+        assert_eq!(explained.base.as_deref(), Some("plain/same"));
+        assert!(steps.iter().any(|step| step.what == "state"), "{steps:?}");
+        let to = (explained.carrier.expect("a cluster"), explained.node.expect("a node"));
+        (format!("{}/{}", to.0, to.1), explained.pin, explained.reason)
+    };
+    let (opener, pin, reason) = told(Asked::Opener);
+    assert_eq!((&*opener, pin), ("app/own", None));
+    assert!(!reason.contains("moved"), "{reason}");
+    let (established, pin, reason) = told(Asked::Established);
+    assert_eq!((&*established, pin), ("plain/same", None));
+    assert!(reason.ends_with("it stays where they were; to plain/same"), "{reason}");
+    let untouched =
+        (0..memory.pins.len()).all(|at| memory.pins.get(at) == Some(PinBucket::default()));
+    assert!(untouched, "a question made a pin");
+
+    // The connection really opens.
+    let flow: Flow = FLOW.parse().expect("a flow");
+    lb_ebpf::find(&flow.packet(Asked::Opener), &memory).expect("a service's").choice.expect("one");
+    for which in [Asked::Opener, Asked::Established] {
+        let (to, pin, reason) = told(which);
+        assert_eq!((&*to, pin.as_deref()), ("app/own", Some("app/own")));
+        assert!(reason.ends_with("it is pinned; to app/own"), "{reason}");
+    }
+    let noted = memory.noted();
+    assert_eq!((noted.pin_looked_for, noted.pin_made), (1, 1), "by the packet alone");
 }

@@ -26,6 +26,9 @@ struct Line {
     carrier: Option<String>,
     node_slot: Option<u32>,
     node: Option<String>,
+    state: Option<String>,
+    base: Option<String>,
+    pin: Option<String>,
     epoch: u64,
     reason: String,
 }
