@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_common::NodeId;
+use lb_common::{
+    ClusterId, NodeId, PinEntry, ServiceId,
+    pin::{DEFAULT_PINS, Pin, PinState, Tick},
+};
 use lb_user::{
     config,
     dataplane::{memory::Memory, writer::Writer},
@@ -63,6 +66,27 @@ fn event(node: usize, outcome: Outcome) -> Event {
     Event::Checked { target: TargetId(node as u32), outcome }
 }
 
+/// As many pins as there are by default, of all services and clusters.
+fn sweep(state: &State, services: usize) {
+    let mut number = 0u64;
+    let pins = std::iter::repeat_with(|| {
+        number += 1;
+        let tag = lb_common::hash::mix(number);
+        let pin = Pin {
+            node: NodeId::new(tag as usize % 11).expect("an id"),
+            service: ServiceId::new(number as usize % services).expect("an id"),
+            cluster: ClusterId::new(0).expect("an id"),
+            state: PinState::Live,
+            last: Tick::at(0),
+        };
+        (number, PinEntry { tag, value: pin.raw() })
+    });
+    let pins: Vec<(u64, PinEntry)> = pins.take(DEFAULT_PINS as usize).collect();
+    let begin = Instant::now();
+    let (_, ended) = state.sweep().expect("a plan").judge(pins, Tick::at(1 << 30));
+    println!("  {DEFAULT_PINS} pins judged in {:?}, {} end", begin.elapsed(), ended.len());
+}
+
 #[test]
 #[ignore = "a measurement"]
 fn from_a_verdict_to_the_commit() {
@@ -101,6 +125,7 @@ fn from_a_verdict_to_the_commit() {
         }
         let rest: Vec<Event> = (5..11).map(|node| event(node, MISS)).collect();
         time("its cluster fails", &rest);
+        sweep(&state, services);
         let back: Vec<Event> = (0..11).flat_map(|n| vec![event(n, Outcome::Hit); 2]).collect();
         time("all are back", &back);
         let chunks = writer.chunks_in_use();

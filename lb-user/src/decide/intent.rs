@@ -261,12 +261,7 @@ fn sum_of(addresses: [IpAddr; 2]) -> u16 {
     u16::from_be_bytes((!sum.ones_complement()).to_ne_bytes())
 }
 
-fn service_info(
-    model: &Model,
-    service: usize,
-    decision: &Decision,
-    table: &Table,
-) -> ServiceInfo {
+fn service_info(model: &Model, service: usize, decision: &Decision, table: &Table) -> ServiceInfo {
     let config = &model.config.services[service];
     let plan = &decision.services[service];
     ServiceInfo {

@@ -113,12 +113,11 @@ impl<'a> Names<'a> {
         self.nodes[node] || self.pinned_node(node)
     }
 
-    /// A cluster in a service: by a slot of its table, or by a pin of a pool that it alone sees.
+    /// A cluster in a service: by a slot of its table, or by a pin of a pool that it sees. Of a pool that
+    /// several see it may be another's pin; it stays then, too, since that one may go before the pin.
     fn member(&self, service: usize, cluster: usize) -> bool {
-        let model = self.model;
-        let pool = model.pools.seen_by(service, cluster);
-        let alone = pool.filter(|&pool| model.pool(pool).services.len() == 1);
-        let id = alone.and_then(|pool| model.ids.table(pool));
+        let pool = self.model.pools.seen_by(service, cluster);
+        let id = pool.and_then(|pool| self.model.ids.table(pool));
         self.clusters[service][cluster] || id.is_some_and(|id| self.pins.tables.contains(&id.raw()))
     }
 }

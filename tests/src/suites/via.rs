@@ -235,7 +235,7 @@ async fn hops(path: &VipPath, config: Config) -> Result<()> {
             forward: Forward::L2 as u8,
             ..NodeRecord::default()
         };
-        let address = addresses[next.node.index()];
+        let address = addresses[next.node];
         path.set_hop(address, Some(record))?;
         known.push(address);
         if address == FIRST {

@@ -155,7 +155,7 @@ impl Followed {
             };
             match news.context("nobody follows")? {
                 News::Way(found) => {
-                    self.ways.insert(self.nodes[found.node.index()], found);
+                    self.ways.insert(self.nodes[found.node], found);
                 }
                 News::Host(host) => self.host = Some(host),
                 News::Answers(gateway) => {

@@ -128,10 +128,8 @@ impl Sweep {
         if !node.up || pin.has_ended(now) {
             return false;
         }
-        drain
-            || !(place.is_cut() && node.hard)
-                && !(pin.state == PinState::Live && silent())
-                && !self.is_owner(place, pin)
+        let over = place.is_cut() && node.hard || pin.state == PinState::Live && silent();
+        drain || !over && !self.is_owner(place, pin)
     }
 
     /// Whether a connection without the pin would be treated as it is with it.
