@@ -109,6 +109,18 @@ impl Ids {
         }
     }
 
+    /// Whether there is one for each of so many, and none twice.
+    pub(super) fn are_for(&self, services: usize, tables: usize, nodes: usize) -> bool {
+        let fits = |column: &Column, count: usize, most: u32| {
+            let known = column.positions.iter().filter(|position| **position != Column::NOBODY);
+            let in_range = column.ids.iter().all(|id| u32::from(*id) < most);
+            column.ids.len() == count && known.count() == count && in_range
+        };
+        fits(&self.services, services, MAX_SERVICES)
+            && fits(&self.tables, tables, MAX_CLUSTERS)
+            && fits(&self.nodes, nodes, MAX_NODES)
+    }
+
     /// How long lists by service, node table and node id are.
     pub fn lengths(&self) -> [usize; 3] {
         [&self.services, &self.tables, &self.nodes].map(|column| column.positions.len())

@@ -124,6 +124,11 @@ impl<'a> Names<'a> {
 }
 
 impl super::Table {
+    /// How many of its slots name an id.
+    pub(super) fn slots_naming(&self, id: u16) -> usize {
+        self.slots.iter().filter(|slot| slot.member() == Some(id)).count()
+    }
+
     /// The ids that its slots name.
     pub(super) fn members(&self) -> impl Iterator<Item = u16> {
         let mut members: Vec<u16> = self.slots.iter().copied().filter_map(Slot::member).collect();

@@ -4,6 +4,7 @@
 //! any monotonic scale. [`State::step`] turns a batch of events into at most one plan to publish;
 //! what the plan is depends on the configuration and the health alone, never on the way there.
 
+mod admin;
 pub mod check;
 pub mod flow;
 pub mod freeze;
@@ -17,7 +18,9 @@ pub mod model;
 pub mod notice;
 pub mod plan;
 pub mod pool;
+mod ramp;
 pub mod reason;
+mod resume;
 mod settle;
 pub mod share;
 mod succeed;
@@ -29,6 +32,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use lb_common::{ClusterId, Forward, NodeId};
 
 use crate::config::{Config, Target};
+pub use admin::{Admins, Wish};
 pub use check::Violation;
 use check::{Checker, Facts};
 use freeze::{Freezer, Sight, Turn};
@@ -42,6 +46,8 @@ pub use model::{Model, Role, Seat};
 pub use notice::{Notice, ReleasedBy};
 pub use plan::{Decision, Planner, Regime, ServicePlan};
 pub use pool::{Pool, Pools, TargetId, Variant};
+use ramp::Ramps;
+pub use resume::{Remembered, Saved, Unfit};
 pub use view::View;
 
 /// What happened.
@@ -70,6 +76,13 @@ pub enum Event {
         /// What is wanted.
         admin: Admin,
     },
+    /// The operator wants all nodes of a cluster in or out of service.
+    AdministerCluster {
+        /// Position of the cluster.
+        cluster: usize,
+        /// What is wanted.
+        admin: Admin,
+    },
     /// The operator releases a recovered pool that is held back.
     Release(ClusterId),
 }
@@ -95,8 +108,7 @@ pub struct State {
     /// Targets whose outcomes are about to change their state.
     undecided: BTreeSet<TargetId>,
     freezer: Freezer,
-    /// By position of the node.
-    admins: Vec<Admin>,
+    admins: Admins,
     /// By position of the node.
     hops: Vec<Option<NextHop>>,
     /// `None`: not known yet.
@@ -107,6 +119,7 @@ pub struct State {
     named: Named,
     /// Groups of the configuration before, by pool, until the first plan.
     inherited: Vec<Option<GroupMonitor>>,
+    ramps: Ramps,
     /// From the first plan on.
     running: Option<Running>,
     published: Option<Arc<Intent>>,
@@ -140,12 +153,13 @@ impl State {
             undecided: BTreeSet::new(),
             freezer: Freezer::new(model.config.lb.freeze),
             targets: vec![NodeMonitor::new(); model.pools.targets.len()],
-            admins: vec![Admin::InService; model.nodes.len()],
+            admins: Admins::new(&model),
             hops: vec![None; model.nodes.len()],
             host: None,
             grace_ends: now + grace,
             named: Named::default(),
             inherited: vec![None; model.pools.pools.len()],
+            ramps: Ramps::new(&model),
             running: None,
             published: None,
             refused: None,
@@ -180,7 +194,9 @@ impl State {
             holds.min()
         });
         let next = holds.unwrap_or(Some(self.grace_ends));
-        next.into_iter().chain(self.freezer.until()).min()
+        let cut = self.running.as_ref().and_then(|_| self.admins.deadline(&self.model));
+        let step = self.running.as_ref().and_then(|_| self.ramps.deadline());
+        next.into_iter().chain(self.freezer.until()).chain(cut).chain(step).min()
     }
 
     /// Whether a plan may follow from what is known by now: there is none yet, outcomes are about to
@@ -216,7 +232,7 @@ impl State {
             // Nodes of clusters that no service uses are not checked.
             let nodes = model.nodes_of(model.pool(pool).cluster).zip(&model.pool(pool).targets);
             nodes.enumerate().any(|(index, (node, _))| match view.state(pool, index) {
-                NodeState::Unknown => self.admins[node] == Admin::InService,
+                NodeState::Unknown => self.admins.effective()[node] == Admin::InService,
                 NodeState::Up => view.way(node).is_err(),
                 NodeState::NotWorking | NodeState::Down(_) => false,
             })
@@ -236,6 +252,7 @@ impl State {
         {
             running.calm.clone_from(&running.groups);
         }
+        let admins = admins.effective();
         let turn = self.freezer.judge(Sight { model, targets, admins }, now);
         if let (Some(Turn::Frozen { .. }), Some(running)) = (&turn, &mut self.running) {
             // What happened to them since has not happened: no failure, no recovery, no hold.
@@ -257,10 +274,16 @@ impl State {
             }
             Event::Host(host) => self.host.replace(host.clone()).as_ref() != Some(host),
             &Event::Administer { node, admin } => {
-                let at = self.model.ids.node_at(node);
-                let Some(was) = at.and_then(|at| self.admins.get_mut(at)) else { return false };
-                let changed = std::mem::replace(was, admin) != admin;
+                let Some(at) = self.model.ids.node_at(node) else { return false };
+                let changed =
+                    self.administer(|admins, model| admins.set_node(model, at, admin, now));
                 notices.extend(changed.then_some(Notice::Administered { node, admin }));
+                changed
+            }
+            &Event::AdministerCluster { cluster, admin } => {
+                let changed =
+                    self.administer(|admins, model| admins.set_cluster(model, cluster, admin, now));
+                notices.extend(changed.then_some(Notice::ClusterAdministered { cluster, admin }));
                 changed
             }
             &Event::Release(cluster) => {
@@ -275,6 +298,21 @@ impl State {
         }
     }
 
+    /// Changes what is wanted. What is known of nodes that come out of maintenance is old: they are
+    /// asked anew.
+    fn administer(&mut self, change: impl FnOnce(&mut Admins, &Model) -> bool) -> bool {
+        let rested = self.admins.resting(&self.model);
+        let changed = change(&mut self.admins, &self.model);
+        let rests = self.admins.resting(&self.model);
+        for target in rested.difference(&rests) {
+            self.targets[target.index()] = NodeMonitor::new();
+        }
+        for target in rested.union(&rests) {
+            self.undecided.remove(target);
+        }
+        changed
+    }
+
     fn observe(
         &mut self,
         now: Duration,
@@ -282,7 +320,13 @@ impl State {
         outcome: Outcome,
         notices: &mut Vec<Notice>,
     ) -> bool {
+        // What was under way when maintenance began says nothing of the node.
+        let effective = self.admins.effective();
+        let rests = |node: &usize| effective[*node] == Admin::Maintenance;
         let Some(monitor) = self.targets.get_mut(target.index()) else { return false };
+        if self.model.nodes_at(target).iter().all(rests) {
+            return false;
+        }
         let before = monitor.state();
         let seen = monitor.observe(outcome, &self.model.pools.targets[target.index()].health);
         let after = monitor.state();
@@ -308,7 +352,17 @@ impl State {
     fn health_in(&self, pool: usize) -> Vec<NodeHealth> {
         let view = self.view();
         let health = |(index, node): (usize, usize)| {
-            let health = NodeHealth::of(view.believed(pool, index), self.admins[node]);
+            let state = view.believed(pool, index);
+            let admin = match self.admins.effective()[node] {
+                Admin::InService
+                    if state == NodeState::Unknown && self.admins.has_returned(node) =>
+                {
+                    Admin::Drained
+                }
+                admin => admin,
+            };
+            let health = NodeHealth::of(state, admin);
+            let health = NodeHealth { up: health.up && !self.admins.is_cut(node), ..health };
             // Nobody is sent to a node that no packet can reach yet, although its checks succeed.
             NodeHealth { eligible: health.eligible && view.way(node).is_ok(), ..health }
         };
@@ -318,8 +372,10 @@ impl State {
     /// Brings groups and decision up to date.
     fn decide(&mut self, now: Duration, notices: &mut Vec<Notice>) {
         let model = Arc::clone(&self.model);
+        self.admins.expire(&model, now);
         let pools = 0..model.pools.pools.len();
-        let nodes: Vec<Vec<NodeHealth>> = pools.clone().map(|pool| self.health_in(pool)).collect();
+        let mut nodes: Vec<Vec<NodeHealth>> =
+            pools.clone().map(|pool| self.health_in(pool)).collect();
         let counts = pools.map(|pool| plan::count(&model, pool, &nodes[pool]));
         let counts: Vec<Count> = counts.collect();
         let Some(running) = &mut self.running else {
@@ -328,7 +384,9 @@ impl State {
             let kept = groups.iter_mut().zip(inherited);
             kept.for_each(|(group, was)| *group = was.unwrap_or(*group));
             group::update(&model, &mut groups, &counts, now);
-            let values: Vec<group::Group> = groups.iter().map(GroupMonitor::group).collect();
+            let mut values: Vec<group::Group> = groups.iter().map(GroupMonitor::group).collect();
+            self.ramps.advance(now);
+            self.ramps.withhold(&mut nodes, &mut values);
             let decision = self.planner.decide(&nodes, &values, None);
             notices.extend(notice::first(&model, &decision));
             let since = 0..model.config.services.len();
@@ -343,7 +401,10 @@ impl State {
                 notices.extend(notice::released(&model, pool, ReleasedBy::Time));
             }
         }
-        let groups: Vec<group::Group> = running.groups.iter().map(GroupMonitor::group).collect();
+        let values = running.groups.iter().map(GroupMonitor::group);
+        let mut groups: Vec<group::Group> = values.collect();
+        self.ramps.turn(&model, &running.decision, &nodes, &groups, now);
+        self.ramps.withhold(&mut nodes, &mut groups);
         if groups == running.decision.groups && nodes == running.decision.nodes {
             return;
         }

@@ -20,6 +20,7 @@ use super::{
     health::NodeHealth,
     intent::{Intent, Table},
     model::Model,
+    tables::Withheld,
 };
 use crate::config::{Cluster, Threshold};
 
@@ -350,8 +351,11 @@ fn node_table(
         let able = health.eligible || ignores_health;
         nodes[position].weight > 0 && health.in_service && able
     };
-    let able = (0..nodes.len()).filter(|&position| may_serve(position));
-    let best = able.map(|position| nodes[position].priority).max();
+    let able = || (0..nodes.len()).filter(|&position| may_serve(position));
+    // While better ones start slowly, others serve part of theirs.
+    let whole = |p: &usize| facts.nodes[pool][*p].withheld == Withheld::default();
+    let priority = |position: usize| nodes[position].priority;
+    let best = able().filter(whole).map(priority).max().or_else(|| able().map(priority).max());
     if best.is_some() && counts.nobody > 0 {
         found.push(Violation::Dropped { table: name, slots: counts.nobody });
     }
