@@ -235,9 +235,12 @@ impl From<Column> for Vec<u16> {
 mod tests {
     use super::*;
 
+    /// Ids that are kept, ids that are taken, and all ids then.
+    type Case<'a> = (&'a [Option<u16>], &'a [u16], Option<&'a [u16]>);
+
     #[test]
     fn what_stays_keeps_its_id_and_new_things_get_free_ones() {
-        let cases: [(&[Option<u16>], &[u16], Option<&[u16]>); 6] = [
+        let cases: [Case<'_>; 6] = [
             (&[Some(0), Some(1)], &[0, 1], Some(&[0, 1])),
             (&[Some(1), None], &[0, 1], Some(&[1, 2])),
             (&[None, Some(1), None], &[1], Some(&[0, 1, 2])),

@@ -3,10 +3,14 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     config::{BackupMode, Config, Fallback},
     decide::{
-        Effect, Event, MissReason, Outcome, State,
+        Decision, Effect, Event, MissReason, Outcome, Planner, State, TargetId,
         reason::explain_seat,
+        share::moved,
         tables::{Bits, NOBODY, Order, Withheld},
-        tests::fixture::{checked, cluster, config, percent, service, started},
+        tests::{
+            fixture::{checked, cluster, config, percent, service, started},
+            traces::{Dice, random_config, random_events},
+        },
     },
 };
 
@@ -187,7 +191,7 @@ fn a_reload_goes_on_where_it_was() {
 fn shares_follow_the_parts() {
     let config = cluster("A", 1, percent(50), &[1, 2, 3, 4]);
     let state = running({
-        let mut config = super::super::tests::fixture::config(vec![config]);
+        let mut config = crate::decide::tests::fixture::config(vec![config]);
         config.services = vec![service(&config, "web", BackupMode::None, "A", "")];
         config
     });
@@ -207,4 +211,86 @@ fn shares_follow_the_parts() {
     }
     let alone = Bits::of(4, |i| i == 2);
     assert_eq!(order.owners_in_part(&alone, &[Withheld(15); 4]), order.owners(&alone));
+}
+
+/// Whatever happens: no plan is refused, nothing moves in vain, with time alone slots go only to
+/// who comes back, and when no ramp is left the plan is the one that there would be without.
+#[test]
+fn random_ramps() {
+    let mut dice = Dice(0x0dd0_5eed_0dd0_5eed);
+    let mut steps = 0;
+    for trace in 0..120 {
+        let mut config = random_config(&mut dice);
+        for cluster in &mut config.clusters {
+            let mut time = || at(u64::from(dice.below(4)) * 10);
+            (cluster.ramp, cluster.slow_start) = (time(), time());
+        }
+        let mut state = running_all(config);
+        let mut now = at(10);
+        for batch in 0..8 {
+            let place = format!("trace {trace}, batch {batch}");
+            now += Duration::from_millis(u64::from(dice.below(6000)));
+            let model = Arc::clone(&state.model);
+            let events = random_events(&mut dice, &model);
+            observe(&mut state, now, &events, &place);
+            for _ in 0..dice.below(12) {
+                let Some(due) = state.ramps.deadline().filter(|due| state.deadline() == Some(*due))
+                else {
+                    break;
+                };
+                let before = state.view().decision.cloned().expect("a decision");
+                now = now.max(due);
+                observe(&mut state, now, &[], &place);
+                only_to_who_comes_back(&state, &before, &place);
+                steps += 1;
+            }
+            if state.ramps.deadline().is_none() {
+                as_without(&state, &place);
+            }
+        }
+    }
+    assert!(steps > 300, "only {steps} steps");
+}
+
+/// Everything lives.
+fn running_all(config: Config) -> State {
+    let mut state = started(Arc::new(config), at(0));
+    let targets = (0..).map(TargetId).take(state.model.pools.targets.len());
+    let hits = targets.map(|target| Event::Checked { target, outcome: Outcome::Hit });
+    state.step(at(1), &hits.collect::<Vec<_>>());
+    state
+}
+
+fn observe(state: &mut State, now: Duration, events: &[Event], place: &str) {
+    let before = state.view().decision.cloned().expect("a decision");
+    for effect in state.step(now, events) {
+        assert!(!matches!(effect, Effect::Refused(_)), "{place}: {effect:?}");
+    }
+    let after = state.view().decision.expect("a decision");
+    for service in 0..state.model.config.services.len() {
+        assert_eq!(moved(&state.model, &before, after, service).extra.of, 0, "{place}");
+    }
+}
+
+fn only_to_who_comes_back(state: &State, before: &Decision, place: &str) {
+    let after = state.view().decision.expect("a decision");
+    if before.groups.iter().zip(&after.groups).any(|(was, is)| was.held != is.held) {
+        return; // a hold ended at the same time
+    }
+    for (was, is) in before.services.iter().zip(&after.services) {
+        let owners = was.deal.owners.iter().zip(&is.deal.owners);
+        for (_, to) in owners.filter(|(from, to)| from != to) {
+            let ramps = was.withheld.get(usize::from(*to)).is_some_and(|left| left.0 > 0);
+            assert!(ramps, "{place}: to {to}");
+        }
+    }
+}
+
+fn as_without(state: &State, place: &str) {
+    let is = state.view().decision.expect("a decision");
+    let mut planner = Planner::new(Arc::clone(&state.model));
+    let without = planner.decide(&is.nodes, &is.groups, None);
+    let withheld = is.groups.iter().any(|group| group.withheld.0 > 0);
+    assert!(!withheld && is.nodes.iter().flatten().all(|node| node.withheld.0 == 0), "{place}");
+    assert_eq!((&is.services, &is.clusters), (&without.services, &without.clusters), "{place}");
 }

@@ -13,5 +13,5 @@ mod resume;
 mod services;
 mod speed;
 mod steps;
-mod traces;
+pub(in crate::decide) mod traces;
 mod views;

@@ -19,17 +19,17 @@ use crate::{
 };
 
 /// A fixed sequence of numbers that look random (Marsaglia's xorshift64).
-pub(super) struct Dice(pub(super) u64);
+pub(in crate::decide) struct Dice(pub(in crate::decide) u64);
 
 impl Dice {
-    pub(super) fn below(&mut self, end: u32) -> u32 {
+    pub(in crate::decide) fn below(&mut self, end: u32) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         ((self.0 >> 32) % u64::from(end)) as u32
     }
 
-    pub(super) fn one_in(&mut self, n: u32) -> bool {
+    pub(in crate::decide) fn one_in(&mut self, n: u32) -> bool {
         self.below(n) == 0
     }
 
@@ -38,7 +38,7 @@ impl Dice {
     }
 }
 
-pub(super) fn random_config(dice: &mut Dice) -> Config {
+pub(in crate::decide) fn random_config(dice: &mut Dice) -> Config {
     let most = if dice.one_in(25) { 11 } else { 4 };
     let clusters = (0..2 + dice.below(most)).map(|i| {
         let nodes = 1 + if dice.one_in(25) { dice.below(12) } else { dice.below(5) };
@@ -123,7 +123,7 @@ fn random_service(dice: &mut Dice, config: &Config, name: &str) -> Service {
     service
 }
 
-pub(super) fn random_events(dice: &mut Dice, model: &Model) -> Vec<Event> {
+pub(in crate::decide) fn random_events(dice: &mut Dice, model: &Model) -> Vec<Event> {
     let (config, mut events) = (&model.config, Vec::new());
     let nodes = model.nodes.len();
     let targets = model.pools.targets.len() as u32;
