@@ -110,7 +110,7 @@ fn from_a_verdict_to_the_commit() {
         let nodes = (0..clusters * 20).filter_map(NodeId::new);
         let mut events: Vec<Event> = nodes.map(|node| Event::Resolved { node, hop }).collect();
         events.extend((0..clusters * 20).map(|node| event(node, Outcome::Hit)));
-        let mut time = |what: &str, events: &[Event]| {
+        let mut time = |state: &mut State, what: &str, events: &[Event]| {
             let begin = Instant::now();
             let intent = published(state.step(Duration::from_secs(1), events)).expect("a plan");
             let decided = begin.elapsed();
@@ -119,15 +119,15 @@ fn from_a_verdict_to_the_commit() {
             writer.graced(writer.epoch());
             println!("  {what:<30} decided {decided:>12.1?}, visible {total:>12.1?}");
         };
-        time("first plan", &events);
+        time(&mut state, "first plan", &events);
         for round in 0..5 {
-            time(&format!("a node dies ({round})"), &[event(round, MISS)]);
+            time(&mut state, &format!("a node dies ({round})"), &[event(round, MISS)]);
         }
         let rest: Vec<Event> = (5..11).map(|node| event(node, MISS)).collect();
-        time("its cluster fails", &rest);
+        time(&mut state, "its cluster fails", &rest);
         sweep(&state, services);
         let back: Vec<Event> = (0..11).flat_map(|n| vec![event(n, Outcome::Hit); 2]).collect();
-        time("all are back", &back);
+        time(&mut state, "all are back", &back);
         let chunks = writer.chunks_in_use();
         println!("  slot memory in use: {chunks} KiB (chunks of 1 KiB)");
         println!("  anonymous memory of the process: {} KiB", resident_kib());

@@ -6,11 +6,15 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
+use super::saved;
+
 /// UDP port of the agent where the configuration names none.
 pub const DEFAULT_AGENT_PORT: u16 = 7411;
 
 /// How a node is seen to live. Equal values with equal targets are one check.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Health {
     /// What is asked, and what answer is expected.
     pub probe: Probe,
@@ -53,7 +57,7 @@ impl Default for Health {
 }
 
 /// Where checks come from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Source {
     /// An address of this host.
     Address(IpAddr),
@@ -62,7 +66,9 @@ pub enum Source {
 }
 
 /// The way that checks take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum Via {
     /// To the node's own address.
     #[default]
@@ -72,7 +78,7 @@ pub enum Via {
 }
 
 /// Kinds of check, with what is their own.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Probe {
     /// A TCP connection is accepted; and an exchange over it, if there is one.
     Tcp(Exchange),
@@ -107,16 +113,18 @@ impl Probe {
 }
 
 /// What is sent, and what must come back.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Exchange {
     /// Sent first; `None`: nothing (UDP: an empty datagram).
+    #[serde(with = "saved::bytes")]
     pub send: Option<Arc<[u8]>>,
     /// The answer must contain this.
+    #[serde(with = "saved::bytes")]
     pub expect: Option<Arc<[u8]>>,
 }
 
 /// An HTTP check.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Http {
     /// `https`: how the server proves who it is.
     pub tls: Option<Tls>,
@@ -133,17 +141,18 @@ pub struct Http {
 }
 
 /// How a server proves who it is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tls {
     /// Whether it must at all.
     pub verify: bool,
     /// Certificates of the authorities that are trusted, as PEM that was checked to hold some;
     /// `None`: those of this host.
+    #[serde(with = "saved::bytes")]
     pub ca: Option<Arc<[u8]>>,
 }
 
 /// A gRPC check.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Grpc {
     /// The service that is asked for; empty: the server as a whole.
     pub service: String,
@@ -154,7 +163,7 @@ pub struct Grpc {
 }
 
 /// A DNS check. The answer must be NOERROR and, unless `expect` is there, hold a record of the type.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Dns {
     /// The name that is asked for.
     pub query: String,
@@ -165,7 +174,7 @@ pub struct Dns {
 }
 
 /// Types of DNS records that can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum DnsRecord {
     A,
@@ -180,14 +189,14 @@ pub enum DnsRecord {
 }
 
 /// A survey of agents.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Survey {
     /// How the question goes out.
     pub send: SurveySend,
 }
 
 /// How the question of a survey goes out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SurveySend {
     /// One datagram to each node.
     Unicast,

@@ -9,6 +9,7 @@ mod ratio;
 mod raw;
 mod reader;
 mod report;
+mod saved;
 pub mod types;
 mod validate;
 mod values;

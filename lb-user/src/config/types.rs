@@ -11,7 +11,9 @@ use std::{
 
 use lb_common::Forward;
 pub use lb_common::Udp;
+use serde::{Deserialize, Serialize};
 
+use super::saved;
 pub use super::{destination::*, health::*};
 
 /// Directory of the pins where the configuration names none.
@@ -24,8 +26,8 @@ pub const DEFAULT_GUE_PORT: u16 = 6080;
 /// How long connections stay where they are after a change, where nothing else is said.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(300);
 
-/// A whole configuration.
-#[derive(Clone, Debug, PartialEq)]
+/// A whole configuration. It is written without its secrets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     /// `[lb]`
     pub lb: Lb,
@@ -38,11 +40,13 @@ pub struct Config {
 }
 
 /// Settings of the load balancer itself.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lb {
     /// 128-bit secret of the flow hash; `None`: the daemon makes one and keeps it with the maps.
+    #[serde(skip)]
     pub secret: Option<[u8; 16]>,
     /// Function of the flow hash.
+    #[serde(with = "saved::HashWord")]
     pub hash: lb_common::HashAlgorithm,
     /// Directory in the bpf filesystem for maps and links.
     pub bpffs: PathBuf,
@@ -54,11 +58,12 @@ pub struct Lb {
     /// How many connections can be pinned: a power of two.
     pub pins: u32,
     /// Shared key of surveys; there if any check is one.
+    #[serde(skip)]
     pub survey_key: Option<SurveyKey>,
 }
 
 /// An interface to attach to, with what may be said of it instead of asking the kernel.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interface {
     /// Name, as `ip link` shows it.
     pub name: String,
@@ -73,7 +78,7 @@ pub struct Interface {
 }
 
 /// A group of nodes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cluster {
     /// Unique name.
     pub name: String,
@@ -91,6 +96,7 @@ pub struct Cluster {
     /// 0: each service by itself.
     pub min_services: u32,
     /// Way of forwarding. With `l2` and `nat` the nodes have the IP version of each service.
+    #[serde(with = "saved::ForwardWord")]
     pub forward: Forward,
     /// `gue`: UDP port of the nodes that the tunnel ends at.
     pub gue_port: u16,
@@ -113,7 +119,7 @@ pub struct Cluster {
 }
 
 /// How many nodes of a cluster must live for it to be healthy (M2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Threshold {
     /// `max(1, ceil(total * numerator / denominator))`, exact.
     Ratio(Ratio),
@@ -136,7 +142,7 @@ impl Threshold {
 }
 
 /// When a recovered cluster takes back what it lent (M11).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Failback {
     /// At once.
     #[default]
@@ -153,7 +159,7 @@ pub enum Failback {
 }
 
 /// A decimal fraction between 0 and 1, kept exactly as written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ratio {
     /// Digits of the decimal text as a number.
     pub numerator: u64,
@@ -162,7 +168,7 @@ pub struct Ratio {
 }
 
 /// A server address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Name, unique in its cluster.
     pub name: String,
@@ -183,7 +189,7 @@ pub struct Node {
 }
 
 /// A VIP, its ports, a protocol, and who serves it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     /// Unique name.
     pub name: String,
@@ -196,6 +202,7 @@ pub struct Service {
     /// Which packets are one flow.
     pub affinity: Affinity,
     /// What becomes of its flows in slots that move; matters by UDP only.
+    #[serde(with = "saved::UdpWord")]
     pub udp: Udp,
     /// What happens to the share of a failed master (M7).
     pub mode: BackupMode,
@@ -232,7 +239,7 @@ impl Service {
 }
 
 /// A cluster in its role in one service, the service's overrides applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Position in [`Config::clusters`].
     pub cluster: usize,
@@ -247,7 +254,7 @@ pub struct Member {
 }
 
 /// Transport protocols.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Protocol {
     /// TCP.
     Tcp,
@@ -274,7 +281,7 @@ impl Protocol {
 }
 
 /// Which packets of a service are one flow, and so go to one node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Affinity {
     /// Those of one connection: addresses, ports and protocol.
     #[default]
@@ -284,7 +291,7 @@ pub enum Affinity {
 }
 
 /// Who carries the share of an unhealthy master (M7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BackupMode {
     /// Nobody: only the fallback.
     None,
@@ -309,7 +316,7 @@ impl BackupMode {
 }
 
 /// How carriers share what they carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Balance {
     /// By weight.
     Weight,
@@ -318,7 +325,7 @@ pub enum Balance {
 }
 
 /// Who serves while some cluster is healthy but no carrier is eligible (M8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fallback {
     /// The eligible masters.
     Masters,
@@ -329,7 +336,7 @@ pub enum Fallback {
 }
 
 /// What happens while no cluster of the service is healthy (M9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Panic {
     /// As if every threshold were 1.
     Alive,

@@ -143,6 +143,10 @@ fn place(model: &Model, notice: &Notice) -> (&'static str, String) {
         Notice::Freeze(freeze::Turn::Frozen { .. }) => ("frozen", String::new()),
         Notice::Freeze(_) => ("freeze_ended", String::new()),
         Notice::Administered { node: id, .. } => ("administered", node(*id, None)),
+        Notice::ClusterAdministered { cluster, .. } => {
+            let name = model.config.clusters.get(*cluster).map(|cluster| cluster.name.clone());
+            ("administered", name.unwrap_or_default())
+        }
         Notice::ClusterHealthy { cluster: id, .. } => ("cluster_healthy", cluster(*id)),
         Notice::ClusterUnhealthy { cluster: id, .. } => ("cluster_unhealthy", cluster(*id)),
         Notice::Released { cluster: id, .. } => ("released", cluster(*id)),

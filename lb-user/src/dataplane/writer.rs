@@ -309,7 +309,7 @@ impl Placing {
             by_source: u8::from(table.by_source),
             port: table.port,
             udp: table.udp as u8,
-            flaps: 0,
+            flaps: table.flaps,
         }
     }
 

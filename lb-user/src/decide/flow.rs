@@ -8,7 +8,7 @@ use super::{
     plan::Decision,
     reason::{Standing, standing},
     share::table_id,
-    tables::{Bits, NOBODY},
+    tables::{Bits, NOBODY, allowed},
 };
 
 /// The way of one flow of a service.
@@ -38,7 +38,10 @@ pub fn follow(model: &Model, decision: &Decision, service: usize, hash: FlowHash
     let owner = plan.deal.owners[slot as usize];
     let able = match owner {
         NOBODY => Bits::none(model.seats(service).len()),
-        seat if plan.eligible.contains(seat) => plan.eligible.clone(),
+        seat if plan.eligible.contains(seat) => {
+            let able = allowed(&plan.eligible, &plan.withheld, slot);
+            if able.contains(seat) { able } else { plan.eligible.clone() }
+        }
         _ => plan.reserve.clone(),
     };
     let seats = order.path(slot, &able).into_iter().map(usize::from);
@@ -63,7 +66,10 @@ pub fn follow(model: &Model, decision: &Decision, service: usize, hash: FlowHash
         path.table = Some(id);
         let member = table.slots[slot as usize].member();
         path.node = member.and_then(|id| model.ids.node_of(id));
-        let asked = order.path(slot, &table.eligible);
+        let able = allowed(&table.eligible, &table.withheld, slot);
+        let owner = path.node.map(|node| (node - first) as u16);
+        let serves = owner.is_none_or(|owner| able.contains(owner));
+        let asked = order.path(slot, if serves { &able } else { &table.eligible });
         let asked = asked.into_iter().map(|node| first + usize::from(node));
         let passed = asked.filter(|&node| Some(node) != path.node);
         let health = |node: usize| decision.nodes[seat.pool][node - first];

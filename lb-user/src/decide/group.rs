@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::model::Model;
+use lb_common::Directory;
+
+use super::{model::Model, tables::Withheld};
 use crate::config::{Cluster, Failback};
 
 /// How many nodes of a pool count, and how many of them live.
@@ -25,6 +27,8 @@ pub struct Group {
     pub count: Count,
     /// Recovered, and held back from what it lent.
     pub held: bool,
+    /// While it gets its flows back in parts: what it does not get yet.
+    pub withheld: Withheld,
 }
 
 impl Group {
@@ -106,6 +110,15 @@ impl GroupMonitor {
         Self { healthy: enough, enough, count, hold: None, recovered: None, flaps: 0 }
     }
 
+    /// As it was when the maps were written; a hold begins anew.
+    pub(super) fn resume(cluster: &Cluster, written: &Directory, now: Duration) -> Self {
+        let (healthy, flaps) = (written.healthy == 1, u32::from(written.flaps));
+        let held = healthy && written.held == 1;
+        let hold = held.then(|| begin_hold(cluster, flaps, now)).flatten();
+        let recovered = hold.map(|_| now);
+        Self { healthy, enough: healthy, count: Count::default(), hold, recovered, flaps }
+    }
+
     /// As it is from the beginning on, its cluster's other pools being known.
     pub fn begin(&mut self, services: Services) {
         self.healthy = self.enough && services.suffice();
@@ -131,13 +144,7 @@ impl GroupMonitor {
         self.healthy = healthy;
         if healthy {
             self.recovered = Some(now);
-            self.hold = match cluster.failback {
-                Failback::Auto => None,
-                Failback::Manual => Some(Hold::UntilReleased),
-                Failback::After { wait, max } => {
-                    Some(Hold::Until(now.saturating_add(doubled(wait, max, self.flaps))))
-                }
-            };
+            self.hold = begin_hold(cluster, self.flaps, now);
             return Some(Turn::Healthy);
         }
         self.hold = None;
@@ -165,10 +172,15 @@ impl GroupMonitor {
         self.hold
     }
 
+    /// Failures soon after a recovery, in a row.
+    pub fn flaps(&self) -> u32 {
+        self.flaps
+    }
+
     /// Its group now.
     pub fn group(&self) -> Group {
         let Self { healthy, enough, count, hold, .. } = *self;
-        Group { healthy, enough, count, held: hold.is_some() }
+        Group { healthy, enough, count, held: hold.is_some(), withheld: Withheld::default() }
     }
 }
 
@@ -204,6 +216,17 @@ pub fn begin(model: &Model, counts: &[Count]) -> Vec<GroupMonitor> {
 fn services(model: &Model, groups: &[GroupMonitor]) -> Vec<Services> {
     let clusters = 0..model.config.clusters.len();
     clusters.map(|cluster| Services::of(model, cluster, |pool| groups[pool].enough)).collect()
+}
+
+/// The hold of a cluster that recovers after so many flaps.
+fn begin_hold(cluster: &Cluster, flaps: u32, now: Duration) -> Option<Hold> {
+    match cluster.failback {
+        Failback::Auto => None,
+        Failback::Manual => Some(Hold::UntilReleased),
+        Failback::After { wait, max } => {
+            Some(Hold::Until(now.saturating_add(doubled(wait, max, flaps))))
+        }
+    }
 }
 
 /// A wait after so many flaps.

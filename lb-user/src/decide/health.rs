@@ -3,6 +3,7 @@
 //! What is checked is a target; the same node may be asked for several services in several ways,
 //! and be up for one and down for another.
 
+use super::tables::Withheld;
 use crate::config::Health;
 
 /// What one check found.
@@ -59,15 +60,15 @@ pub enum NodeState {
     Down(MissReason),
 }
 
-/// What the operator wants of a node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// What the operator wants of a node, the weakest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Admin {
     /// It serves.
     #[default]
     InService,
     /// It gets no new flows; its connections may finish.
     Drained,
-    /// As drained; and nobody wonders if it does not answer.
+    /// As drained; and it is not checked, and loses its connections at the drain limit.
     Maintenance,
 }
 
@@ -80,6 +81,8 @@ pub struct NodeHealth {
     pub eligible: bool,
     /// May keep old ones.
     pub up: bool,
+    /// While it starts slowly: what it does not get yet.
+    pub withheld: Withheld,
 }
 
 impl NodeHealth {
@@ -90,6 +93,7 @@ impl NodeHealth {
             in_service,
             eligible: in_service && state == NodeState::Up,
             up: matches!(state, NodeState::Up | NodeState::NotWorking),
+            withheld: Withheld::default(),
         }
     }
 }
@@ -126,6 +130,11 @@ impl NodeMonitor {
     /// Nothing is known yet.
     pub fn new() -> Self {
         Self { state: NodeState::Unknown, hits: 0, misses: 0, rises: false, falls: false }
+    }
+
+    /// It was in this state before somebody began to look.
+    pub(super) fn in_state(state: NodeState) -> Self {
+        Self { state, ..Self::new() }
     }
 
     /// Takes an outcome into account; returns what that means for the state, if it does something.

@@ -109,6 +109,18 @@ impl Ids {
         }
     }
 
+    /// Whether there is one for each of so many, and none twice.
+    pub(super) fn are_for(&self, services: usize, tables: usize, nodes: usize) -> bool {
+        let fits = |column: &Column, count: usize, most: u32| {
+            let known = column.positions.iter().filter(|position| **position != Column::NOBODY);
+            let in_range = column.ids.iter().all(|id| u32::from(*id) < most);
+            column.ids.len() == count && known.count() == count && in_range
+        };
+        fits(&self.services, services, MAX_SERVICES)
+            && fits(&self.tables, tables, MAX_CLUSTERS)
+            && fits(&self.nodes, nodes, MAX_NODES)
+    }
+
     /// How long lists by service, node table and node id are.
     pub fn lengths(&self) -> [usize; 3] {
         [&self.services, &self.tables, &self.nodes].map(|column| column.positions.len())
@@ -223,9 +235,12 @@ impl From<Column> for Vec<u16> {
 mod tests {
     use super::*;
 
+    /// Ids that are kept, ids that are taken, and all ids then.
+    type Case<'a> = (&'a [Option<u16>], &'a [u16], Option<&'a [u16]>);
+
     #[test]
     fn what_stays_keeps_its_id_and_new_things_get_free_ones() {
-        let cases: [(&[Option<u16>], &[u16], Option<&[u16]>); 6] = [
+        let cases: [Case<'_>; 6] = [
             (&[Some(0), Some(1)], &[0, 1], Some(&[0, 1])),
             (&[Some(1), None], &[0, 1], Some(&[1, 2])),
             (&[None, Some(1), None], &[1], Some(&[0, 1, 2])),

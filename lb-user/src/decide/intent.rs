@@ -22,6 +22,7 @@ use super::{
     model::{Model, NodePlace},
     moved::{Track, Tracks},
     plan::{Decision, Regime},
+    resume::{admin_code, state_code},
 };
 use crate::config::{Affinity, Ports};
 
@@ -83,6 +84,8 @@ pub struct Table {
     pub port: u16,
     /// What becomes of a UDP service's flows in a slot that moved.
     pub udp: Udp,
+    /// A cluster's failures soon after recoveries in a row, at most 255.
+    pub flaps: u8,
 }
 
 impl Intent {
@@ -102,13 +105,18 @@ impl Intent {
                 healthy: group.is_some_and(|group| group.healthy),
                 held: group.is_some_and(|group| group.held),
                 port: model.table_of(position).map_or(0, |table| table.port),
+                flaps: view.groups.get(position).map_or(0, |group| group.flaps().min(255) as u8),
                 ..table(model.ids.table(position).and_then(|id| tracks.cluster(id)))
             }
         });
         let nodes = 0..model.nodes.len();
         let ids = &model.ids;
         let addresses = config.services.iter().map(|s| address_words(s.address));
-        let record = |i| node_record(model, i, is_up(model, i, decision), view.hops[i]);
+        let record = |i: usize| NodeRecord {
+            state: state_code(best_state(view, i)),
+            admin: admin_code(view.admins.effective()[i]),
+            ..node_record(model, i, is_up(model, i, decision), view.hops[i])
+        };
         let services: Vec<Table> = services.collect();
         let of_service = |i| service_info(model, i, decision, &services[i]);
         let of_table = |i| cluster_info(model, i, decision).unwrap_or_default();
@@ -298,13 +306,11 @@ fn cluster_info(model: &Model, table: usize, decision: &Decision) -> Option<Clus
 
 fn node_info(view: &View<'_>, node: usize) -> NodeInfo {
     let (model, config) = (view.model, view.model.node(node));
-    let NodePlace { cluster, index } = model.nodes[node];
-    // The best of what its cluster's pools take it for.
-    let states = || model.pools_of(cluster).map(|pool| view.believed(pool, index));
-    let state = if states().any(|state| state == NodeState::Up) {
-        1
-    } else {
-        2 * u16::from(states().any(|state| state != NodeState::Unknown))
+    let cluster = model.nodes[node].cluster;
+    let state = match best_state(view, node) {
+        NodeState::Unknown => 0,
+        NodeState::Up => 1,
+        NodeState::NotWorking | NodeState::Down(_) => 2,
     };
     NodeInfo {
         name: name_bytes(&config.name),
@@ -316,6 +322,19 @@ fn node_info(view: &View<'_>, node: usize) -> NodeInfo {
         weight: config.weight,
         priority: config.priority,
     }
+}
+
+/// The best of what a node's cluster's pools take it for.
+fn best_state(view: &View<'_>, node: usize) -> NodeState {
+    let NodePlace { cluster, index } = view.model.nodes[node];
+    let states = view.model.pools_of(cluster).map(|pool| view.believed(pool, index));
+    let rank = |state: &NodeState| match state {
+        NodeState::Up => 3,
+        NodeState::NotWorking => 2,
+        NodeState::Down(_) => 1,
+        NodeState::Unknown => 0,
+    };
+    states.max_by_key(rank).unwrap_or(NodeState::Unknown)
 }
 
 /// The first bytes of a name, cut between characters, zero-padded.

@@ -123,11 +123,19 @@ impl<'a> Names<'a> {
 }
 
 impl super::Table {
+    /// How many of its slots name an id, and how many of its base.
+    pub(super) fn slots_naming(&self, id: u16) -> usize {
+        self.all_slots().filter(|slot| slot.member() == Some(id)).count()
+    }
+
+    fn all_slots(&self) -> impl Iterator<Item = Slot> {
+        let base = self.base.iter().flat_map(|base| base.iter());
+        self.slots.iter().chain(base).copied()
+    }
+
     /// The ids that its slots name, and its base.
     pub(super) fn members(&self) -> impl Iterator<Item = u16> {
-        let base = self.base.iter().flat_map(|base| base.iter());
-        let slots = self.slots.iter().chain(base).copied();
-        let mut members: Vec<u16> = slots.filter_map(Slot::member).collect();
+        let mut members: Vec<u16> = self.all_slots().filter_map(Slot::member).collect();
         members.sort_unstable();
         members.dedup();
         members.into_iter()

@@ -4,6 +4,7 @@
 //! any monotonic scale. [`State::step`] turns a batch of events into at most one plan to publish;
 //! what the plan is depends on the configuration and the health alone, never on the way there.
 
+mod admin;
 pub mod check;
 pub mod flow;
 pub mod freeze;
@@ -12,13 +13,16 @@ pub mod health;
 mod host;
 mod ids;
 pub mod intent;
+mod known;
 mod leaving;
 pub mod model;
 pub mod moved;
 pub mod notice;
 pub mod plan;
 pub mod pool;
+mod ramp;
 pub mod reason;
+mod resume;
 mod settle;
 pub mod share;
 mod succeed;
@@ -27,9 +31,10 @@ mod view;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use lb_common::{ClusterId, Forward, NodeId};
+use lb_common::{ClusterId, NodeId};
 
 use crate::config::{Config, Target};
+pub use admin::{Admins, Wish};
 pub use check::Violation;
 use check::{Checker, Facts};
 use freeze::{Freezer, Sight, Turn};
@@ -44,6 +49,8 @@ use moved::{Sweep, Swept, Tracks};
 pub use notice::{Notice, ReleasedBy};
 pub use plan::{Decision, Planner, Regime, ServicePlan};
 pub use pool::{Pool, Pools, TargetId, Variant};
+use ramp::Ramps;
+pub use resume::{Remembered, Saved, Unfit};
 pub use view::View;
 
 /// What happened.
@@ -69,6 +76,13 @@ pub enum Event {
     Administer {
         /// The node.
         node: NodeId,
+        /// What is wanted.
+        admin: Admin,
+    },
+    /// The operator wants all nodes of a cluster in or out of service.
+    AdministerCluster {
+        /// Position of the cluster.
+        cluster: usize,
         /// What is wanted.
         admin: Admin,
     },
@@ -99,8 +113,7 @@ pub struct State {
     /// Targets whose outcomes are about to change their state.
     undecided: BTreeSet<TargetId>,
     freezer: Freezer,
-    /// By position of the node.
-    admins: Vec<Admin>,
+    admins: Admins,
     /// By position of the node.
     hops: Vec<Option<NextHop>>,
     /// `None`: not known yet.
@@ -111,6 +124,7 @@ pub struct State {
     named: Named,
     /// Groups of the configuration before, by pool, until the first plan.
     inherited: Vec<Option<GroupMonitor>>,
+    ramps: Ramps,
     /// From the first plan on.
     running: Option<Running>,
     /// What was published, over time.
@@ -148,12 +162,13 @@ impl State {
             undecided: BTreeSet::new(),
             freezer: Freezer::new(model.config.lb.freeze),
             targets: vec![NodeMonitor::new(); model.pools.targets.len()],
-            admins: vec![Admin::InService; model.nodes.len()],
+            admins: Admins::new(&model),
             hops: vec![None; model.nodes.len()],
             host: None,
             grace_ends: now + grace,
             named: Named::default(),
             inherited: vec![None; model.pools.pools.len()],
+            ramps: Ramps::new(&model),
             running: None,
             tracks: Tracks::default(),
             swept: None,
@@ -193,7 +208,10 @@ impl State {
         // What was refused once is not tried again for the sake of a window.
         let published = self.running.is_some() && self.refused.is_none();
         let windows = self.tracks.ends().filter(|_| published);
-        next.into_iter().chain(self.freezer.until()).chain(windows).min()
+        let cut = self.running.as_ref().and_then(|_| self.admins.deadline(&self.model));
+        let step = self.running.as_ref().and_then(|_| self.ramps.deadline());
+        let own = [self.freezer.until(), windows, cut, step];
+        next.into_iter().chain(own.into_iter().flatten()).min()
     }
 
     /// Whether a plan may follow from what is known by now: there is none yet, outcomes are about to
@@ -234,25 +252,6 @@ impl State {
         }
     }
 
-    /// Before the first plan: whether some node still has no outcome, or lives and cannot be
-    /// reached because the way to it is not found yet, or this host is not known and packets need to
-    /// know it; and the grace has not ended.
-    fn waiting(&self, now: Duration) -> bool {
-        let (view, model) = (self.view(), &self.model);
-        let unclear = |pool: usize| {
-            // Nodes of clusters that no service uses are not checked.
-            let nodes = model.nodes_of(model.pool(pool).cluster).zip(&model.pool(pool).targets);
-            nodes.enumerate().any(|(index, (node, _))| match view.state(pool, index) {
-                NodeState::Unknown => self.admins[node] == Admin::InService,
-                NodeState::Up => view.way(node).is_err(),
-                NodeState::NotWorking | NodeState::Down(_) => false,
-            })
-        };
-        let strange = self.host.is_none() && model.ways().any(|way| way != Forward::L2);
-        let unclear = || strange || (0..model.pools.pools.len()).any(unclear);
-        self.running.is_none() && now < self.grace_ends && unclear()
-    }
-
     /// Begins or ends a freeze; returns whether a plan could come of it. `was_quiet`: nothing had
     /// vanished before this step.
     fn freeze(&mut self, now: Duration, was_quiet: bool, notices: &mut Vec<Notice>) -> bool {
@@ -263,6 +262,7 @@ impl State {
         {
             running.calm.clone_from(&running.groups);
         }
+        let admins = admins.effective();
         let turn = self.freezer.judge(Sight { model, targets, admins }, now);
         if let (Some(Turn::Frozen { .. }), Some(running)) = (&turn, &mut self.running) {
             // What happened to them since has not happened: no failure, no recovery, no hold.
@@ -284,10 +284,16 @@ impl State {
             }
             Event::Host(host) => self.host.replace(host.clone()).as_ref() != Some(host),
             &Event::Administer { node, admin } => {
-                let at = self.model.ids.node_at(node);
-                let Some(was) = at.and_then(|at| self.admins.get_mut(at)) else { return false };
-                let changed = std::mem::replace(was, admin) != admin;
+                let Some(at) = self.model.ids.node_at(node) else { return false };
+                let changed =
+                    self.administer(|admins, model| admins.set_node(model, at, admin, now));
                 notices.extend(changed.then_some(Notice::Administered { node, admin }));
+                changed
+            }
+            &Event::AdministerCluster { cluster, admin } => {
+                let changed =
+                    self.administer(|admins, model| admins.set_cluster(model, cluster, admin, now));
+                notices.extend(changed.then_some(Notice::ClusterAdministered { cluster, admin }));
                 changed
             }
             &Event::Release(cluster) => {
@@ -314,7 +320,13 @@ impl State {
         outcome: Outcome,
         notices: &mut Vec<Notice>,
     ) -> bool {
+        // What was under way when maintenance began says nothing of the node.
+        let effective = self.admins.effective();
+        let rests = |node: &usize| effective[*node] == Admin::Maintenance;
         let Some(monitor) = self.targets.get_mut(target.index()) else { return false };
+        if self.model.nodes_at(target).iter().all(rests) {
+            return false;
+        }
         let before = monitor.state();
         let seen = monitor.observe(outcome, &self.model.pools.targets[target.index()].health);
         let after = monitor.state();
@@ -336,22 +348,13 @@ impl State {
         true
     }
 
-    /// The health of the nodes of a pool.
-    fn health_in(&self, pool: usize) -> Vec<NodeHealth> {
-        let view = self.view();
-        let health = |(index, node): (usize, usize)| {
-            let health = NodeHealth::of(view.believed(pool, index), self.admins[node]);
-            // Nobody is sent to a node that no packet can reach yet, although its checks succeed.
-            NodeHealth { eligible: health.eligible && view.way(node).is_ok(), ..health }
-        };
-        self.model.nodes_of(self.model.pool(pool).cluster).enumerate().map(health).collect()
-    }
-
     /// Brings groups and decision up to date.
     fn decide(&mut self, now: Duration, notices: &mut Vec<Notice>) {
         let model = Arc::clone(&self.model);
+        self.admins.expire(&model, now);
         let pools = 0..model.pools.pools.len();
-        let nodes: Vec<Vec<NodeHealth>> = pools.clone().map(|pool| self.health_in(pool)).collect();
+        let mut nodes: Vec<Vec<NodeHealth>> =
+            pools.clone().map(|pool| self.health_in(pool)).collect();
         let counts = pools.map(|pool| plan::count(&model, pool, &nodes[pool]));
         let counts: Vec<Count> = counts.collect();
         let Some(running) = &mut self.running else {
@@ -360,7 +363,9 @@ impl State {
             let kept = groups.iter_mut().zip(inherited);
             kept.for_each(|(group, was)| *group = was.unwrap_or(*group));
             group::update(&model, &mut groups, &counts, now);
-            let values: Vec<group::Group> = groups.iter().map(GroupMonitor::group).collect();
+            let mut values: Vec<group::Group> = groups.iter().map(GroupMonitor::group).collect();
+            self.ramps.advance(now);
+            self.ramps.withhold(&mut nodes, &mut values);
             let decision = self.planner.decide(&nodes, &values, None);
             notices.extend(notice::first(&model, &decision));
             let since = 0..model.config.services.len();
@@ -375,7 +380,10 @@ impl State {
                 notices.extend(notice::released(&model, pool, ReleasedBy::Time));
             }
         }
-        let groups: Vec<group::Group> = running.groups.iter().map(GroupMonitor::group).collect();
+        let values = running.groups.iter().map(GroupMonitor::group);
+        let mut groups: Vec<group::Group> = values.collect();
+        self.ramps.turn(&model, &running.decision, &nodes, &groups, now);
+        self.ramps.withhold(&mut nodes, &mut groups);
         if groups == running.decision.groups && nodes == running.decision.nodes {
             return;
         }

@@ -45,6 +45,13 @@ pub enum Notice {
         /// What is wanted.
         admin: Admin,
     },
+    /// The operator's wish for a cluster changed.
+    ClusterAdministered {
+        /// Position of the cluster.
+        cluster: usize,
+        /// What is wanted.
+        admin: Admin,
+    },
     /// A cluster came into the healthy group.
     ClusterHealthy {
         /// Its pool.
@@ -182,11 +189,28 @@ pub(super) fn changes(model: &Model, before: &Decision, after: &Decision) -> Vec
         if before.services[service].regime != after.services[service].regime {
             notices.extend(regime(model, after, service));
         }
-        for seat in (0..model.seats(service).len()).filter(|&s| moved(before, after, service, s)) {
+        let step = is_step(before, after, service);
+        let tells = |seat: &usize| match step {
+            true => carriers(before, service, *seat) != carriers(after, service, *seat),
+            false => moved(before, after, service, *seat),
+        };
+        for seat in (0..model.seats(service).len()).filter(tells) {
             notices.extend(carried(model, after, service, seat));
         }
     }
     notices
+}
+
+/// Whether all that changed is how much a ramp withholds: only who serves is worth a word then.
+fn is_step(before: &Decision, after: &Decision, service: usize) -> bool {
+    let (was, is) = (&before.services[service], &after.services[service]);
+    was.withheld != is.withheld
+        && (was.regime, &was.eligible, &was.reserve) == (is.regime, &is.eligible, &is.reserve)
+}
+
+/// The seats that serve flows of a seat.
+fn carriers(decision: &Decision, service: usize, seat: usize) -> Vec<bool> {
+    decision.services[service].deal.flows[seat].iter().map(|slots| *slots > 0).collect()
 }
 
 /// Sets the time of those seats of a service whose carriers changed.

@@ -11,7 +11,7 @@ use super::{
     group::{self, Count, Group, GroupMonitor},
     health::NodeHealth,
     model::{Model, Role, Seat},
-    tables::{Bits, NOBODY, Order},
+    tables::{Bits, NOBODY, Order, Withheld},
 };
 use crate::config::{Fallback, Panic};
 
@@ -33,6 +33,8 @@ pub struct Decision {
 pub struct NodeTable {
     /// Who may get flows, by position in the cluster's nodes.
     pub eligible: Bits,
+    /// What those who start slowly do not get yet, by the same; empty: nothing.
+    pub withheld: Vec<Withheld>,
     /// Ids of nodes. Tables of one cluster in which the same nodes may get flows are one allocation.
     pub slots: Arc<[Slot]>,
 }
@@ -57,6 +59,8 @@ pub struct ServicePlan {
     pub eligible: Bits,
     /// Held back: they get what nobody else may serve.
     pub reserve: Bits,
+    /// What those who come back in parts do not get yet, by position in the seats; empty: nothing.
+    pub withheld: Vec<Withheld>,
     /// Who serves which slots.
     pub deal: Arc<Deal>,
 }
@@ -89,8 +93,9 @@ impl Deal {
     }
 }
 
-/// Which table of which shape: the shape, who is eligible, who is held, to which tables.
-type DealKey = (usize, Bits, Bits, bool);
+/// Which table of which shape: the shape, who is eligible, who is held, what is withheld, to which
+/// tables.
+type DealKey = (usize, Bits, Bits, Vec<Withheld>, bool);
 
 /// Makes decisions for one configuration.
 #[derive(Debug)]
@@ -136,7 +141,7 @@ impl Planner {
     pub fn decide_down(&mut self, down: impl Fn(usize) -> bool) -> Decision {
         let health = |node: usize| {
             let up = !down(node);
-            NodeHealth { in_service: true, eligible: up, up }
+            NodeHealth { in_service: true, eligible: up, up, ..NodeHealth::default() }
         };
         let pools = &self.model.pools.pools;
         let nodes: Vec<Vec<NodeHealth>> =
@@ -160,7 +165,8 @@ impl Planner {
             config.panic,
         );
         let ignore_health = regime == Regime::Panic(Panic::All);
-        let key = (shape, eligible.clone(), reserve.clone(), ignore_health);
+        let withheld = parts(seats.iter().map(|seat| groups[seat.pool].withheld));
+        let key = (shape, eligible.clone(), reserve.clone(), withheld.clone(), ignore_health);
         let deal = self.deals.entry(key).or_insert_with(|| {
             let table = |seat: &Seat| match ignore_health {
                 true => model.variant_of(seat.pool).unwrap_or(seat.pool),
@@ -169,10 +175,16 @@ impl Planner {
             let slot =
                 |table| model.ids.table(table).map_or(Slot::NONE, |id| Slot::clean(id.raw()));
             let ids: Vec<Slot> = seats.iter().map(|seat| slot(table(seat))).collect();
-            Arc::new(deal(&model.service_orders[order], &eligible, &reserve, &ids))
+            Arc::new(deal(&model.service_orders[order], (&eligible, &withheld), &reserve, &ids))
         });
-        ServicePlan { regime, eligible, reserve, deal: Arc::clone(deal) }
+        ServicePlan { regime, eligible, reserve, withheld, deal: Arc::clone(deal) }
     }
+}
+
+/// What is withheld from whom; empty where nothing is.
+fn parts(withheld: impl Iterator<Item = Withheld>) -> Vec<Withheld> {
+    let all: Vec<Withheld> = withheld.collect();
+    if all.iter().all(|one| *one == Withheld::default()) { Vec::new() } else { all }
 }
 
 /// How many nodes of a pool count and live; `health` by position in its cluster's nodes.
@@ -221,8 +233,13 @@ fn eligibility(
 
 /// Gives each slot to the first eligible seat of its order, else to the first one in reserve. `ids`:
 /// what stands for the seats in slots.
-fn deal(order: &Order, eligible: &Bits, reserve: &Bits, ids: &[Slot]) -> Deal {
-    let mut owners = order.owners(eligible);
+fn deal(
+    order: &Order,
+    (eligible, withheld): (&Bits, &[Withheld]),
+    reserve: &Bits,
+    ids: &[Slot],
+) -> Deal {
+    let mut owners = order.owners_in_part(eligible, withheld);
     if !reserve.is_empty() && owners.contains(&NOBODY) {
         let reserve = order.owners(reserve);
         for (owner, spare) in owners.iter_mut().zip(reserve).filter(|(owner, _)| **owner == NOBODY)
@@ -260,21 +277,24 @@ fn node_tables(
         let eligible = Bits::of(config.len(), |i| {
             config[i].weight > 0 && health[i].in_service && (health[i].eligible || !minds)
         });
+        let slow = parts(health.iter().map(|node| node.withheld).filter(|_| minds));
         // Its own table of before comes first, then those of the cluster's other pools: so all
         // that are equal are one, and stay it.
         let others = model.pools_of(cluster).chain(model.variants_of(cluster));
         let ids = std::iter::once(id).chain(others);
         let known = before.into_iter().flat_map(|b| ids.clone().map(|id| &b.clusters[id]));
         let known = known.chain(ids.clone().filter_map(|id| tables.get(id)));
-        let same = known.into_iter().find(|table| table.eligible == eligible).cloned();
-        tables.push(same.unwrap_or_else(|| node_table(model, cluster, eligible)));
+        let mut known = known.into_iter();
+        let same =
+            known.find(|table| table.eligible == eligible && table.withheld == slow).cloned();
+        tables.push(same.unwrap_or_else(|| node_table(model, cluster, eligible, slow)));
     }
     tables
 }
 
-fn node_table(model: &Model, cluster: usize, eligible: Bits) -> NodeTable {
+fn node_table(model: &Model, cluster: usize, eligible: Bits, withheld: Vec<Withheld>) -> NodeTable {
     let first = model.nodes_of(cluster).start;
-    let owners = model.cluster_orders[cluster].owners(&eligible);
+    let owners = model.cluster_orders[cluster].owners_in_part(&eligible, &withheld);
     let slot = |&owner: &u16| match owner {
         NOBODY => Slot::NONE,
         node => {
@@ -282,5 +302,5 @@ fn node_table(model: &Model, cluster: usize, eligible: Bits) -> NodeTable {
             id.map_or(Slot::NONE, |id| Slot::clean(id.raw()))
         }
     };
-    NodeTable { slots: owners.iter().map(slot).collect(), eligible }
+    NodeTable { slots: owners.iter().map(slot).collect(), eligible, withheld }
 }

@@ -11,6 +11,7 @@ use super::{
     model::{Model, Role},
     notice::{Notice, ReleasedBy, lacking},
     plan::{Decision, Regime},
+    tables::{CLASSES, Withheld},
 };
 use crate::config::{Cluster, Panic};
 
@@ -137,6 +138,10 @@ pub fn explain_seat(model: &Model, decision: &Decision, service: usize, seat: us
         Regime::Panic(_) => ", in panic",
         Regime::Normal | Regime::LastResort => "",
     };
+    let parts = |left: u8| format!(", has {} of {CLASSES} parts back", CLASSES - left);
+    let ramp =
+        plan.withheld.get(seat).filter(|left| left.0 > 0 && plan.eligible.contains(seat as u16));
+    let ramp = ramp.map_or(String::new(), |left| parts(left.0));
     let row = &plan.deal.flows[seat];
     let to = (0..seats.len()).filter(|&i| i != seat && row[i] > 0).collect::<Vec<_>>();
     let lent = match (to.is_empty(), row[seats.len()] > 0) {
@@ -144,7 +149,7 @@ pub fn explain_seat(model: &Model, decision: &Decision, service: usize, seat: us
         (true, true) => "; its flows are dropped".to_string(),
         (true, false) => String::new(),
     };
-    format!("{health}: {does}{regime}{lent}")
+    format!("{health}: {does}{regime}{ramp}{lent}")
 }
 
 /// Why a cluster is unhealthy that is not empty.
@@ -178,12 +183,11 @@ pub fn explain_notice(model: &Model, notice: &Notice) -> String {
         }
         Notice::Freeze(turn) => explain_freeze(model, turn),
         Notice::Administered { node: id, admin } => {
-            let is = match admin {
-                Admin::InService => "in service",
-                Admin::Drained => "drained",
-                Admin::Maintenance => "in maintenance",
-            };
-            format!("node {} is {is}", node(*id, None))
+            format!("node {} is {}", node(*id, None), explain_admin(*admin))
+        }
+        Notice::ClusterAdministered { cluster, admin } => {
+            let name = model.config.clusters.get(*cluster).map_or("?", |cluster| &cluster.name);
+            format!("cluster {name} is {}", explain_admin(*admin))
         }
         Notice::ClusterHealthy { cluster: id, count, hold } => {
             let hold = match hold {
@@ -228,6 +232,15 @@ pub fn explain_notice(model: &Model, notice: &Notice) -> String {
     }
 }
 
+/// What the operator wants, in a word or two.
+pub const fn explain_admin(admin: Admin) -> &'static str {
+    match admin {
+        Admin::InService => "in service",
+        Admin::Drained => "drained",
+        Admin::Maintenance => "in maintenance",
+    }
+}
+
 /// What a check found, and where that leads.
 fn seen(outcome: Outcome, way: Way) -> String {
     let found = match outcome {
@@ -269,6 +282,7 @@ fn node_state(state: NodeState) -> String {
 pub fn explain_node(health: NodeHealth) -> &'static str {
     match health {
         NodeHealth { in_service: false, .. } => "out of service",
+        NodeHealth { eligible: true, withheld: Withheld(1..), .. } => "up, starts slowly",
         NodeHealth { eligible: true, .. } => "up",
         NodeHealth { up: true, .. } => "not working",
         NodeHealth { .. } => "down",

@@ -17,23 +17,30 @@ pub(super) fn settle(
     mut decision: Decision,
     notices: &mut Vec<Notice>,
 ) -> Decision {
-    let held: Vec<usize> = (0..groups.len()).filter(|&i| groups[i].hold().is_some()).collect();
-    let each = held.iter().map(|&cluster| vec![cluster]).collect::<Vec<_>>();
-    for set in std::iter::once(held).chain(each) {
-        let mut values = decision.groups.clone();
-        set.iter().for_each(|&cluster| values[cluster].held = false);
-        if values == decision.groups {
-            continue;
-        }
-        let free = planner.decide(&decision.nodes, &values, Some(&decision));
-        let mut plans = free.services.iter().zip(&decision.services);
-        if plans.all(|(free, held)| free.deal == held.deal) {
-            for cluster in set {
-                groups[cluster].release();
-                notices.extend(notice::released(model, cluster, ReleasedBy::NothingLent));
+    // The end of one may be that of another, which waited behind it.
+    loop {
+        let held: Vec<usize> = (0..groups.len()).filter(|&i| groups[i].hold().is_some()).collect();
+        let each = held.iter().map(|&cluster| vec![cluster]).collect::<Vec<_>>();
+        let mut ended = false;
+        for set in std::iter::once(held).chain(each) {
+            let mut values = decision.groups.clone();
+            set.iter().for_each(|&cluster| values[cluster].held = false);
+            if values == decision.groups {
+                continue;
             }
-            decision = free;
+            let free = planner.decide(&decision.nodes, &values, Some(&decision));
+            let mut plans = free.services.iter().zip(&decision.services);
+            if plans.all(|(free, held)| free.deal == held.deal) {
+                for cluster in set {
+                    groups[cluster].release();
+                    notices.extend(notice::released(model, cluster, ReleasedBy::NothingLent));
+                }
+                decision = free;
+                ended = true;
+            }
+        }
+        if !ended {
+            return decision;
         }
     }
-    decision
 }

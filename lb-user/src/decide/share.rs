@@ -7,7 +7,7 @@ use super::{
     health::NodeHealth,
     model::{Model, NodePlace, Seat},
     plan::{Decision, ServicePlan},
-    tables::{Bits, NOBODY},
+    tables::NOBODY,
 };
 
 /// An exact part of a service's flows: so many of so many slots, over both levels.
@@ -144,7 +144,9 @@ fn may_serve(plan: &ServicePlan, slot: usize, seat: u16) -> bool {
     }
     let owner = plan.deal.owners[slot];
     let nobody_else = owner == NOBODY || !plan.eligible.contains(owner);
-    plan.eligible.contains(seat) || (nobody_else && plan.reserve.contains(seat))
+    let withheld = plan.withheld.get(usize::from(seat)).copied().unwrap_or_default();
+    let in_turn = withheld.allows(slot as u32) || owner == seat;
+    plan.eligible.contains(seat) && in_turn || nobody_else && plan.reserve.contains(seat)
 }
 
 fn unserved(slots: &[Slot], scale: u64) -> u64 {
@@ -160,13 +162,18 @@ fn nodes_moved(
     node: impl Fn(u16) -> Option<u16>,
     scale: u64,
 ) -> (u64, u64) {
-    let may_serve = |eligible: &Bits, slot: &Slot| {
-        slot.member().is_none_or(|id| node(id).is_some_and(|node| eligible.contains(node)))
+    let may_serve = |table: &super::plan::NodeTable, at: u32, slot: &Slot| {
+        let of = |node: u16| {
+            let withheld = table.withheld.get(usize::from(node)).copied().unwrap_or_default();
+            table.eligible.contains(node) && withheld.allows(at)
+        };
+        slot.member().is_none_or(|id| node(id).is_some_and(of))
     };
     let (mut moved, mut extra) = (0, 0);
-    for (old, new) in before.slots.iter().zip(after.slots.iter()).filter(|(old, new)| old != new) {
+    let slots = (0..).zip(before.slots.iter().zip(after.slots.iter()));
+    for (at, (old, new)) in slots.filter(|(_, (old, new))| old != new) {
         moved += 1;
-        extra += u64::from(may_serve(&after.eligible, old) && may_serve(&before.eligible, new));
+        extra += u64::from(may_serve(after, at, old) && may_serve(before, at, new));
     }
     let weight = scale / before.slots.len() as u64;
     (moved * weight, extra * weight)

@@ -48,10 +48,10 @@ impl State {
         self.keep_targets(&mut next);
         next.tracks = self.tracks.renamed(&old.heirs(&new));
         next.host.clone_from(&self.host);
+        next.admins = self.admins.succeed(old, &new);
         for node in 0..new.nodes.len() {
             let id = new.ids.node(node);
             if let Some(was) = id.and_then(|id| old.ids.node_at(id)) {
-                next.admins[node] = self.admins[was];
                 // A MAC of the configuration is a next hop to be found anew.
                 let same = old.node(was).mac == new.node(node).mac;
                 next.hops[node] = self.hops[was].filter(|_| same);
@@ -65,6 +65,8 @@ impl State {
                 None => self.inherited[was],
             }
         };
+        let was = |pool: usize| predecessor(old, Outline::of(&new), pool);
+        next.ramps = self.ramps.succeed(old, &new, was);
         next.inherited = (0..new.pools.pools.len()).map(group).collect();
         Ok(next)
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Admin, Decision, Host, Intent, Model, NextHop, NoWay, NodeMonitor, NodeState,
+    Admins, Decision, Host, Intent, Model, NextHop, NoWay, NodeMonitor, NodeState,
     freeze::Freezer,
     group::GroupMonitor,
     host,
@@ -19,8 +19,8 @@ pub struct View<'a> {
     pub targets: &'a [NodeMonitor],
     /// Of what vanished, whether it is believed.
     pub freezer: &'a Freezer,
-    /// By position of the node.
-    pub admins: &'a [Admin],
+    /// What the operator wants.
+    pub admins: &'a Admins,
     /// By position of the node.
     pub hops: &'a [Option<NextHop>],
     /// This host; `None`: not known yet.
@@ -46,6 +46,14 @@ impl View<'_> {
     /// What is missing.
     pub fn way(&self, node: usize) -> Result<NextHop, NoWay> {
         host::usable(self.model, node, self.hops[node])
+    }
+
+    /// What has to end before a node that is drained, in maintenance or leaving has none of its old
+    /// connections: so many slots of tables in force still name it.
+    pub fn slots_of(&self, node: usize) -> usize {
+        let Some(id) = self.model.ids.node(node) else { return 0 };
+        let tables = self.published.into_iter().flat_map(|intent| &intent.clusters);
+        tables.map(|table| table.slots_naming(id.raw())).sum()
     }
 
     /// What is known of a node of a pool, by position in its cluster's nodes.

@@ -12,6 +12,7 @@ mod tests;
 pub mod worst;
 
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
@@ -87,6 +88,7 @@ pub enum Report {
 /// What an engine is told while it runs.
 #[derive(Debug)]
 enum Told {
+    Rest(BTreeSet<TargetId>),
     Path { address: IpAddr, up: bool },
     Gateway { address: IpAddr, gateway: Option<IpAddr> },
     Answers { gateway: IpAddr },
@@ -154,6 +156,11 @@ impl Engine {
             .recv()
             .unwrap_or_else(|_| Err(EngineError::Thread(std::io::Error::other("it ended"))))?;
         Ok(engine)
+    }
+
+    /// These targets are not to be asked from now on, and all others are.
+    pub fn rest(&self, resting: BTreeSet<TargetId>) {
+        self.tell(Told::Rest(resting));
     }
 
     /// The own way to an address is up or down from now on.
@@ -286,6 +293,7 @@ impl Turns<'_> {
 
     fn take(&mut self, told: Told) {
         match told {
+            Told::Rest(resting) => self.schedule.rest(resting),
             Told::Path { address, up } => self.schedule.path(address, up, self.begin.elapsed()),
             Told::Gateway { address, gateway } => self.schedule.gateway(address, gateway),
             Told::Answers { gateway } => {

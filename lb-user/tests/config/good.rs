@@ -66,6 +66,24 @@ fn the_examples_are_good() {
 }
 
 #[test]
+fn what_is_written_is_read_but_for_secrets() {
+    let cases = EXAMPLES.map(|(_, text)| text.to_owned());
+    let more = format!("[lb]\nsurvey_key = \"{}\"\n", "5f".repeat(32));
+    let more = more
+        + &EXAMPLES[0].1.replace("name = \"A\"", "name = \"A\"\nhealth = { kind = \"survey\" }");
+    for text in cases.into_iter().chain([more]) {
+        let mut config = accept(&text).config;
+        config.lb.secret = Some([7; 16]);
+        config.clusters[0].nodes[0].leaving = true;
+        let json = serde_json::to_string(&config).expect("JSON");
+        assert!(!json.contains("[7,7") && !json.contains("95,95"), "{json}");
+        let again: Config = serde_json::from_str(&json).expect("a configuration");
+        (config.lb.secret, config.lb.survey_key) = (None, None);
+        assert_eq!(again, config);
+    }
+}
+
+#[test]
 fn defaults() {
     let Config { lb, interfaces, clusters, services } = accept(EXAMPLES[0].1).config;
     assert_eq!(lb.bpffs, Path::new("/sys/fs/bpf/understudy"));

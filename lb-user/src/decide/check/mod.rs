@@ -4,21 +4,20 @@
 //! state was made is believed. Everything that is wrong is returned; one violation is enough to
 //! refuse the state. Only of what is sound by that it is asked whether it is what was decided.
 
+mod lists;
 mod moved;
 mod packets;
 mod service;
 
 use std::sync::Arc;
 
-use lb_common::{
-    ClusterId, NodeId, ServiceId, Slot, SlotState,
-    layout::{MAX_CLUSTERS, MAX_NODES, MAX_SERVICES},
-};
+use lb_common::{ClusterId, Slot, SlotState};
 
 use super::{
     Decision, Host, NextHop,
     intent::{Intent, Table},
     model::Model,
+    tables::Withheld,
 };
 use crate::config::{Cluster, Threshold};
 
@@ -198,11 +197,11 @@ pub struct Checker {
 impl Checker {
     /// Everything that is wrong with an intent.
     pub fn check(&mut self, facts: &Facts<'_>, intent: &Intent) -> Vec<Violation> {
-        let mut found = lengths(facts.model, intent);
+        let mut found = lists::lengths(facts.model, intent);
         if !found.is_empty() {
             return found;
         }
-        strays(facts.model, intent, &mut found);
+        lists::strays(facts.model, intent, &mut found);
         packets::judge(facts, intent, &mut found);
         let model = facts.model;
         self.services.resize_with(model.config.services.len(), || None);
@@ -272,55 +271,6 @@ impl Counts {
     }
 }
 
-fn lengths(model: &Model, intent: &Intent) -> Vec<Violation> {
-    let [services, clusters, nodes] = model.ids.lengths();
-    let all = [model.config.services.len(), model.tables(), model.nodes.len()];
-    let most = [MAX_SERVICES, MAX_CLUSTERS, MAX_NODES].map(|most| most as usize);
-    [
-        (List::Vips, intent.vips.len(), all[0]),
-        (List::Services, intent.services.len(), services),
-        (List::Services, intent.addresses.len(), services),
-        (List::Services, intent.service_info.len(), services),
-        (List::Clusters, intent.clusters.len(), clusters),
-        (List::Clusters, intent.cluster_info.len(), clusters),
-        (List::Clusters, all[1].min(most[1]), all[1]),
-        (List::Nodes, intent.nodes.len(), nodes),
-        (List::Nodes, intent.node_info.len(), nodes),
-        (List::Nodes, all[2].min(most[2]), all[2]),
-        (List::Services, all[0].min(most[0]), all[0]),
-    ]
-    .into_iter()
-    .filter(|(_, is, must_be)| is != must_be)
-    .map(|(list, is, must_be)| Violation::Length { list, is, must_be })
-    .collect()
-}
-
-/// Under ids that nobody has there is nothing.
-fn strays(model: &Model, intent: &Intent, found: &mut Vec<Violation>) {
-    fn filled<T: Default + PartialEq>(list: &[T], id: usize) -> bool {
-        list[id] != T::default()
-    }
-    let nobody = |known: Option<usize>| known.is_none();
-    let services = (0..intent.services.len()).filter(|&id| {
-        nobody(ServiceId::new(id).and_then(|id| model.ids.service_at(id)))
-            && (filled(&intent.services, id)
-                || filled(&intent.addresses, id)
-                || filled(&intent.service_info, id))
-    });
-    let clusters = (0..intent.clusters.len()).filter(|&id| {
-        nobody(ClusterId::new(id).and_then(|id| model.ids.table_at(id)))
-            && (filled(&intent.clusters, id) || filled(&intent.cluster_info, id))
-    });
-    let nodes = (0..intent.nodes.len()).filter(|&id| {
-        nobody(NodeId::new(id).and_then(|id| model.ids.node_at(id)))
-            && (filled(&intent.nodes, id) || filled(&intent.node_info, id))
-    });
-    let stray = |list| move |id| Violation::Stray { list, id };
-    found.extend(services.map(stray(List::Services)));
-    found.extend(clusters.map(stray(List::Clusters)));
-    found.extend(nodes.map(stray(List::Nodes)));
-}
-
 /// Size of any table. One that moves may be as large as it was.
 fn table_shape(name: TableId, table: &Table, members: usize, found: &mut Vec<Violation>) {
     let (slots, least) = (table.slots.len(), 512 * members);
@@ -355,8 +305,11 @@ fn node_table(
         let able = health.eligible || ignores_health;
         nodes[position].weight > 0 && health.in_service && able
     };
-    let able = (0..nodes.len()).filter(|&position| may_serve(position));
-    let best = able.map(|position| nodes[position].priority).max();
+    let able = || (0..nodes.len()).filter(|&position| may_serve(position));
+    // While better ones start slowly, others serve part of theirs.
+    let whole = |p: &usize| facts.decision.nodes[pool][*p].withheld == Withheld::default();
+    let priority = |position: usize| nodes[position].priority;
+    let best = able().filter(whole).map(priority).max().or_else(|| able().map(priority).max());
     if best.is_some() && counts.nobody > 0 {
         found.push(Violation::Dropped { table: name, slots: counts.nobody });
     }

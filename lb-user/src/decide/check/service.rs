@@ -9,7 +9,7 @@ use crate::{
         group::Group,
         intent::Table,
         model::{Model, Role, Seat},
-        tables::NOBODY,
+        tables::{NOBODY, Withheld},
     },
 };
 
@@ -148,8 +148,13 @@ impl Court<'_> {
         able && self.seats[seat].weight > 0
     }
 
+    /// It gets all of what it may serve at once.
+    fn is_whole(&self, seat: usize) -> bool {
+        self.group(seat).withheld == Withheld::default()
+    }
+
     fn serves_its_own(&self, home: usize) -> bool {
-        self.may_serve(home) && !self.held(home)
+        self.may_serve(home) && !self.held(home) && self.is_whole(home)
     }
 
     /// Who may stand in for a home, in which rank: lower comes first, equal ones share.
@@ -173,7 +178,11 @@ impl Court<'_> {
 
     fn judge_home(&self, service: usize, home: usize, row: &[u32], found: &mut Vec<Violation>) {
         let table = TableId::Service(service);
-        let best = (0..self.seats.len()).filter_map(|seat| self.rank(home, seat)).min();
+        let all = || 0..self.seats.len();
+        let ranked = |seat: usize| self.rank(home, seat);
+        let whole = all().filter(|seat| self.is_whole(*seat)).filter_map(ranked).min();
+        // While better ones come back in parts, others serve the rest.
+        let best = whole.or_else(|| all().filter_map(ranked).min());
         let (nobody, total) = (row[self.seats.len()], row.iter().sum::<u32>());
         if self.serves_its_own(home) && row[home] < total {
             let (cluster, slots) = (self.seats[home].pool, total - row[home]);

@@ -7,6 +7,7 @@
 mod bits;
 mod deal;
 mod maglev;
+mod ramped;
 
 use std::hash::Hasher;
 
@@ -15,6 +16,7 @@ use siphasher::sip::SipHasher13;
 
 pub use bits::Bits;
 pub use maglev::quotas;
+pub use ramped::{CLASSES, Withheld, allowed};
 
 /// Marks a slot that no member may serve.
 pub const NOBODY: u16 = u16::MAX;

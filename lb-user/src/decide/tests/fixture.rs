@@ -194,6 +194,10 @@ impl Bench {
     }
 }
 
+/// A way to any node.
+pub(in crate::decide) const HOP: NextHop =
+    NextHop { ifindex: 3, src_mac: [2; 6], dst_mac: [4; 6], mtu: 1500, tags: [0; 2], source: None };
+
 /// These outcomes of a node's checks, for whatever services.
 pub(in crate::decide) fn checked(model: &Model, node: usize, outcome: Outcome) -> Vec<Event> {
     let targets = (0..).map(TargetId).take(model.pools.targets.len());
@@ -209,14 +213,7 @@ pub(in crate::decide) fn started(config: Arc<Config>, now: Duration) -> State {
 /// As [`started`], the orders being there already.
 pub(in crate::decide) fn started_with(model: Arc<Model>, now: Duration) -> State {
     let mut state = State::with_model(model, now);
-    let hop = Some(NextHop {
-        ifindex: 3,
-        src_mac: [2; 6],
-        dst_mac: [4; 6],
-        mtu: 1500,
-        tags: [0; 2],
-        source: None,
-    });
+    let hop = Some(HOP);
     let ids = (0..state.view().hops.len()).filter_map(NodeId::new);
     let found: Vec<Event> = ids.map(|node| Event::Resolved { node, hop }).collect();
     assert_eq!(state.step(now, &found), []);

@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    fixture::{checked, cluster, config, percent, service, started},
+    fixture::{HOP, checked, cluster, config, percent, service, started},
     traces::Dice,
 };
 use crate::{
     config::{BackupMode, Cluster, Config, Threshold},
-    decide::{Effect, Event, Intent, Model, Named, NextHop, Outcome, Planner, State},
+    decide::{Effect, Event, Intent, Model, Named, Outcome, Planner, State},
 };
 
 const NOW: Duration = Duration::from_secs(7);
@@ -24,16 +24,9 @@ fn two() -> Config {
 }
 
 /// Everything lives and is reached; returns what is published then.
-fn all_well(state: &mut State) -> Arc<Intent> {
+pub(super) fn all_well(state: &mut State) -> Arc<Intent> {
     let model = Arc::clone(&state.model);
-    let hop = Some(NextHop {
-        ifindex: 3,
-        src_mac: [2; 6],
-        dst_mac: [4; 6],
-        mtu: 1500,
-        tags: [0; 2],
-        source: None,
-    });
+    let hop = Some(HOP);
     let mut events: Vec<Event> = (0..model.nodes.len())
         .map(|node| Event::Resolved { node: model.ids.node(node).expect("an id"), hop })
         .collect();

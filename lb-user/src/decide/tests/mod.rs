@@ -1,6 +1,7 @@
 //! Tests of the decision core as a whole; units have theirs beside them.
 
 mod acceptance;
+mod admin;
 pub(in crate::decide) mod fixture;
 mod forwards;
 mod freeze;
@@ -8,9 +9,10 @@ mod leaving;
 mod pools;
 mod purity;
 mod reference;
+mod resume;
 mod services;
 mod speed;
 mod stay;
 mod steps;
-mod traces;
+pub(in crate::decide) mod traces;
 mod views;

@@ -19,17 +19,17 @@ use crate::{
 };
 
 /// A fixed sequence of numbers that look random (Marsaglia's xorshift64).
-pub(super) struct Dice(pub(super) u64);
+pub(in crate::decide) struct Dice(pub(in crate::decide) u64);
 
 impl Dice {
-    pub(super) fn below(&mut self, end: u32) -> u32 {
+    pub(in crate::decide) fn below(&mut self, end: u32) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         ((self.0 >> 32) % u64::from(end)) as u32
     }
 
-    pub(super) fn one_in(&mut self, n: u32) -> bool {
+    pub(in crate::decide) fn one_in(&mut self, n: u32) -> bool {
         self.below(n) == 0
     }
 
@@ -38,7 +38,7 @@ impl Dice {
     }
 }
 
-fn random_config(dice: &mut Dice) -> Config {
+pub(in crate::decide) fn random_config(dice: &mut Dice) -> Config {
     let most = if dice.one_in(25) { 11 } else { 4 };
     let clusters = (0..2 + dice.below(most)).map(|i| {
         let nodes = 1 + if dice.one_in(25) { dice.below(12) } else { dice.below(5) };
@@ -57,6 +57,7 @@ fn random_config(dice: &mut Dice) -> Config {
         }
         let wait = Duration::from_secs(1 + u64::from(dice.below(10)));
         let timed = Failback::After { wait, max: wait * 4 };
+        cluster.drain = Duration::from_secs(u64::from(dice.below(3)) * 8);
         cluster.failback = dice.pick(&[Failback::Auto, Failback::Auto, timed, Failback::Manual]);
         if dice.one_in(4) {
             let last = cluster.nodes.len() - 1;
@@ -122,7 +123,7 @@ fn random_service(dice: &mut Dice, config: &Config, name: &str) -> Service {
     service
 }
 
-fn random_events(dice: &mut Dice, model: &Model) -> Vec<Event> {
+pub(in crate::decide) fn random_events(dice: &mut Dice, model: &Model) -> Vec<Event> {
     let (config, mut events) = (&model.config, Vec::new());
     let nodes = model.nodes.len();
     let targets = model.pools.targets.len() as u32;
@@ -136,6 +137,11 @@ fn random_events(dice: &mut Dice, model: &Model) -> Vec<Event> {
             let node = NodeId::new(dice.below(nodes as u32) as usize).expect("an id");
             let admin = dice.pick(&[Admin::InService, Admin::Drained, Admin::Maintenance]);
             events.push(Event::Administer { node, admin });
+        }
+        if dice.one_in(15) {
+            let cluster = dice.below(config.clusters.len() as u32) as usize;
+            let admin = dice.pick(&[Admin::InService, Admin::Drained, Admin::Maintenance]);
+            events.push(Event::AdministerCluster { cluster, admin });
         }
     }
     // Everything that belongs together goes at once.
@@ -245,8 +251,11 @@ fn nothing_moves_in_vain(model: &Model, sides: [(&Intent, &Eligible); 2], place:
 /// Whatever happened, once everything is well again all flows are where they first were.
 fn all_comes_back(state: &mut State, steady: &Decision, mut now: Duration) {
     let node = |n| NodeId::new(n).expect("an id");
-    let mut events = Vec::new();
-    for id in 0..state.view().admins.len() {
+    let clusters = 0..state.model.config.clusters.len();
+    let admin = Admin::InService;
+    let clusters = clusters.map(|cluster| Event::AdministerCluster { cluster, admin });
+    let mut events: Vec<Event> = clusters.collect();
+    for id in 0..state.model.nodes.len() {
         events.push(Event::Administer { node: node(id), admin: Admin::InService });
         (0..3).for_each(|_| events.extend(checked(state.view().model, id, Outcome::Hit)));
     }

@@ -66,6 +66,8 @@ pub struct Schedule {
     unmade: BTreeSet<JobId>,
     /// Whether a target announced last that it works, and when.
     said: HashMap<TargetId, (bool, Duration)>,
+    /// Targets that are not to be asked.
+    resting: BTreeSet<TargetId>,
     ways: Ways,
     doubts: Doubts,
     /// What waited for a gateway's word and counts now.
@@ -107,6 +109,7 @@ impl Schedule {
             targets: targets.iter().zip(places).zip(known).map(of).collect(),
             unmade: BTreeSet::new(),
             said: HashMap::new(),
+            resting: BTreeSet::new(),
             ways: Ways::new(patience),
             doubts: Doubts::default(),
             released: Vec::new(),
@@ -143,7 +146,8 @@ impl Schedule {
             if job.flight.is_some() || job.due != due {
                 continue;
             }
-            if !job.urgent && now - due > job.health.interval / 2 {
+            let rests = job.members.iter().all(|member| self.resting.contains(member));
+            if rests || !job.urgent && now - due > job.health.interval / 2 {
                 // A pause made it miss its time. What was missed is not made up for in a burst.
                 job.due = job.on_grid(now);
                 self.queue.push(Reverse((job.due, id)));
@@ -242,6 +246,15 @@ impl Schedule {
             self.release(freed);
         }
         self.leave();
+    }
+
+    /// These targets are not to be asked from now on, and all others are. What is known of those that
+    /// rested is forgotten.
+    pub fn rest(&mut self, resting: BTreeSet<TargetId>) {
+        for target in self.resting.difference(&resting) {
+            self.targets[target.index()].2 = NodeMonitor::new();
+        }
+        self.resting = resting;
     }
 
     /// An address is behind a gateway from now on; `None`: it is on link.

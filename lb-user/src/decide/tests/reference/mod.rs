@@ -111,7 +111,12 @@ impl<'a> World<'a> {
                 }
                 Event::Administer { node, admin } => {
                     let nodes = self.views.iter_mut().flat_map(|view| &mut view.nodes);
-                    nodes.filter(|n| n.id == node.index()).for_each(|n| n.admin = admin);
+                    let its = nodes.filter(|n| n.id == node.index());
+                    its.for_each(|n| n.want(false, admin, now));
+                }
+                Event::AdministerCluster { cluster, admin } => {
+                    let views = self.views.iter_mut().filter(|view| view.cluster == cluster);
+                    views.flat_map(|view| &mut view.nodes).for_each(|n| n.want(true, admin, now));
                 }
                 Event::Release(pool) => {
                     let view = self.view_of(model, pool.index());
@@ -130,6 +135,8 @@ impl<'a> World<'a> {
             return;
         }
         for view in &mut self.views {
+            let drain = self.config.clusters[view.cluster].drain;
+            view.nodes.iter_mut().for_each(|node| node.age(drain, now));
             view.count(&self.config.clusters[view.cluster], first);
         }
         for i in 0..self.views.len() {
@@ -137,7 +144,7 @@ impl<'a> World<'a> {
             let view = &mut self.views[i];
             view.group.turn(&self.config.clusters[view.cluster], carries, now, first);
         }
-        self.end_idle_holds();
+        while self.end_idle_holds() {}
     }
 
     /// The view that a pool is.
@@ -169,7 +176,7 @@ impl<'a> World<'a> {
     }
 
     /// A hold that holds nothing back ends: all of them together, else each.
-    fn end_idle_holds(&mut self) {
+    fn end_idle_holds(&mut self) -> bool {
         let held: Vec<usize> =
             (0..self.views.len()).filter(|&i| self.views[i].group.held.is_some()).collect();
         let mut sets = vec![held.clone()];
@@ -181,6 +188,7 @@ impl<'a> World<'a> {
                 self.views = kept;
             }
         }
+        self.views.iter().filter(|view| view.group.held.is_some()).count() < held.len()
     }
 
     fn all_shares(&self) -> Vec<(Vec<Fraction>, Fraction)> {

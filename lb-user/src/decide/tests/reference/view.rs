@@ -19,12 +19,21 @@ pub(in crate::decide::tests) struct NodeModel {
     working: bool,
     hits: u32,
     misses: u32,
+    /// What counts of the two wishes below.
     pub(super) admin: Admin,
+    /// What is wanted of the node and of its cluster, and since when.
+    own: (Admin, Duration),
+    whole: (Admin, Duration),
+    /// Its maintenance is longer than its connections may last.
+    cut: bool,
+    /// It came out of maintenance.
+    returned: bool,
 }
 
 impl NodeModel {
     pub(in crate::decide::tests) fn counts(&self) -> bool {
-        self.weight > 0 && self.admin == Admin::InService
+        let silent = self.returned && !self.known;
+        self.weight > 0 && self.admin == Admin::InService && !silent
     }
 
     pub(in crate::decide::tests) fn alive(&self) -> bool {
@@ -32,10 +41,36 @@ impl NodeModel {
     }
 
     pub(in crate::decide::tests) fn up(&self) -> bool {
-        self.known && self.reachable
+        self.known && self.reachable && !self.cut
+    }
+
+    /// Another wish for it, or for its cluster.
+    pub(super) fn want(&mut self, whole: bool, admin: Admin, now: Duration) {
+        let wish = if whole { &mut self.whole } else { &mut self.own };
+        if wish.0 != admin {
+            *wish = (admin, now);
+        }
+        if whole && admin == Admin::InService {
+            self.own = (admin, now);
+        }
+        let is = self.own.0.max(self.whole.0);
+        if self.admin == Admin::Maintenance && is != Admin::Maintenance {
+            (self.known, self.reachable, self.working) = (false, false, false);
+            (self.hits, self.misses, self.cut, self.returned) = (0, 0, false, true);
+        }
+        self.admin = is;
+    }
+
+    /// What time alone does to it.
+    pub(super) fn age(&mut self, drain: Duration, now: Duration) {
+        let since = [self.own, self.whole].into_iter().filter(|wish| wish.0 == Admin::Maintenance);
+        self.cut |= since.map(|wish| wish.1).min().is_some_and(|at| now >= at + drain);
     }
 
     pub(super) fn see(&mut self, outcome: Outcome, fall: u32, rise: u32) {
+        if self.admin == Admin::Maintenance {
+            return;
+        }
         let first = !self.known;
         self.known = true;
         match outcome {
@@ -117,6 +152,10 @@ impl View {
             hits: 0,
             misses: 0,
             admin: Admin::InService,
+            own: (Admin::InService, Duration::ZERO),
+            whole: (Admin::InService, Duration::ZERO),
+            cut: false,
+            returned: false,
         };
         let group = ClusterModel {
             healthy: false,

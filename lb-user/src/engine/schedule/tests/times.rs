@@ -1,6 +1,6 @@
 //! When checks start.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use super::world::{MISS, PATIENCE, World, address, asked, gaps, ms, surveyed, tcp};
 use crate::{
@@ -248,4 +248,30 @@ fn a_call_before_its_time_is_not_one_in_time() {
         world.schedule.poll(world.now);
     }
     assert!(world.schedule.figures().lag_median >= ms(3));
+}
+
+#[test]
+fn who_rests_is_not_asked_and_the_others_are_at_their_times() {
+    let targets = tcp(20, [1000, 1000, 500]);
+    let run = |resting: &[u32]| {
+        let mut world = World::steady(&targets, ms(1), Hit);
+        world.run(ms(5_000));
+        world.schedule.rest(resting.iter().copied().map(TargetId).collect());
+        world.run(ms(10_000));
+        let rested: Vec<usize> = world.starts().values().map(Vec::len).collect();
+        world.schedule.rest(BTreeSet::new());
+        world.run(ms(5_000));
+        (rested, (world.starts(), world.now))
+    };
+    let (all, with_all) = run(&[]);
+    let (some, with_some) = run(&[3, 7]);
+    for (job, (all, some)) in all.iter().zip(&some).enumerate() {
+        let rests = [3, 7].contains(&job);
+        assert_eq!(all == some, !rests, "{job}: {some} instead of {all}");
+        assert!(!rests || *some <= 6, "{job}: {some} although it rests");
+    }
+    for (starts, end) in [with_all, with_some] {
+        let late = |starts: &Vec<_>| starts.last().is_none_or(|last| end - *last > ms(1100));
+        assert!(!starts.values().any(late), "all are asked again");
+    }
 }

@@ -1,0 +1,139 @@
+//! A daemon that comes after another one.
+
+use std::{sync::Arc, time::Duration};
+
+use lb_common::{Directory, NodeId};
+
+use super::{
+    fixture::{checked, cluster, config, percent, service},
+    leaving::all_well,
+    traces::{Dice, random_config, random_events},
+};
+use crate::{
+    config::{BackupMode, Config, Failback},
+    decide::{
+        Admin, Effect, Event, Intent, MissReason, NodeState, Outcome, Remembered, Saved, State,
+        group::Hold,
+    },
+};
+
+const MISS: Outcome = Outcome::Miss(MissReason::Timeout);
+
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// What the maps hold of a plan.
+fn maps(intent: &Intent) -> Remembered {
+    let directory = |table: &crate::decide::Table| Directory {
+        log2: table.slots.len().max(1).ilog2() as u8,
+        healthy: table.healthy.into(),
+        held: table.held.into(),
+        flaps: table.flaps,
+        ..Directory::default()
+    };
+    let clusters = intent.clusters.iter().map(|t| (directory(t), Arc::clone(&t.slots)));
+    Remembered { nodes: intent.nodes.clone(), clusters: clusters.collect() }
+}
+
+/// The next daemon, with the file that it reads.
+fn next(state: &State, file: &Config, now: Duration) -> State {
+    let json = serde_json::to_string(&state.saved()).expect("JSON");
+    let saved: Saved = serde_json::from_str(&json).expect("what was saved");
+    let maps = maps(state.view().published.expect("a plan"));
+    let before = State::resume(saved, &maps, now).expect("it fits");
+    before.succeed(file, now).expect("ids")
+}
+
+fn two() -> Config {
+    let mut config = config(vec![
+        cluster("A", 1, percent(50), &[1, 1, 1]),
+        cluster("B", 1, percent(50), &[1, 1]),
+    ]);
+    config.services = vec![service(&config, "web", BackupMode::MultiMaster, "A B", "")];
+    config
+}
+
+/// Tells it the ways to all nodes, and nothing of their checks.
+fn with_ways(state: &mut State, now: Duration) -> Option<Arc<Intent>> {
+    let model = Arc::clone(&state.model);
+    let hop = super::fixture::HOP;
+    let events: Vec<Event> = (0..model.nodes.len())
+        .map(|n| Event::Resolved { node: model.ids.node(n).expect("an id"), hop: Some(hop) })
+        .collect();
+    let effects = state.step(now, &events);
+    assert!(!effects.iter().any(|e| matches!(e, Effect::Refused(_))), "{effects:?}");
+    state.view().published.cloned()
+}
+
+#[test]
+fn the_same_plan_again_without_a_single_check() {
+    let mut file = two();
+    file.clusters[0].failback = Failback::Manual;
+    file.clusters[1].failback = Failback::After { wait: at(10), max: at(40) };
+    let mut state = State::new(Arc::new(file.clone()), at(0));
+    all_well(&mut state);
+    let model = Arc::clone(&state.model);
+    let all = |nodes: std::ops::Range<usize>, outcome| -> Vec<Event> {
+        let one = |node| (0..3).flat_map(move |_| [node]);
+        let model = Arc::clone(&model);
+        nodes.flat_map(one).flat_map(move |node| checked(&model, node, outcome)).collect()
+    };
+    // A comes back and is held, B flaps; a node is drained, another one down.
+    state.step(at(10), &all(0..3, MISS));
+    state.step(at(20), &all(0..3, Outcome::Hit));
+    state.step(at(30), &all(4..5, MISS));
+    let drained = NodeId::new(2).expect("an id");
+    state.step(at(40), &[Event::Administer { node: drained, admin: Admin::Drained }]);
+    let mut again = next(&state, &file, at(0));
+    assert_eq!(with_ways(&mut again, at(1)), state.view().published.cloned());
+    assert_eq!(again.view().groups[0].hold(), Some(Hold::UntilReleased));
+    assert_eq!(again.view().admins.effective(), state.view().admins.effective());
+    // What was up stays up until its checks fail.
+    again.step(at(2), &all(0..1, MISS)[..2]);
+    assert_eq!(again.view().state(0, 0), NodeState::Up);
+    again.step(at(3), &all(0..1, MISS)[..1]);
+    assert!(matches!(again.view().state(0, 0), NodeState::Down(_)));
+}
+
+#[test]
+fn another_file_meanwhile() {
+    let mut state = State::new(Arc::new(two()), at(0));
+    all_well(&mut state);
+    let mut file = two();
+    file.clusters[0].nodes.remove(0);
+    let mut again = next(&state, &file, at(0));
+    assert!(again.model.config.clusters[0].nodes[0].leaving);
+    let plan = with_ways(&mut again, at(1)).expect("a plan");
+    assert_eq!(plan.nodes.len(), 5);
+    assert!(plan.nodes.iter().all(|node| node.up == 1), "all keep their connections");
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let state = State::new(Arc::new(two()), at(0));
+    let mut saved = state.saved();
+    saved.config.clusters[0].nodes.pop();
+    assert!(State::resume(saved, &Remembered::default(), at(0)).is_err());
+}
+
+#[test]
+fn random_states() {
+    let mut dice = Dice(0x1234_5678_9abc_def1);
+    for trace in 0..30 {
+        let file = random_config(&mut dice);
+        let mut state = State::new(Arc::new(file.clone()), at(0));
+        all_well(&mut state);
+        let model = Arc::clone(&state.model);
+        for batch in 0..6 {
+            let events = random_events(&mut dice, &model);
+            state.step(at(10 + batch), &events);
+        }
+        let saved = state.saved();
+        let json = serde_json::to_string(&saved).expect("JSON");
+        assert_eq!(serde_json::from_str::<Saved>(&json).expect("the same"), saved);
+        let again = next(&state, &file, at(0));
+        assert_eq!(again.model.ids, state.model.ids, "trace {trace}");
+        assert_eq!(again.view().admins.effective(), state.view().admins.effective());
+    }
+}
