@@ -37,15 +37,15 @@ pub fn suites() -> Vec<Case> {
     vec![
         Case::new("pipeline/cases", check::run),
         Case::new("pipeline/every-counter", check::every_counter_is_covered),
-        Case::new("pipeline/truncated", check::truncated),
-        Case::new("pipeline/kept", kept::run),
-        Case::new("pipeline/fuzz", fuzz::run),
+        Case::long("pipeline/truncated", check::truncated),
+        Case::long("pipeline/kept", kept::run),
+        Case::long("pipeline/fuzz", fuzz::run),
         Case::new("pipeline/limit", check::limit),
         Case::network("pipeline/replies", replies::run),
-        Case::new("pipeline/random-flows", random::flows),
+        Case::long("pipeline/random-flows", random::flows),
         Case::new("commit/atomic", commit::atomic_under_test_runs),
         Case::new("commit/packet-held", commit::packet_held),
-        Case::new("commit/killed-at-each-step", commit::killed_at_each_step),
+        Case::long("commit/killed-at-each-step", commit::killed_at_each_step),
         Case::new("commit/room", commit::room_comes_back),
     ]
 }
