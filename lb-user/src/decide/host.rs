@@ -32,7 +32,8 @@ pub struct Host {
     /// All of its addresses, sorted.
     pub addresses: Vec<IpAddr>,
     /// It forwards IPv4 packets that are from an address of its own, and so fragments them
-    /// (`ip_forward` and `accept_local` of every interface of the configuration).
+    /// (`ip_forward`; `forwarding`, `accept_local` and `rp_filter` of every interface of the
+    /// configuration and every VLAN on one).
     pub fragments: bool,
 }
 

@@ -213,12 +213,26 @@ fn host() -> Result<()> {
         followed.until("another address of IPv6", has).await?;
         world.lb.ip("address del 2001:db8:5::1/128 dev lo\n")?;
         followed.until("an address less", |followed| Ok(!has(followed)?)).await?;
-        // Nothing announces these.
-        world.lb.sysctl(&[("ipv4/ip_forward", "1"), ("ipv4/conf/lb1/accept_local", "1")])?;
-        world.lb.sysctl(&[("ipv4/conf/lb2/accept_local", "1")])?;
+        // Nothing announces these; strict filters take nothing that is from this host's own address.
+        world.lb.sysctl(&[
+            ("ipv4/ip_forward", "1"),
+            ("ipv4/conf/lb1/accept_local", "1"),
+            ("ipv4/conf/lb2/accept_local", "1"),
+            ("ipv4/conf/all/rp_filter", "0"),
+            ("ipv4/conf/lb1/rp_filter", "0"),
+            ("ipv4/conf/lb2/rp_filter", "0"),
+        ])?;
         followed.until("it fragments", is("192.0.2.200", true)).await?;
-        world.lb.sysctl(&[("ipv4/conf/lb2/forwarding", "0")])?;
-        followed.until("it does no more", is("192.0.2.200", false)).await?;
+        for (own, setting, value, fragments) in [
+            ("192.0.2.201", "ipv4/conf/lb2/rp_filter", "1", false),
+            ("192.0.2.202", "ipv4/conf/all/rp_filter", "2", true),
+            ("192.0.2.203", "ipv4/conf/lb2/forwarding", "0", false),
+        ] {
+            world.lb.sysctl(&[(setting, value)])?;
+            // An address is announced, so nobody has to wait.
+            world.lb.ip(&format!("address add {own}/32 dev lo\n"))?;
+            followed.until(&format!("{setting} is {value}"), is(own, fragments)).await?;
+        }
         for (script, interfaces) in [
             ("link del lb2\n", vec!["lb1"]),
             ("link add lb2 type veth peer name lb4\n", vec!["lb1", "lb2"]),
