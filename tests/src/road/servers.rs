@@ -9,16 +9,13 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
-    sync::mpsc,
-    thread::{self, JoinHandle},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::oneshot,
 };
 
 use super::{
@@ -26,7 +23,7 @@ use super::{
     pattern,
     way::{NODE_PORT, PORT, Way},
 };
-use crate::variant::Forward;
+use crate::{background::Background, variant::Forward};
 
 /// The client sends.
 pub const UP: u8 = b'u';
@@ -42,8 +39,7 @@ const BACKLOG: i32 = 128;
 /// All servers. Dropping it stops them.
 #[derive(Debug)]
 pub struct Servers {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _background: Background,
 }
 
 /// What a node listens with.
@@ -64,35 +60,8 @@ impl Servers {
             netns.run(|| sockets(node, &addresses))
         });
         let sockets = sockets.collect::<Result<Vec<_>>>().context("starting the servers")?;
-        let (stop, stopped) = oneshot::channel();
-        let (ready, is_ready) = mpsc::sync_channel(1);
-        let thread = thread::Builder::new().name("road-servers".into()).spawn(move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(ready.send(Err(error))),
-            };
-            runtime.block_on(async {
-                let started = sockets.into_iter().try_for_each(serve);
-                let failed = started.is_err();
-                let _ = ready.send(started);
-                if !failed {
-                    // Also ends when the sender is dropped.
-                    let _ = stopped.await;
-                }
-            });
-        });
-        let this = Self { stop: Some(stop), thread: Some(thread.context("starting a thread")?) };
-        is_ready.recv().map_err(|_| anyhow!("the servers' thread died"))??;
-        Ok(this)
-    }
-}
-
-impl Drop for Servers {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        let serve_all = || sockets.into_iter().try_for_each(serve);
+        Ok(Self { _background: Background::start("road-servers", serve_all)? })
     }
 }
 
