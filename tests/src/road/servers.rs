@@ -19,8 +19,10 @@ use tokio::{
 };
 
 use super::{
+    ends::End,
     network::Road,
     pattern,
+    shape::Tunnels,
     way::{NODE_PORT, PORT, Way},
 };
 use crate::{background::Background, variant::Forward};
@@ -47,6 +49,7 @@ struct Sockets {
     node: u8,
     transfers: Vec<TcpListener>,
     echoes: Vec<UdpSocket>,
+    tunnels: Vec<End>,
 }
 
 impl Servers {
@@ -57,7 +60,7 @@ impl Servers {
     pub fn start(road: &Road, ways: &[Way]) -> Result<Self> {
         let sockets = (0..).zip(&road.nodes).map(|(node, netns)| {
             let addresses = addresses(road, node, ways);
-            netns.run(|| sockets(node, &addresses))
+            netns.run(|| sockets(node, &addresses, road.shape.tunnels))
         });
         let sockets = sockets.collect::<Result<Vec<_>>>().context("starting the servers")?;
         let serve_all = || sockets.into_iter().try_for_each(serve);
@@ -74,7 +77,7 @@ fn addresses(road: &Road, node: u8, ways: &[Way]) -> Vec<SocketAddr> {
 }
 
 /// Sockets in the namespace of the calling thread.
-fn sockets(node: u8, addresses: &[SocketAddr]) -> Result<Sockets> {
+fn sockets(node: u8, addresses: &[SocketAddr], tunnels: Tunnels) -> Result<Sockets> {
     let bound = |address: &SocketAddr, kind| -> Result<Socket> {
         let socket = Socket::new(Domain::for_address(*address), kind, None)?;
         socket.set_nonblocking(true)?;
@@ -89,11 +92,13 @@ fn sockets(node: u8, addresses: &[SocketAddr]) -> Result<Sockets> {
     };
     let transfers = addresses.iter().map(transfer).collect::<Result<_>>()?;
     let echoes = addresses.iter().map(|address| Ok(bound(address, Type::DGRAM)?.into()));
-    Ok(Sockets { node, transfers, echoes: echoes.collect::<Result<_>>()? })
+    let tunnels = if tunnels == Tunnels::Sockets { End::both()? } else { Vec::new() };
+    Ok(Sockets { node, transfers, echoes: echoes.collect::<Result<_>>()?, tunnels })
 }
 
 fn serve(sockets: Sockets) -> io::Result<()> {
     let node = sockets.node;
+    sockets.tunnels.into_iter().try_for_each(End::spawn)?;
     for listener in sockets.transfers {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::spawn(async move {
