@@ -20,7 +20,8 @@ pub struct NextHop {
     pub mtu: u16,
     /// VLAN tags that frames leave with, as [`lb_common::NodeRecord`] has them.
     pub tags: [u16; 2],
-    /// Address of this host that tunnel packets to the node are from.
+    /// Address of this host that its own packets to the node are from: those of a tunnel, and with
+    /// `nat` those that are answered to the host itself.
     pub source: Option<IpAddr>,
 }
 

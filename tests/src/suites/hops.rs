@@ -4,7 +4,7 @@ use std::net::{IpAddr, TcpListener};
 
 use anyhow::{Context, Result, bail, ensure};
 use lb_user::{
-    decide::NextHop,
+    decide::{NextHop, intent::MOST_OWN},
     nexthop::{Lack, Way},
 };
 use nix::net::if_::if_nametoindex;
@@ -18,11 +18,16 @@ use super::{
 };
 use crate::runner::Case;
 
+/// Addresses of the smallest load balancer that are no VIP's: of lo, and of both versions on the
+/// link.
+const OTHERS: usize = 5;
+
 /// The cases.
 pub(super) const CASES: &[Case] = &[
     Case::network("hops/neighbours-routes-and-links-are-followed", followed),
     Case::network("hops/the-configuration-counts-first", overridden),
     Case::network("hops/the-host-is-told", host),
+    Case::network("hops/more-own-addresses-than-nat-knows", too_many_addresses),
     Case::network("hops/a-gateway-that-is-doubted-is-asked", doubted),
     Case::network("hops/a-dead-gateway-is-no-fault-of-the-nodes", dead_gateway),
 ];
@@ -247,6 +252,42 @@ fn host() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// Of too many addresses those are known that checks come from: answers to them are not rewritten.
+fn too_many_addresses() -> Result<()> {
+    const CHECKS: u64 = 20;
+    let mut small = Small::new()?;
+    let _listener = small.client.run(|| Ok(TcpListener::bind(("203.0.113.2", 80))?))?;
+    let nat = "name = \"A\"\nforward = \"nat\"";
+    let path = small.configuration(&[("name = \"A\"", nat)])?;
+    small.start(&path)?;
+    // They are before the one on the link.
+    let one = |number: usize| {
+        format!("address add 10.8.{}.{}/32 dev lo\n", number / 250, 1 + number % 250)
+    };
+    small.lb.ip(&(0..MOST_OWN + 76).map(one).collect::<String>())?;
+    let told = |status: &serde_json::Value| {
+        let events = status["events"].as_array().into_iter().flatten();
+        let mut told = events.filter(|event| event["kind"] == "too_many_addresses");
+        let all = format!("{} addresses more than the {MOST_OWN}", 76 + OTHERS);
+        told.any(|event| event["text"].as_str().is_some_and(|text| text.contains(&all)))
+    };
+    small.until("all of them are there", |small| Ok(told(&small.status()?)))?;
+    let counted = |status: &serde_json::Value, reason: &str| status["counters"][reason].as_u64();
+    let before = counted(&small.status()?, "pass_not_vip").context("a counter")?;
+    small.until("checks went on", |small| {
+        Ok(counted(&small.status()?, "pass_not_vip") >= Some(before + CHECKS))
+    })?;
+    let status = small.status()?;
+    let node = &status["clusters"][0]["nodes"][0];
+    ensure!(node["state"] == "up", "it is {node}");
+    for rewritten in ["reply_sent", "reply_to_host", "pass_expired"] {
+        ensure!(counted(&status, rewritten) == Some(0), "{rewritten}: {}", status["counters"]);
+    }
+    let mut events = status["events"].as_array().into_iter().flatten();
+    ensure!(!events.any(|event| event["kind"] == "refused"), "refused: {}", status["events"]);
+    Ok(())
 }
 
 /// Gateways of both versions that live when they are doubted, and then do not.
