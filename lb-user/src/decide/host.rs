@@ -20,7 +20,8 @@ pub struct NextHop {
     pub mtu: u16,
     /// VLAN tags that frames leave with, as [`lb_common::NodeRecord`] has them.
     pub tags: [u16; 2],
-    /// Address of this host that tunnel packets to the node are from.
+    /// Address of this host that its own packets to the node are from: those of a tunnel, and with
+    /// `nat` those that are answered to the host itself.
     pub source: Option<IpAddr>,
 }
 
@@ -32,7 +33,8 @@ pub struct Host {
     /// All of its addresses, sorted.
     pub addresses: Vec<IpAddr>,
     /// It forwards IPv4 packets that are from an address of its own, and so fragments them
-    /// (`ip_forward` and `accept_local` of every interface of the configuration).
+    /// (`ip_forward`; `forwarding`, `accept_local` and `rp_filter` of every interface of the
+    /// configuration and every VLAN on one).
     pub fragments: bool,
 }
 

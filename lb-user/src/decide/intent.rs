@@ -11,7 +11,7 @@ use std::{
 use etherparse::checksum::Sum16BitWords;
 use lb_common::{
     ClusterInfo, Forward, NodeInfo, NodeRecord, PlanRecord, ServiceId, ServiceInfo, Slot,
-    layout::{MAX_INTERFACES, NAME_BYTES},
+    layout::{MAX_INTERFACES, MAX_SERVICES, NAME_BYTES, VIP_PLACES},
 };
 
 use super::{
@@ -22,7 +22,11 @@ use super::{
     model::{Model, NodePlace},
     plan::{Decision, Regime},
 };
-use crate::config::{Affinity, Config, Ports};
+use crate::config::{Affinity, Config, Ports, Source};
+
+/// Own addresses that are told at most: with all that services can take, no more than half of the
+/// table's places are used.
+pub const MOST_OWN: usize = (VIP_PLACES / 2 - 2 * MAX_SERVICES) as usize;
 
 /// The content of one generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +37,8 @@ pub struct Intent {
     pub vips: Vec<Vip>,
     /// Which service's replies come from which address and ports of a `nat` node.
     pub replies: Vec<Vip>,
-    /// This host's own addresses; needed, and so there, only if something forwards by `nat`.
+    /// This host's own addresses; needed, and so there, only if something forwards by `nat`. At most
+    /// [`MOST_OWN`].
     pub own: Vec<[u32; 4]>,
     /// By service id: its address, four words in host order.
     pub addresses: Vec<[u32; 4]>,
@@ -108,7 +113,7 @@ impl Intent {
             plan: plan_record(model, view.host),
             vips: vips(config),
             replies: replies(config),
-            own: own(model, view.host),
+            own: own(view),
             addresses: config.services.iter().map(|s| address_words(s.address)).collect(),
             services: services.collect(),
             clusters: clusters.collect(),
@@ -153,14 +158,45 @@ fn replies(config: &Config) -> Vec<Vip> {
 }
 
 /// The addresses of this host that are no service's, where replies that are for the host itself
-/// have to be told from those to clients.
-fn own(model: &Model, host: Option<&Host>) -> Vec<[u32; 4]> {
+/// have to be told from those to clients: at most [`MOST_OWN`], first those that it asks nodes from.
+fn own(view: &View<'_>) -> Vec<[u32; 4]> {
+    let Some(host) = view.host else { return Vec::new() };
+    let mut own: Vec<IpAddr> = own_addresses(view.model, host).into_iter().collect();
+    if own.len() > MOST_OWN {
+        let asks_from = asks_from(view);
+        own.sort_by_key(|address| !asks_from.contains(address));
+        own.truncate(MOST_OWN);
+    }
+    own.into_iter().map(address_words).collect()
+}
+
+/// How many addresses of this host are not told, because there are too many.
+pub fn left_out(model: &Model, host: &Host) -> usize {
+    own_addresses(model, host).len().saturating_sub(MOST_OWN)
+}
+
+/// All that should be told; none unless something forwards by `nat`.
+fn own_addresses(model: &Model, host: &Host) -> BTreeSet<IpAddr> {
+    if model.ways().all(|way| way != Forward::Nat) {
+        return BTreeSet::new();
+    }
     let vips = model.config.services.iter().map(|service| service.address);
     let vips: BTreeSet<IpAddr> = vips.collect();
-    let nat = model.ways().any(|way| way == Forward::Nat);
-    let own = host.filter(|_| nat).into_iter().flat_map(|host| &host.addresses);
-    let own: BTreeSet<&IpAddr> = own.filter(|address| !vips.contains(address)).collect();
-    own.into_iter().map(|&address| address_words(address)).collect()
+    host.addresses.iter().copied().filter(|address| !vips.contains(address)).collect()
+}
+
+/// Where this host's own packets to `nat` nodes come from, and its checks as far as that is configured.
+fn asks_from(view: &View<'_>) -> BTreeSet<IpAddr> {
+    let model = view.model;
+    let nat =
+        |node: &usize| model.config.clusters[model.nodes[*node].cluster].forward == Forward::Nat;
+    let nodes = (0..model.nodes.len()).filter(nat);
+    let routes = nodes.filter_map(|node| view.hops[node]?.source);
+    let checks = model.pools.targets.iter().filter_map(|target| match target.health.source {
+        Some(Source::Address(address)) => Some(address),
+        Some(Source::Interface(_)) | None => None,
+    });
+    routes.chain(checks).collect()
 }
 
 /// What something needs to know of this host, and no more. Replies are not looked for before it is

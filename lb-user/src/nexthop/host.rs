@@ -8,7 +8,10 @@ use rtnetlink::{
     packet_route::address::{AddressAttribute, AddressMessage},
 };
 
-use super::{NextHopError, kernel::Links};
+use super::{
+    NextHopError,
+    kernel::{Link, Links},
+};
 use crate::{config::Interface, decide::Host};
 
 /// Kernel parameters of IPv4 (Documentation/networking/ip-sysctl.rst).
@@ -24,11 +27,25 @@ pub(super) async fn host(
         links.iter().find(|(_, link)| link.name == interface.name).map(|(&index, _)| index)
     };
     let names: Vec<&str> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
+    let interfaces: Vec<u32> = interfaces.iter().filter_map(index).collect();
+    let devices: Vec<&str> = names.into_iter().chain(vlans(links, &interfaces)).collect();
     Ok(Host {
-        interfaces: interfaces.iter().filter_map(index).collect(),
         addresses: addresses(handle).await?,
-        fragments: fragments(Path::new(PARAMETERS), &names),
+        fragments: fragments(Path::new(PARAMETERS), &devices),
+        interfaces,
     })
+}
+
+/// The names of the VLANs on these interfaces, and of those within VLANs: what comes in with tags
+/// comes in by them.
+fn vlans<'l>(links: &'l Links, interfaces: &[u32]) -> impl Iterator<Item = &'l str> {
+    let is_on = |link: &Link| {
+        let parent = |link: &Link| link.vlan.map(|vlan| vlan.parent);
+        // Two tags at most (`NodeRecord::tags`).
+        let outer = parent(link).and_then(|index| links.get(&index)).and_then(parent);
+        [parent(link), outer].into_iter().flatten().any(|index| interfaces.contains(&index))
+    };
+    links.values().filter(move |link| is_on(link)).map(|link| link.name.as_str())
 }
 
 /// All addresses, sorted.
@@ -61,26 +78,32 @@ fn own(message: &AddressMessage) -> Option<IpAddr> {
 /// Whether packets that come in on any of these interfaces are forwarded although they are from an
 /// address of this host.
 fn fragments(parameters: &Path, interfaces: &[&str]) -> bool {
-    // What cannot be read is not set: the interface is gone.
-    let set = |path: &str| {
-        fs::read_to_string(parameters.join(path)).is_ok_and(|text| !matches!(text.trim(), "" | "0"))
+    // What cannot be read is 0: the interface is gone.
+    let value = |path: &str| -> u32 {
+        let text = fs::read_to_string(parameters.join(path));
+        text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default()
     };
-    let all = set("ip_forward");
-    let accepted = set("conf/all/accept_local");
+    // What is set for all and for an interface: the larger one counts.
+    let larger = |interface: &str, name: &str| {
+        let of = |interface: &str| value(&format!("conf/{interface}/{name}"));
+        of("all").max(of(interface))
+    };
     let takes = |interface: &&str| {
-        let own = |name: &str| set(&format!("conf/{interface}/{name}"));
-        own("forwarding") && (accepted || own("accept_local"))
+        value(&format!("conf/{interface}/forwarding")) != 0
+            && larger(interface, "accept_local") != 0
+            // Strict: no route leads back to an address of this host by the interface.
+            && larger(interface, "rp_filter") != 1
     };
-    all && !interfaces.is_empty() && interfaces.iter().all(takes)
+    value("ip_forward") != 0 && !interfaces.is_empty() && interfaces.iter().all(takes)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::kernel::Vlan, *};
 
     #[test]
     fn a_host_fragments_if_every_interface_forwards_what_is_from_itself() {
-        let table: [(&[(&str, &str)], bool); 7] = [
+        let table: [(&[(&str, &str)], bool); 12] = [
             (&[], true),
             (&[("ip_forward", "0")], false),
             (&[("conf/one/forwarding", "0")], false),
@@ -88,6 +111,11 @@ mod tests {
             (&[("conf/two/accept_local", "0")], false),
             (&[("conf/two/accept_local", "0"), ("conf/all/accept_local", "1")], true),
             (&[("conf/two/accept_local", ""), ("conf/two/forwarding", "")], false),
+            (&[("conf/two/rp_filter", "1")], false),
+            (&[("conf/all/rp_filter", "1")], false),
+            (&[("conf/two/rp_filter", "2")], true),
+            (&[("conf/all/rp_filter", "1"), ("conf/two/rp_filter", "2")], false),
+            (&[("conf/all/rp_filter", "2"), ("conf/two/rp_filter", "1")], true),
         ];
         for (changes, expected) in table {
             let directory = tempfile::tempdir().expect("a directory");
@@ -98,14 +126,46 @@ mod tests {
             };
             set("ip_forward", "1");
             set("conf/all/accept_local", "0");
+            set("conf/all/rp_filter", "0");
             for interface in ["one", "two"] {
                 set(&format!("conf/{interface}/forwarding"), "1");
                 set(&format!("conf/{interface}/accept_local"), "1");
+                set(&format!("conf/{interface}/rp_filter"), "0");
             }
             changes.iter().for_each(|(path, value)| set(path, value));
             assert_eq!(fragments(directory.path(), &["one", "two"]), expected, "{changes:?}");
             assert!(!fragments(directory.path(), &["one", "three"]), "one is gone");
             assert!(!fragments(directory.path(), &[]), "there is none");
+        }
+    }
+
+    #[test]
+    fn what_comes_in_with_tags_comes_in_by_vlans() {
+        let link = |name: &str, parent: Option<u32>| Link {
+            name: name.to_owned(),
+            mac: None,
+            mtu: 1500,
+            up: true,
+            vlan: parent.map(|parent| Vlan { parent, tag: 0x8007 }),
+        };
+        let links = [
+            (1, link("eth0", None)),
+            (2, link("eth0.7", Some(1))),
+            (3, link("eth0.7.7", Some(2))),
+            (4, link("eth1", None)),
+            (5, link("eth1.7", Some(4))),
+            (6, link("gone.7", Some(99))),
+        ];
+        let links = links.into_iter().collect();
+        for (interfaces, expected) in [
+            (&[1][..], vec!["eth0.7", "eth0.7.7"]),
+            (&[4], vec!["eth1.7"]),
+            (&[1, 4], vec!["eth0.7", "eth0.7.7", "eth1.7"]),
+            (&[], vec![]),
+        ] {
+            let mut found: Vec<&str> = vlans(&links, interfaces).collect();
+            found.sort_unstable();
+            assert_eq!(found, expected, "{interfaces:?}");
         }
     }
 }

@@ -208,6 +208,10 @@ impl Road {
         addressed(&self.lb, &front, Network::Front, LB)?;
         let back = self.joined(&self.lb, back, &device(back))?;
         addressed(&self.lb, &back, Network::Back, LB)?;
+        if let Some(mtu) = self.shape.route_mtu {
+            let to = Network::Back.prefix(Family::V4);
+            self.lb.ip(&format!("route replace {to} dev {back} scope link mtu {mtu}\n"))?;
+        }
         for family in FAMILIES {
             let router = Network::Front.host(family, ROUTER);
             self.lb.ip(&format!("route add default via {router}\n"))?;

@@ -12,7 +12,7 @@ use super::{Facts, TableId, Violation};
 use crate::{
     config::{Affinity, Ports},
     decide::{
-        intent::{Intent, Vip},
+        intent::{Intent, MOST_OWN, Vip},
         model::NodePlace,
     },
 };
@@ -111,7 +111,16 @@ fn host(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
     let own = facts.host.filter(|_| nat).into_iter().flat_map(|host| &host.addresses);
     let own: BTreeSet<_> = own.filter(|address| !is_vip(address)).map(|a| words(*a)).collect();
     let is: BTreeSet<_> = intent.own.iter().copied().collect();
-    if is != own || is.len() != intent.own.len() {
+    // Of too many it is those that nodes answer to.
+    let nat =
+        |node: usize| model.config.clusters[model.nodes[node].cluster].forward == Forward::Nat;
+    let from = facts.hops.iter().enumerate().filter(|(node, _)| nat(*node));
+    let from = from.filter_map(|(_, hop)| hop.as_ref()?.source).map(words);
+    let from: BTreeSet<_> = from.filter(|address| own.contains(address)).collect();
+    let right = is.is_subset(&own)
+        && is.len() == own.len().min(MOST_OWN)
+        && (from.len() > MOST_OWN || from.is_subset(&is));
+    if !right || is.len() != intent.own.len() {
         found.push(Violation::Own);
     }
 }

@@ -6,9 +6,10 @@ use lb_common::{Forward, NodeId, NodeRecord, PlanRecord};
 
 use super::fixture::{cluster, config, percent, service};
 use crate::{
-    config::{BackupMode, Config, Panic, Ports},
+    config::{BackupMode, Config, Panic, Ports, Source},
     decide::{
         Effect, Event, Host, Intent, Model, NextHop, NoWay, Outcome, State, TargetId, Variant,
+        intent::MOST_OWN,
     },
 };
 
@@ -119,6 +120,31 @@ fn a_tunnel_needs_a_source_and_its_record_says_it() {
         assert_eq!(lost.nodes[1].ifindex, 0);
         assert!(lost.clusters[0].slots.iter().all(|slot| slot.member() == Some(0)));
     }
+}
+
+#[test]
+fn of_too_many_own_addresses_those_are_told_that_nodes_answer_to() {
+    let text = |number: usize| format!("10.8.{}.{}", number / 256, number % 256);
+    let many: Vec<String> = (0..MOST_OWN + 76).map(text).collect();
+    let mut addresses: Vec<&str> = many.iter().map(String::as_str).collect();
+    // As the kernel's are told: in order. The last ones are those of a route, and of checks.
+    addresses.extend(["10.9.9.9", "10.9.9.10"]);
+    let mut config = forwarded(Forward::Nat);
+    config.clusters[0].health.source = "10.9.9.10".parse().ok().map(Source::Address);
+    let mut state = State::new(Arc::new(config), at(0));
+    let mut all = checked(0..4, Outcome::Hit);
+    all.extend(hops(Some("10.9.9.9")));
+    let told = host(&addresses, false);
+    all.push(told.clone());
+    let plan = published(&state.step(at(1), &all)).expect("a plan");
+    let Event::Host(told) = told else { panic!("it is a host") };
+    assert_eq!(crate::decide::intent::left_out(state.view().model, &told), 78);
+    assert_eq!(plan.own.len(), MOST_OWN);
+    let ipv4 = |a: u32, b: u32| [0, 0, 0xffff, 0x0a00_0000 | a << 16 | b];
+    assert_eq!(plan.own[..3], [ipv4(9, 0x0909), ipv4(9, 0x090a), ipv4(8, 0)]);
+    // With l2 none is.
+    let l2 = Model::new(Arc::new(forwarded(Forward::L2)));
+    assert_eq!(crate::decide::intent::left_out(&l2, &told), 0);
 }
 
 /// Services of one `nat` cluster, all of which ask its nodes on port 80.
