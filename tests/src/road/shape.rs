@@ -15,6 +15,8 @@ pub struct Shape {
     pub client_mtu: u16,
     /// MTU of the back network: with room for a tunnel's headers, or without.
     pub back_mtu: u16,
+    /// MTU of the load balancer's own route to the client, if it is less than its device's.
+    pub replies_mtu: Option<u16>,
 }
 
 /// Who takes tunnels apart.
@@ -48,6 +50,7 @@ pub const PLAIN: Shape = Shape {
     gateway: false,
     client_mtu: MTU,
     back_mtu: WIDE,
+    replies_mtu: None,
 };
 
 impl Shape {

@@ -21,6 +21,7 @@ pub(super) const CASES: &[Case] = &[
     Case::network("road/behind-a-gateway", behind_a_gateway),
     Case::network("road/small-link", small_link),
     Case::network("road/no-room-for-tunnels", no_room),
+    Case::network("road/small-way-for-replies", small_replies),
     Case::devices("road/vlans-and-tunnel-devices", vlans),
     Case::devices("road/two-tags-and-tunnel-devices", two_tags),
 ];
@@ -83,6 +84,14 @@ fn small_link() -> Result<()> {
 fn no_room() -> Result<()> {
     let demand = Demand { attempts: 2, client_learns: true, ..DIRECT };
     on(Shape { back_mtu: MTU, ..PLAIN }, &way::ALL, demand)
+}
+
+/// What is too big for the load balancer's own way to the client its host tells the node of, whose
+/// packet it is.
+fn small_replies() -> Result<()> {
+    let ways: Vec<Way> = way::ALL.into_iter().filter(|way| way.forward == Forward::Nat).collect();
+    let demand = Demand { bulk: 5_000_000, attempts: 2, nodes_learn: true, ..DIRECT };
+    on(Shape { replies_mtu: Some(SMALL), ..PLAIN }, &ways, demand)
 }
 
 fn on(shape: Shape, ways: &[Way], demand: Demand) -> Result<()> {
