@@ -66,6 +66,9 @@ reasons! {
     /// A `nat` node's reply, given to the host as the service's: the way to the client is not by an
     /// interface of ours, or the host has yet to find it.
     ReplyToHost, reply_to_host;
+    /// A `nat` node's reply that is too big for this host's own way to the client, given to the host as
+    /// it came: the host tells the node so.
+    ReplyTooBig, reply_too_big;
     /// An ICMP echo request to a service's address, answered.
     AnswerEcho, answer_echo;
     /// Too big for the way to the node: its sender was told so by ICMP.
@@ -77,12 +80,13 @@ reasons! {
     /// Passed: the frame ends before the headers that it announces, or they contradict each other,
     /// and it is not known to be for a service.
     PassMalformed, pass_malformed;
-    /// Passed: not to the address of a service.
+    /// Passed: not to the address of a service, or of IPv6 with an IPv4-mapped address at either end.
     PassNotVip, pass_not_vip;
     /// Passed: to the address of a service, but no service has that protocol and port.
     PassNoService, pass_no_service;
-    /// Passed: for a service, but the frame is to a group, or (`l2`) to the node's own MAC already: sent
-    /// by another load balancer, and seen because a switch floods it.
+    /// Passed: for a service, or a `nat` node's reply, but the frame is somebody else's: to a group, or
+    /// not to the MAC of the interface that it came in by, where a switch floods it. Where that MAC is
+    /// not known: to the `l2` node's own.
     PassNotOurs, pass_not_ours;
     /// Passed: a `nat` node's reply whose time to live ends here; the host says so to the node.
     PassExpired, pass_expired;

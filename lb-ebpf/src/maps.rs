@@ -20,7 +20,7 @@ use lb_common::{
         VIP_BITS_LEN, VIP_RANGES_LEN, VIPS_LEN,
     },
 };
-use lb_ebpf::{Book, Tables};
+use lb_ebpf::{Book, Mac, Tables};
 
 use crate::verifier::unknown;
 
@@ -118,6 +118,11 @@ impl Tables for KernelTables {
             known |= plan.interfaces[place] == ifindex;
         }
         known && ifindex != 0
+    }
+
+    #[inline(always)]
+    fn takes(&self, epoch: u64, ifindex: u32, mac: Mac) -> bool {
+        PLANS.get(generation_index(epoch, 1, 0)).is_none_or(|plan| plan.takes(ifindex, mac.bytes()))
     }
 
     #[inline(always)]

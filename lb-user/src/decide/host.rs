@@ -25,11 +25,20 @@ pub struct NextHop {
     pub source: Option<IpAddr>,
 }
 
+/// An interface of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Its index, not 0.
+    pub ifindex: u32,
+    /// The MAC address that frames to this host have which come in by it; zero: unknown, or several.
+    pub mac: [u8; 6],
+}
+
 /// What this host is, as far as packets see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
-    /// Indices of the interfaces of the configuration, as far as they exist.
-    pub interfaces: Vec<u32>,
+    /// The interfaces of the configuration, as far as they exist.
+    pub interfaces: Vec<Attached>,
     /// All of its addresses, sorted.
     pub addresses: Vec<IpAddr>,
     /// It forwards IPv4 packets that are from an address of its own, and so fragments them

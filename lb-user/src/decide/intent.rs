@@ -15,7 +15,7 @@ use lb_common::{
 };
 
 use super::{
-    Host, NextHop, Variant, View,
+    Attached, Host, NextHop, Variant, View,
     group::Group,
     health::NodeState,
     host,
@@ -209,8 +209,11 @@ fn plan_record(model: &Model, host: Option<&Host>) -> PlanRecord {
     }
     if model.ways().any(|way| way == Forward::Nat) {
         record.flags |= PlanRecord::NAT;
-        let interfaces = host.interfaces.iter().take(MAX_INTERFACES);
-        record.interfaces.iter_mut().zip(interfaces).for_each(|(to, from)| *to = *from);
+    }
+    for (place, &Attached { ifindex, mac }) in
+        host.interfaces.iter().take(MAX_INTERFACES).enumerate()
+    {
+        (record.interfaces[place], record.macs[place]) = (ifindex, mac);
     }
     record
 }

@@ -12,10 +12,15 @@ use super::{
     NextHopError,
     kernel::{Link, Links},
 };
-use crate::{config::Interface, decide::Host};
+use crate::{
+    config::Interface,
+    decide::{Attached, Host},
+};
 
 /// Kernel parameters of IPv4 (Documentation/networking/ip-sysctl.rst).
 const PARAMETERS: &str = "/proc/sys/net/ipv4";
+/// Links on top of each other that are looked through, at most.
+const DEEPEST: usize = 8;
 
 /// What it is now.
 pub(super) async fn host(
@@ -23,12 +28,14 @@ pub(super) async fn host(
     interfaces: &[Interface],
     links: &Links,
 ) -> Result<Host, NextHopError> {
-    let index = |interface: &Interface| {
-        links.iter().find(|(_, link)| link.name == interface.name).map(|(&index, _)| index)
+    let attached = |interface: &Interface| {
+        let (&ifindex, link) = links.iter().find(|(_, link)| link.name == interface.name)?;
+        Some(Attached { ifindex, mac: mac(links, ifindex, link).unwrap_or_default() })
     };
     let names: Vec<&str> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
-    let interfaces: Vec<u32> = interfaces.iter().filter_map(index).collect();
-    let devices: Vec<&str> = names.into_iter().chain(vlans(links, &interfaces)).collect();
+    let interfaces: Vec<Attached> = interfaces.iter().filter_map(attached).collect();
+    let indices: Vec<u32> = interfaces.iter().map(|attached| attached.ifindex).collect();
+    let devices: Vec<&str> = names.into_iter().chain(vlans(links, &indices)).collect();
     Ok(Host {
         addresses: addresses(handle).await?,
         fragments: fragments(Path::new(PARAMETERS), &devices),
@@ -39,13 +46,27 @@ pub(super) async fn host(
 /// The names of the VLANs on these interfaces, and of those within VLANs: what comes in with tags
 /// comes in by them.
 fn vlans<'l>(links: &'l Links, interfaces: &[u32]) -> impl Iterator<Item = &'l str> {
-    let is_on = |link: &Link| {
+    let carries = |link: &Link| {
         let parent = |link: &Link| link.vlan.map(|vlan| vlan.parent);
         // Two tags at most (`NodeRecord::tags`).
         let outer = parent(link).and_then(|index| links.get(&index)).and_then(parent);
         [parent(link), outer].into_iter().flatten().any(|index| interfaces.contains(&index))
     };
-    links.values().filter(move |link| is_on(link)).map(|link| link.name.as_str())
+    links.values().filter(move |link| carries(link)).map(|link| link.name.as_str())
+}
+
+/// The MAC address that all frames to this host have which come in by a link: its own, unless devices
+/// on top of it have others (VLANs, macvlans, a bridge).
+fn mac(links: &Links, index: u32, link: &Link) -> Option<[u8; 6]> {
+    let on_top = links.values().filter(|other| is_on(links, other, index));
+    let mut all = on_top.chain([link]);
+    all.all(|one| one.mac == link.mac && one.controller.is_none()).then_some(link.mac?)
+}
+
+/// Whether what comes in by the link with this index may come to another link.
+fn is_on(links: &Links, link: &Link, index: u32) -> bool {
+    let below = std::iter::successors(link.below, |below| links.get(below)?.below);
+    below.take(DEEPEST).any(|below| below == index)
 }
 
 /// All addresses, sorted.
@@ -102,6 +123,38 @@ mod tests {
     use super::{super::kernel::Vlan, *};
 
     #[test]
+    fn a_mac_is_known_if_nothing_on_top_of_the_link_has_another() {
+        let link = |mac: u8, below, controller| Link {
+            name: String::new(),
+            mac: Some([mac; 6]),
+            mtu: 1500,
+            up: true,
+            vlan: None,
+            below,
+            controller,
+        };
+        let table = [
+            (vec![], Some([2; 6])),
+            // A VLAN, and one in it.
+            (vec![(2, Some(1), None), (2, Some(10), None)], Some([2; 6])),
+            (vec![(3, Some(1), None)], None),
+            (vec![(2, Some(1), None), (3, Some(10), None)], None),
+            (vec![(2, Some(1), Some(9))], None),
+            // On another link, or a pair of each other's.
+            (vec![(3, Some(7), Some(9)), (4, None, None)], Some([2; 6])),
+            (vec![(3, Some(11), None), (4, Some(10), None)], Some([2; 6])),
+        ];
+        for (others, expected) in table {
+            let others = others.into_iter().map(|(mac, below, by)| link(mac, below, by));
+            let mut links: Links = (10..).zip(others).collect();
+            links.insert(1, link(2, None, None));
+            assert_eq!(mac(&links, 1, &links[&1]), expected, "{links:?}");
+        }
+        assert_eq!(mac(&Links::new(), 1, &link(2, None, Some(9))), None, "in a bridge");
+        assert_eq!(mac(&Links::new(), 1, &Link { mac: None, ..link(2, None, None) }), None);
+    }
+
+    #[test]
     fn a_host_fragments_if_every_interface_forwards_what_is_from_itself() {
         let table: [(&[(&str, &str)], bool); 12] = [
             (&[], true),
@@ -147,6 +200,8 @@ mod tests {
             mtu: 1500,
             up: true,
             vlan: parent.map(|parent| Vlan { parent, tag: 0x8007 }),
+            below: parent,
+            controller: None,
         };
         let links = [
             (1, link("eth0", None)),

@@ -262,10 +262,12 @@ impl NextHops {
         let links = links(handle).await?;
         // Routes on a link that goes down, comes back or gets another MTU change without a word.
         due.all |= self.links.iter().any(|(index, link)| links.get(index) != Some(link));
-        // One that is made is of interest if it is in the configuration: its routes are announced.
+        // One that is made is of interest if it is in the configuration, or on top of one that may be;
+        // routes of others are announced.
         let is_ours = |link: &Link| self.interfaces.iter().any(|ours| ours.name == link.name);
         let is_new = |index: &u32| !self.links.contains_key(index);
-        due.all |= links.iter().any(|(index, link)| is_new(index) && is_ours(link));
+        let matters = |link: &Link| is_ours(link) || link.below.is_some();
+        due.all |= links.iter().any(|(index, link)| is_new(index) && matters(link));
         self.links = links;
         for index in 0..self.targets.len() {
             let known = self.known[index];

@@ -102,7 +102,7 @@ fn sequence(pair: &mut Pair, frames: &[Vec<u8>]) -> Result<(Option<String>, u64)
             let about = format!("frame {number} in memory: {mine}and in the kernel: {its}");
             return Ok((Some(about), sent));
         }
-        if let Err(said) = oracle::judge(frame, &mine) {
+        if let Err(said) = oracle::judge(pair.world, frame, &mine) {
             let about = format!("frame {number}: {said}: {}", check::describe(&mine));
             return Ok((Some(about), sent));
         }

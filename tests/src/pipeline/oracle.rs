@@ -7,10 +7,12 @@ use lb_common::{Forward, Reason};
 use lb_ebpf::Action;
 
 use super::{
+    frames::LB_MAC,
     packets::{DONT_FRAGMENT, Link, checksum, protocol, pseudo_header},
     places::{DEAD, FAMILIES, OTHER, SERVED, TUNNEL},
     runners::Outcome,
     to::{GUE_PORT, To},
+    world::World,
 };
 
 /// An IP packet in a frame.
@@ -29,7 +31,7 @@ struct Seen<'a> {
 ///
 /// # Errors
 /// What does not hold.
-pub fn judge(frame: &[u8], outcome: &Outcome) -> Result<(), String> {
+pub fn judge(world: World, frame: &[u8], outcome: &Outcome) -> Result<(), String> {
     use Reason::*;
     let mut counted = outcome.counters.iter().filter(|(_, n)| *n > 0);
     let (Some((reason, 1)), None) = (counted.next(), counted.next()) else {
@@ -41,14 +43,23 @@ pub fn judge(frame: &[u8], outcome: &Outcome) -> Result<(), String> {
         Some("drop") => vec![Action::Drop],
         Some("answer") => vec![Action::Tx],
         Some("forward") => vec![Action::Tx, Action::Redirect],
-        _ if reason == ReplyToHost => vec![Action::Pass],
+        _ if matches!(reason, ReplyToHost | ReplyTooBig) => vec![Action::Pass],
         _ => vec![Action::Tx, Action::Redirect],
     };
     must(action.contains(&outcome.action), "what is counted is not what is done")?;
+    if see(frame).is_some_and(|seen| [seen.from, seen.to].iter().any(is_mapped)) {
+        must(reason == PassNotVip, "it is no address of IPv6, but it matters")?;
+    }
+    let is_here = !world.knows_its_macs() || frame[..6] == LB_MAC;
     match reason {
-        PassNotIp | PassMalformed | PassNotVip | PassNoService | PassNotOurs | PassExpired => {
-            must(outcome.frame == frame, "a frame for the host is another one")
-        }
+        PassNotIp | PassMalformed | PassNotVip | PassNoService | DropMalformed => {}
+        PassNotOurs if world.knows_its_macs() => must(!is_here, "it is ours, but left alone")?,
+        PassNotOurs => {}
+        _ => must(is_here, "another's, but not left alone")?,
+    }
+    match reason {
+        PassNotIp | PassMalformed | PassNotVip | PassNoService | PassNotOurs | PassExpired
+        | ReplyTooBig => must(outcome.frame == frame, "a frame for the host is another one"),
         DropNoRoom => Ok(()),
         _ => {
             let seen = see(frame).ok_or("an IP packet must have been seen")?;
@@ -85,6 +96,10 @@ pub(super) fn packet_end(frame: &[u8]) -> Option<usize> {
 
 fn is_vip(address: IpAddr) -> bool {
     FAMILIES.iter().any(|&f| [SERVED, OTHER, DEAD].iter().any(|place| place.of(f) == address))
+}
+
+fn is_mapped(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
 }
 
 fn is_group(frame: &[u8]) -> bool {

@@ -31,7 +31,7 @@ pub struct Demand {
     pub bulk: u64,
     /// How often a datagram may have to be sent until the way's MTU is known.
     pub attempts: usize,
-    /// Whether nodes must have found out the MTU of the client's link.
+    /// Whether nodes must have found out the MTU of a link to the client.
     pub nodes_learn: bool,
     /// Whether the client must have found out what fits a tunnel.
     pub client_learns: bool,
@@ -170,7 +170,9 @@ impl State {
         let tagged = !travel.road.shape.front.tags.is_empty();
         let replied = if tagged { "reply_to_host" } else { "reply_sent" };
         expected.extend((way.forward == Forward::Nat).then_some((replied, 100)));
-        expected.extend(demand.nodes_learn.then_some(("forward_icmp", 1)));
+        // Who tells nodes: a router behind the load balancer, or its own host.
+        let told = travel.road.shape.replies_mtu.map_or("forward_icmp", |_| "reply_too_big");
+        expected.extend(demand.nodes_learn.then_some((told, 1)));
         let too_big = demand.client_learns && way.overhead() > 0;
         expected.extend(too_big.then_some(("answer_too_big", 1)));
         for (reason, least) in expected {

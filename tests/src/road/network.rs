@@ -199,7 +199,9 @@ impl Road {
     }
 
     fn connect_lb(&self) -> Result<()> {
-        let Shape { front, back, gateway, .. } = self.shape;
+        let Shape { front, back, gateway, replies_mtu, .. } = self.shape;
+        // What is not locked the kernel does not tell the program of IPv4 (`ip_mtu_from_fib_result`).
+        let mtu = replies_mtu.map_or_else(String::new, |mtu| format!(" mtu lock {mtu}"));
         let device = |link: Link| format!("eth{}", link.wire);
         for wire in 0..self.shape.wires() {
             self.plug(&self.lb, "lb", &format!("eth{wire}"), wire)?;
@@ -214,7 +216,7 @@ impl Road {
         }
         for family in FAMILIES {
             let router = Network::Front.host(family, ROUTER);
-            self.lb.ip(&format!("route add default via {router}\n"))?;
+            self.lb.ip(&format!("route add default via {router}{mtu}\n"))?;
             if gateway {
                 self.lb.ip(&behind(family))?;
             }

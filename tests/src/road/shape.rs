@@ -17,6 +17,8 @@ pub struct Shape {
     pub back_mtu: u16,
     /// MTU of the load balancer's IPv4 route to the nodes on its network, where it has one.
     pub route_mtu: Option<u16>,
+    /// MTU of the load balancer's own route to the client, if it is less than its device's.
+    pub replies_mtu: Option<u16>,
 }
 
 /// Who takes tunnels apart.
@@ -53,6 +55,7 @@ pub const PLAIN: Shape = Shape {
     client_mtu: MTU,
     back_mtu: WIDE,
     route_mtu: None,
+    replies_mtu: None,
 };
 
 impl Shape {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, TcpListener};
 
 use anyhow::{Context, Result, bail, ensure};
 use lb_user::{
-    decide::{NextHop, intent::MOST_OWN},
+    decide::{Host, NextHop, intent::MOST_OWN},
     nexthop::{Lack, Way},
 };
 use nix::net::if_::if_nametoindex;
@@ -202,7 +202,7 @@ fn host() -> Result<()> {
             move |followed: &Followed| {
                 let Some(host) = &followed.host else { return Ok(false) };
                 let has = host.addresses.binary_search(has.as_ref().map_err(Clone::clone)?).is_ok();
-                Ok(has && host.fragments == fragments && host.interfaces == indices)
+                Ok(has && host.fragments == fragments && indices_of(host) == indices)
             }
         };
         for own in ["127.0.0.1", "203.0.113.1", "2001:db8:2::1", "192.0.2.1"] {
@@ -246,7 +246,23 @@ fn host() -> Result<()> {
             let indices =
                 interfaces.into_iter().map(if_nametoindex).collect::<Result<Vec<_>, _>>()?;
             let has = |followed: &Followed| {
-                Ok(followed.host.as_ref().is_some_and(|host| host.interfaces == indices))
+                Ok(followed.host.as_ref().is_some_and(|host| indices_of(host) == indices))
+            };
+            followed.until(script, has).await?;
+        }
+        // Which frames that come in by lb1 are for this host.
+        for (script, mac) in [
+            ("link set lb1 address 02:00:00:00:00:77\n", [2, 0, 0, 0, 0, 0x77]),
+            ("link add link lb1 name lb1.9 type vlan id 9\n", [2, 0, 0, 0, 0, 0x77]),
+            ("link set lb1.9 address 02:00:00:00:00:78\n", [0; 6]),
+            ("link del lb1.9\n", [2, 0, 0, 0, 0, 0x77]),
+            ("link add br type bridge\nlink set lb1 master br\n", [0; 6]),
+            ("link set lb1 nomaster\n", [2, 0, 0, 0, 0, 0x77]),
+        ] {
+            world.lb.ip(script)?;
+            let has = |followed: &Followed| {
+                let host = followed.host.as_ref().context("it was told")?;
+                Ok(host.interfaces.first().is_some_and(|one| one.mac == mac))
             };
             followed.until(script, has).await?;
         }
@@ -288,6 +304,10 @@ fn too_many_addresses() -> Result<()> {
     let mut events = status["events"].as_array().into_iter().flatten();
     ensure!(!events.any(|event| event["kind"] == "refused"), "refused: {}", status["events"]);
     Ok(())
+}
+
+fn indices_of(host: &Host) -> Vec<u32> {
+    host.interfaces.iter().map(|interface| interface.ifindex).collect()
 }
 
 /// Gateways of both versions that live when they are doubted, and then do not.

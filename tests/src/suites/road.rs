@@ -22,6 +22,7 @@ pub(super) const CASES: &[Case] = &[
     Case::network("road/small-link", small_link),
     Case::network("road/no-room-for-tunnels", no_room),
     Case::network("road/the-host-fragments", cut_up),
+    Case::network("road/small-way-for-replies", small_replies),
     Case::devices("road/vlans-and-tunnel-devices", vlans),
     Case::devices("road/two-tags-and-tunnel-devices", two_tags),
 ];
@@ -95,6 +96,14 @@ fn cut_up() -> Result<()> {
     let ways = way::ALL.into_iter().filter(|way| over_v4(way) && way.forward != Forward::L2);
     let ways: Vec<Way> = ways.collect();
     check::cut_up(&Travel::start(shape, &ways, runner::stop()?)?, &ways)
+}
+
+/// What is too big for the load balancer's own way to the client its host tells the node of, whose
+/// packet it is.
+fn small_replies() -> Result<()> {
+    let ways: Vec<Way> = way::ALL.into_iter().filter(|way| way.forward == Forward::Nat).collect();
+    let demand = Demand { bulk: 5_000_000, attempts: 2, nodes_learn: true, ..DIRECT };
+    on(Shape { replies_mtu: Some(SMALL), ..PLAIN }, &ways, demand)
 }
 
 fn on(shape: Shape, ways: &[Way], demand: Demand) -> Result<()> {

@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use lb_common::{Forward, NodeRecord, PlanRecord};
+use lb_common::{Forward, NodeRecord, PlanRecord, layout::MAX_INTERFACES};
 
 use super::{Facts, TableId, Violation};
 use crate::{
@@ -101,10 +101,10 @@ fn host(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
     let fragments = !all_l2 && facts.host.is_some_and(|host| host.fragments);
     let flag = |set: bool, flag: u32| if set { flag } else { 0 };
     let flags = flag(nat, PlanRecord::NAT) | flag(fragments, PlanRecord::HOST_FRAGMENTS);
-    let interfaces = intent.plan.interfaces.iter().copied().filter(|index| *index != 0);
-    let ours = facts.host.filter(|_| nat).map_or(&[][..], |host| &host.interfaces);
-    let ours = ours.iter().copied().take(intent.plan.interfaces.len());
-    if intent.plan.flags != flags || !interfaces.eq(ours) {
+    let written = intent.plan.interfaces.iter().copied().zip(intent.plan.macs);
+    let ours = facts.host.map_or(&[][..], |host| &host.interfaces).iter();
+    let ours = ours.map(|own| (own.ifindex, own.mac)).chain(std::iter::repeat((0, [0; 6])));
+    if intent.plan.flags != flags || !written.eq(ours.take(MAX_INTERFACES)) {
         found.push(Violation::Plan);
     }
     let is_vip = |address: &IpAddr| model.config.services.iter().any(|s| s.address == *address);

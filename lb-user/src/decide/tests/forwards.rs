@@ -8,8 +8,8 @@ use super::fixture::{cluster, config, percent, service};
 use crate::{
     config::{BackupMode, Config, Panic, Ports, Source},
     decide::{
-        Effect, Event, Host, Intent, Model, NextHop, NoWay, Outcome, State, TargetId, Variant,
-        intent::MOST_OWN,
+        Attached, Effect, Event, Host, Intent, Model, NextHop, NoWay, Outcome, State, TargetId,
+        Variant, intent::MOST_OWN,
     },
 };
 
@@ -42,7 +42,8 @@ fn forwarded(forward: Forward) -> Config {
 
 fn host(addresses: &[&str], fragments: bool) -> Event {
     let addresses = addresses.iter().map(|text| text.parse().expect("an address")).collect();
-    Event::Host(Host { interfaces: vec![3, 5], addresses, fragments })
+    let interfaces = [3, 5].map(|ifindex| Attached { ifindex, mac: [ifindex as u8; 6] });
+    Event::Host(Host { interfaces: interfaces.to_vec(), addresses, fragments })
 }
 
 /// The way to each node; with this source, if any.
@@ -63,19 +64,20 @@ fn a_plan_waits_for_this_host_only_if_packets_need_to_know_it() {
         let plan = published(&state.step(at(2), &checked(0..4, Outcome::Hit)));
         assert_eq!(plan.is_some(), forward == Forward::L2, "{forward:?}");
         let here = host(&["10.9.9.9", "192.0.2.1", "2001:db8::7"], true);
-        let plan = published(&state.step(at(3), std::slice::from_ref(&here)));
-        assert_eq!(plan.is_some(), forward != Forward::L2, "{forward:?}");
+        // Where its frames come in matters to all.
+        assert!(published(&state.step(at(3), std::slice::from_ref(&here))).is_some());
         assert_eq!(published(&state.step(at(4), &[here])), None, "nothing new");
         let plan = state.view().published.expect("a plan").clone();
         let (nat, fragments) = (PlanRecord::NAT, PlanRecord::HOST_FRAGMENTS);
-        let (flags, interfaces, own) = match forward {
-            Forward::L2 => (0, 0, 0),
-            Forward::Ipip | Forward::Gue => (fragments, 0, 0),
+        let (flags, own) = match forward {
+            Forward::L2 => (0, 0),
+            Forward::Ipip | Forward::Gue => (fragments, 0),
             // 192.0.2.1 is a VIP.
-            Forward::Nat => (nat | fragments, 2, 2),
+            Forward::Nat => (nat | fragments, 2),
         };
-        let used = plan.plan.interfaces.iter().filter(|index| **index != 0).count();
-        assert_eq!((plan.plan.flags, used, plan.own.len()), (flags, interfaces, own));
+        assert_eq!((plan.plan.flags, plan.own.len()), (flags, own));
+        assert_eq!(plan.plan.interfaces[..3], [3, 5, 0]);
+        assert_eq!(plan.plan.macs[..3], [[3; 6], [5; 6], [0; 6]]);
         assert_eq!(plan.replies.len(), if forward == Forward::Nat { 4 } else { 0 });
         // It is another one.
         let other = published(&state.step(at(5), &[host(&["10.9.9.9"], false)]));

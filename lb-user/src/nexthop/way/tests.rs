@@ -75,6 +75,8 @@ fn kernel(up: [bool; 2], neighbours: &[(u32, IpAddr, Entry)]) -> Says {
         mtu: 1500,
         up,
         vlan,
+        below: vlan.map(|vlan| vlan.parent),
+        controller: None,
     };
     let on = |parent, tag| Some(Vlan { parent, tag });
     let links = [
