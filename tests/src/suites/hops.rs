@@ -253,9 +253,6 @@ fn host() -> Result<()> {
         // Which frames that come in by lb1 are for this host.
         for (script, mac) in [
             ("link set lb1 address 02:00:00:00:00:77\n", [2, 0, 0, 0, 0, 0x77]),
-            ("link add link lb1 name lb1.9 type vlan id 9\n", [2, 0, 0, 0, 0, 0x77]),
-            ("link set lb1.9 address 02:00:00:00:00:78\n", [0; 6]),
-            ("link del lb1.9\n", [2, 0, 0, 0, 0, 0x77]),
             ("link add br type bridge\nlink set lb1 master br\n", [0; 6]),
             ("link set lb1 nomaster\n", [2, 0, 0, 0, 0, 0x77]),
         ] {
