@@ -253,7 +253,7 @@ fn host() -> Result<()> {
         // Which frames that come in by lb1 are for this host.
         for (script, mac) in [
             ("link set lb1 address 02:00:00:00:00:77\n", [2, 0, 0, 0, 0, 0x77]),
-            ("link add br type bridge\nlink set lb1 master br\n", [0; 6]),
+            ("link add bridge0 type bridge\nlink set lb1 master bridge0\n", [0; 6]),
             ("link set lb1 nomaster\n", [2, 0, 0, 0, 0, 0x77]),
         ] {
             world.lb.ip(script)?;
