@@ -191,7 +191,8 @@ fn route(ctx: *mut xdp_md, packet: &Route) -> Routed {
     let result =
         unsafe { bpf_fib_lookup(ctx.cast(), &raw mut fib, size_of::<FibLookup>() as i32, 0) };
     if result == i64::from(BPF_FIB_LKUP_RET_FRAG_NEEDED) {
-        return Routed::TooBig;
+        // SAFETY: the union is of integers; this is what the kernel writes in this case.
+        return Routed::TooBig(unsafe { fib.__bindgen_anon_1.mtu_result });
     }
     if result != i64::from(BPF_FIB_LKUP_RET_SUCCESS) {
         return Routed::ByHost;

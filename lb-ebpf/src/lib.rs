@@ -139,8 +139,8 @@ pub struct Hop {
 pub enum Routed {
     /// Send it there.
     To(Hop),
-    /// It is bigger than the MTU of the way: fragment it, or tell its sender.
-    TooBig,
+    /// It is bigger than the MTU of the way, in bytes: fragment it, or tell its sender.
+    TooBig(u16),
     /// Something that only the host can: it may have to find the neighbour first, or not forward at all.
     #[default]
     ByHost,

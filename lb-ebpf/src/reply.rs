@@ -8,7 +8,7 @@ use crate::{
     Frame, Hop, Route, Routed, Tables, Verdict,
     checksum::Sum,
     classify::{self, Book},
-    forward::What,
+    forward::{self, What},
     fragment::{self, Whom},
     icmp::{self, Inner, Kind},
     link,
@@ -55,6 +55,9 @@ fn recognised<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Resu
         fragment::remember(tables, &job.packet, Whom::Client(service))?;
     }
     job.service = service;
+    if job.packet.part() == Part::Later {
+        job.to.set(What::Later);
+    }
     let whole = job.packet.part() == Part::Whole;
     if whole && (job.packet.protocol == ICMP || job.packet.protocol == ICMPV6) {
         job.flow.destination = inner.destination;
@@ -64,29 +67,30 @@ fn recognised<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Resu
 }
 
 /// Puts the service in the node's place, and sends the packet to the client as this host would, or
-/// has the host do it. One that is too big for the host's way to the client stays the node's, so that
-/// the host tells the node so.
+/// has the host do it. Of one that is too big for the way to the client the node is told: the host
+/// would tell the service's address, which is its own.
 #[inline(never)]
-pub(crate) fn send<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &Job) -> Verdict {
-    match sent(frame, tables, job) {
-        Ok(verdict) | Err(verdict) => verdict,
-    }
+pub(crate) fn send<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Next {
+    let next = sent(frame, tables, job);
+    job.then(next)
 }
 
 #[inline(always)]
-fn sent<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &Job) -> Result<Verdict, Verdict> {
+fn sent<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Result<Next, Verdict> {
     let record = tables.service(job.epoch, job.service).ok_or(Verdict::BAD_TABLE)?;
     let place = Place { address: record.vip, port: record.table.port };
     let routed = frame.route(&route(job, place.address));
-    if routed == Routed::TooBig && job.packet.dont_fragment.is() {
-        return Ok(Verdict::pass(Reason::ReplyTooBig));
+    if let Routed::TooBig(most) = routed
+        && job.packet.dont_fragment.is()
+    {
+        return forward::too_big(job, most);
     }
     rewrite(frame, job, place).ok_or(Verdict::BAD_TABLE)?;
     match routed {
         Routed::To(hop) if tables.sends_out_of(job.epoch, hop.ifindex) => {
-            on_its_way(frame, &job.packet, &hop)
+            Err(on_its_way(frame, &job.packet, &hop)?)
         }
-        _ => Ok(Verdict::pass(Reason::ReplyToHost)),
+        _ => Err(Verdict::pass(Reason::ReplyToHost)),
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Job {
     pub(crate) service: ServiceId,
     /// How it ended.
     pub(crate) verdict: Verdict,
+    /// Bytes of the largest packet that gets where it was to go, if it is larger.
+    pub(crate) most: u16,
 }
 
 /// Where a packet goes on.
@@ -83,6 +85,7 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
         to: To::NOBODY,
         service: NO_SERVICE,
         verdict: Verdict::BAD_TABLE,
+        most: 0,
     };
     let mut next = sort(frame, tables, &mut job);
     if next == Next::Icmp {
@@ -98,11 +101,13 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
     } else if next == Next::Forward {
         next = forward::forward(frame, tables, &mut job);
     }
+    if next == Next::Reply {
+        next = reply::send(frame, tables, &mut job);
+    }
     match next {
         Next::Wrap => tunnel::wrap(frame, tables, &job),
         Next::Rewrite => nat::to_node(frame, tables, &job),
         Next::TooBig => answer::too_big(frame, tables, &job),
-        Next::Reply => reply::send(frame, tables, &job),
         _ => job.verdict,
     }
 }

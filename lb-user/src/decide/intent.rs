@@ -162,11 +162,9 @@ fn replies(config: &Config) -> Vec<Vip> {
 fn own(view: &View<'_>) -> Vec<[u32; 4]> {
     let Some(host) = view.host else { return Vec::new() };
     let mut own: Vec<IpAddr> = own_addresses(view.model, host).into_iter().collect();
-    if own.len() > MOST_OWN {
-        let asks_from = asks_from(view);
-        own.sort_by_key(|address| !asks_from.contains(address));
-        own.truncate(MOST_OWN);
-    }
+    let asks_from = asks_from(view);
+    own.sort_by_key(|address| !asks_from.contains(address));
+    own.truncate(MOST_OWN);
     own.into_iter().map(address_words).collect()
 }
 

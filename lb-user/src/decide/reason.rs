@@ -297,7 +297,7 @@ pub fn explain_miss(reason: MissReason) -> String {
 pub fn explain_left_out(addresses: usize) -> String {
     format!(
         "this host has {addresses} addresses more than the {MOST_OWN} that nat knows; it knows those \
-         that checks and routes to nodes come from, and what nodes send to one of the others from a \
+         that are the source of checks and of routes to nodes, and what nodes send to one of the others from a \
          service's port is taken for a reply to a client"
     )
 }

@@ -60,7 +60,8 @@ fn vlans<'l>(links: &'l Links, interfaces: &[u32]) -> impl Iterator<Item = &'l s
 fn mac(links: &Links, index: u32, link: &Link) -> Option<[u8; 6]> {
     let on_top = links.values().filter(|other| is_on(links, other, index));
     let mut all = on_top.chain([link]);
-    all.all(|one| one.mac == link.mac && one.controller.is_none()).then_some(link.mac?)
+    all.all(|one| one.mac.is_none_or(|mac| Some(mac) == link.mac) && one.controller.is_none())
+        .then_some(link.mac?)
 }
 
 /// Whether what comes in by the link with this index may come to another link.
@@ -112,7 +113,7 @@ fn fragments(parameters: &Path, interfaces: &[&str]) -> bool {
     let takes = |interface: &&str| {
         value(&format!("conf/{interface}/forwarding")) != 0
             && larger(interface, "accept_local") != 0
-            // Strict: no route leads back to an address of this host by the interface.
+            // Strict: a route may not lead back to an address of this host by the interface.
             && larger(interface, "rp_filter") != 1
     };
     value("ip_forward") != 0 && !interfaces.is_empty() && interfaces.iter().all(takes)

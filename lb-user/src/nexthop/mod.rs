@@ -244,6 +244,8 @@ impl NextHops {
         let entries = neighbours(handle).await?;
         self.doubted.insert(gateway);
         for key in links.into_iter().map(|link| (link, gateway)) {
+            // What was said before is no answer to this.
+            self.failed.remove(&key);
             probe(handle, key, entries.get(&key).copied()).await?;
         }
         Ok(())
@@ -289,7 +291,7 @@ impl NextHops {
         if due.all || due.again || !self.doubted.is_empty() {
             self.neighbours = neighbours(handle).await?;
         }
-        for key in std::mem::take(&mut self.failed) {
+        for &key in &self.failed {
             self.neighbours.entry(key).and_modify(still_failed);
         }
         if due.all || due.again {
@@ -302,7 +304,9 @@ impl NextHops {
         }
         self.look_at_routes(handle, due).await?;
         self.hear_gateways(report);
-        for key in self.find(report) {
+        let wanted = self.find(report);
+        self.failed.clear();
+        for key in wanted {
             resolve(handle, key).await?;
         }
         Ok(())

@@ -43,7 +43,7 @@ pub fn judge(world: World, frame: &[u8], outcome: &Outcome) -> Result<(), String
         Some("drop") => vec![Action::Drop],
         Some("answer") => vec![Action::Tx],
         Some("forward") => vec![Action::Tx, Action::Redirect],
-        _ if matches!(reason, ReplyToHost | ReplyTooBig) => vec![Action::Pass],
+        _ if reason == ReplyToHost => vec![Action::Pass],
         _ => vec![Action::Tx, Action::Redirect],
     };
     must(action.contains(&outcome.action), "what is counted is not what is done")?;
@@ -58,8 +58,9 @@ pub fn judge(world: World, frame: &[u8], outcome: &Outcome) -> Result<(), String
         _ => must(is_here, "another's, but not left alone")?,
     }
     match reason {
-        PassNotIp | PassMalformed | PassNotVip | PassNoService | PassNotOurs | PassExpired
-        | ReplyTooBig => must(outcome.frame == frame, "a frame for the host is another one"),
+        PassNotIp | PassMalformed | PassNotVip | PassNoService | PassNotOurs | PassExpired => {
+            must(outcome.frame == frame, "a frame for the host is another one")
+        }
         DropNoRoom => Ok(()),
         _ => {
             let seen = see(frame).ok_or("an IP packet must have been seen")?;
@@ -96,6 +97,10 @@ pub(super) fn packet_end(frame: &[u8]) -> Option<usize> {
 
 fn is_vip(address: IpAddr) -> bool {
     FAMILIES.iter().any(|&f| [SERVED, OTHER, DEAD].iter().any(|place| place.of(f) == address))
+}
+
+fn is_nat_node(address: IpAddr) -> bool {
+    To::ALL.iter().any(|to| to.forward() == Forward::Nat && to.address() == address)
 }
 
 fn is_mapped(address: &IpAddr) -> bool {
@@ -277,7 +282,9 @@ fn reply(seen: &Seen<'_>, outcome: &Outcome) -> Result<(), String> {
 fn answer(seen: &Seen<'_>, outcome: &Outcome, reason: Reason) -> Result<(), String> {
     let out = see(&outcome.frame).ok_or("an answer is no IP packet")?;
     must((out.from, out.to) == (seen.to, seen.from), "not back to where it came from")?;
-    must(is_vip(out.from) && !is_vip(out.to), "not from a VIP to a client")?;
+    let reply = reason == Reason::AnswerTooBig && is_nat_node(out.to);
+    must(reply || is_vip(out.from), "neither from a VIP nor to a node")?;
+    must(!is_vip(out.to), "to a VIP")?;
     let link = Link { to: seen.link.from, from: seen.link.to, tags: seen.link.tags.clone() };
     must(out.link == link, "the link header")?;
     if reason == Reason::AnswerEcho {

@@ -7,7 +7,7 @@ use lb_common::{HashAlgorithm, PlanRecord, Reason};
 use lb_ebpf::Action;
 
 use super::{
-    cases::here,
+    cases::{back, here, size::told},
     check,
     frames::LB_MAC,
     packets::{DONT_FRAGMENT, Ip, Link},
@@ -93,8 +93,8 @@ fn reply(kernel: &KernelRunner, family: Family, ours: bool, ttl: u8) -> Result<(
         .with_context(|| format!("{family:?}, ours: {ours}, time to live {ttl}"))
 }
 
-/// On the small way: what fits goes, what may be fragmented is for the host to send, the rest for the
-/// host to judge.
+/// On the small way: what fits goes, what may be fragmented is for the host to send, of the rest the
+/// node is told.
 fn sized(
     kernel: &KernelRunner,
     family: Family,
@@ -108,7 +108,8 @@ fn sized(
         packets(family, to, &vec![5; length - bare]).map(|ip| ip.with(|ip| ip.fragment = fragment));
     let frame = here().frame(&reply.bytes());
     let must = if length > SMALL && (family == Family::V6 || fragment != 0) {
-        (Action::Pass, Reason::ReplyTooBig, frame.clone())
+        let out = back().frame(&told(&reply, SMALL as u16).bytes());
+        (Action::Tx, Reason::AnswerTooBig, out)
     } else if ours && length <= SMALL {
         goes(seen)
     } else {

@@ -170,8 +170,8 @@ impl State {
         let tagged = !travel.road.shape.front.tags.is_empty();
         let replied = if tagged { "reply_to_host" } else { "reply_sent" };
         expected.extend((way.forward == Forward::Nat).then_some((replied, 100)));
-        // Who tells nodes: a router behind the load balancer, or its own host.
-        let told = travel.road.shape.replies_mtu.map_or("forward_icmp", |_| "reply_too_big");
+        // Who tells nodes: a router behind the load balancer, or itself.
+        let told = travel.road.shape.replies_mtu.map_or("forward_icmp", |_| "answer_too_big");
         expected.extend(demand.nodes_learn.then_some((told, 1)));
         let too_big = demand.client_learns && way.overhead() > 0;
         expected.extend(too_big.then_some(("answer_too_big", 1)));

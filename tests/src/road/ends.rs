@@ -59,7 +59,7 @@ impl End {
         tokio::spawn(async move {
             let mut packet = vec![0; usize::from(u16::MAX)];
             loop {
-                let Ok((length, _)) = tunnel.recv_from(&mut packet).await else { continue };
+                let Ok((length, _)) = tunnel.recv_from(&mut packet).await else { return };
                 let Some(inner) = packet[..length].get(self.headers..) else { continue };
                 if let Some(&[a, b, c, d]) = inner.get(DESTINATION) {
                     // To an address of this host: its stack takes it as it takes any.

@@ -200,7 +200,7 @@ impl Road {
 
     fn connect_lb(&self) -> Result<()> {
         let Shape { front, back, gateway, replies_mtu, .. } = self.shape;
-        // What is not locked the kernel does not tell the program of IPv4 (`ip_mtu_from_fib_result`).
+        // What is not locked the kernel does not tell the program (`ip_mtu_from_fib_result`, `ip6_mtu_from_fib6`).
         let mtu = replies_mtu.map_or_else(String::new, |mtu| format!(" mtu lock {mtu}"));
         let device = |link: Link| format!("eth{}", link.wire);
         for wire in 0..self.shape.wires() {

@@ -8,7 +8,7 @@ mod hostile;
 mod jumbo;
 mod lookup;
 mod replies;
-mod size;
+pub(super) mod size;
 mod strangers;
 
 use lb_common::{FlowHash, FlowKey, HashKey, Reason};
@@ -135,7 +135,8 @@ pub fn here() -> Link {
 }
 
 /// The link header of answers to them.
-fn back() -> Link {
+#[must_use]
+pub fn back() -> Link {
     Link { to: CLIENT_MAC, from: LB_MAC, tags: Vec::new() }
 }
 

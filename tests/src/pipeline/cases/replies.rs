@@ -5,13 +5,16 @@ use std::net::IpAddr;
 use lb_common::Reason;
 use lb_ebpf::{Action, Hop, Mac, Routed};
 
-use super::{Case, Step, errors, here};
+use super::{Case, Step, back, errors, here, size::told};
 use crate::pipeline::{
     packets::{Body, DONT_FRAGMENT, Ip, Link},
     places::{self, CLIENT, FAMILIES, Family, NOBODY, OTHER, OWN, ROUTER, SERVED},
     to::To,
     world::{ELSEWHERE, INGRESS, World},
 };
+
+/// Bytes of the largest packet of the host's own way to the client.
+const SMALL_WAY: u16 = 1300;
 
 /// Nodes, the ports that they answer from, and as whom: a VIP and its port.
 fn answers(family: Family) -> Vec<(To, u16, IpAddr, u16)> {
@@ -180,8 +183,8 @@ fn sent(family: Family) -> Vec<Case> {
     cases
 }
 
-/// Too big for the host's own way to the client: as it came, so that the host tells the node of a
-/// packet that is the node's; but what may be fragmented the host sends on.
+/// Too big for the host's own way to the client: the node is told; but what may be fragmented the host
+/// sends on.
 fn too_big(family: Family) -> Vec<Case> {
     let mut cases = Vec::new();
     let answer = answers(family)[0];
@@ -193,11 +196,14 @@ fn too_big(family: Family) -> Vec<Case> {
             let step = if family == Family::V4 && fragment == 0 {
                 to_host(&link, &packets)
             } else {
-                Step::passes(link.frame(&packets[0].bytes()), Reason::ReplyTooBig)
+                let out = Link { tags: link.tags.clone(), ..back() };
+                let out = out.frame(&told(&packets[0], SMALL_WAY).bytes());
+                let frame = link.frame(&packets[0].bytes());
+                Step::becomes(frame, Action::Tx, Reason::AnswerTooBig, out)
             };
             let what = if tcp { "tcp" } else { "udp" };
             let name = format!("too big a reply by {what}, {fragment:#x}, {link:?}, {family:?}");
-            cases.push(Case { routed: Routed::TooBig, ..Case::one(name, step) });
+            cases.push(Case { routed: Routed::TooBig(SMALL_WAY), ..Case::one(name, step) });
         }
     }
     cases

@@ -52,7 +52,7 @@ fn sized(family: Family, to: To, length: u16) -> Ip {
 }
 
 /// What its sender is told: at most so many bytes reach the node.
-pub(super) fn told(packet: &Ip, most: u16) -> Ip {
+pub fn told(packet: &Ip, most: u16) -> Ip {
     let [high, low] = most.to_be_bytes();
     let (kind, whole) = (if packet.v6() { (2, 0) } else { (3, 4) }, packet.bytes());
     // RFC 1812, 4.3.2.3; RFC 4443, 2.4.
