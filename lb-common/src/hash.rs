@@ -90,6 +90,13 @@ impl FlowHash {
     pub const fn node_slot(self, log2: u32) -> u32 {
         top_bits(self.0 as u32, log2)
     }
+
+    /// All of it in 16 bits.
+    #[inline(always)]
+    pub const fn folded(self) -> u16 {
+        let half = self.0 ^ self.0 >> 32;
+        (half ^ half >> 16) as u16
+    }
 }
 
 #[inline(always)]

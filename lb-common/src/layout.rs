@@ -141,10 +141,12 @@ pub struct ServiceRecord {
 pub struct PlanRecord {
     /// [`PlanRecord::NAT`], [`PlanRecord::HOST_FRAGMENTS`].
     pub flags: u32,
-    /// Indices of the interfaces that replies may be sent out of; 0: no more of them.
+    /// Indices of the interfaces of ours, which replies may be sent out of; 0: no more of them.
     pub interfaces: [u32; MAX_INTERFACES],
+    /// MAC addresses that frames to them have; zero: unknown.
+    pub macs: [[u8; 6]; MAX_INTERFACES],
     /// Zero.
-    pub reserved: [u32; 7],
+    pub reserved: [u32; 11],
 }
 
 impl PlanRecord {
@@ -152,6 +154,20 @@ impl PlanRecord {
     pub const NAT: u32 = 1;
     /// This host forwards packets of its own addresses, and so fragments what it is given.
     pub const HOST_FRAGMENTS: u32 = 2;
+
+    /// Whether frames to a MAC address are this host's if they come in by an interface: if that is one
+    /// of ours, only those to its own address are.
+    #[inline(always)]
+    pub fn takes(&self, ifindex: u32, mac: [u8; 6]) -> bool {
+        let mut taken = true;
+        for place in 0..MAX_INTERFACES {
+            let own = self.macs[place];
+            if self.interfaces[place] == ifindex && own != [0; 6] && own != mac {
+                taken = false;
+            }
+        }
+        taken
+    }
 }
 
 /// How packets are brought to the nodes of a cluster.
@@ -341,7 +357,8 @@ const _: () = {
     assert!(size_of::<Control>() == 64 && sum(&[8, 8, 4, 4, 40]) == 64);
     assert!(size_of::<Directory>() == 16 && sum(&[4, 4, 1, 1, 1, 1, 2, 1, 1]) == 16);
     assert!(size_of::<ServiceRecord>() == 32 && sum(&[16, 16]) == 32);
-    assert!(size_of::<PlanRecord>() == 64 && sum(&[4, 4 * MAX_INTERFACES, 7 * 4]) == 64);
+    assert!(size_of::<PlanRecord>() == 128);
+    assert!(sum(&[4, 4 * MAX_INTERFACES, 6 * MAX_INTERFACES, 11 * 4]) == 128);
     assert!(size_of::<NodeRecord>() == 64);
     assert!(sum(&[6, 6, 4, 16, 16, 2, 2, 2, 1, 1, 4, 1, 1, 1, 1]) == 64);
     assert!(size_of::<FragmentBucket>() == sum(&[8 * FRAGMENT_WAYS]));

@@ -77,7 +77,8 @@ reasons! {
     ReplyToHost, reply_to_host;
     /// An ICMP echo request to a service's address, answered.
     AnswerEcho, answer_echo;
-    /// Too big for the way to the node: its sender was told so by ICMP.
+    /// Too big for the way to the node, or a `nat` node's reply too big for the host's way to the client:
+    /// its sender was told so by ICMP.
     AnswerTooBig, answer_too_big;
     /// Too big for the way to the node, ready for it, and given to the host to be fragmented.
     PassTooBig, pass_too_big;
@@ -86,12 +87,13 @@ reasons! {
     /// Passed: the frame ends before the headers that it announces, or they contradict each other,
     /// and it is not known to be for a service.
     PassMalformed, pass_malformed;
-    /// Passed: not to the address of a service.
+    /// Passed: not to the address of a service, or of IPv6 with an IPv4-mapped address at either end.
     PassNotVip, pass_not_vip;
     /// Passed: to the address of a service, but no service has that protocol and port.
     PassNoService, pass_no_service;
-    /// Passed: for a service, but the frame is to a group, or (`l2`) to the node's own MAC already: sent
-    /// by another load balancer, and seen because a switch floods it.
+    /// Passed: for a service, or a `nat` node's reply, but the frame is not to the MAC of the interface
+    /// that it came in by: a switch floods it. Where that MAC is not known: to the `l2` node's own. Of
+    /// packets for a service also frames to a group.
     PassNotOurs, pass_not_ours;
     /// Passed: a `nat` node's reply whose time to live ends here; the host says so to the node.
     PassExpired, pass_expired;
@@ -106,7 +108,7 @@ reasons! {
     DropEcho, drop_echo;
     /// Dropped: a later fragment whose first was not seen.
     DropFragment, drop_fragment;
-    /// Dropped: too big for the way to the node, may be fragmented, but nobody here can do it.
+    /// Dropped: too big for its way, and nobody here may fragment it, or tell its sender.
     DropTooBig, drop_too_big;
     /// Dropped: too big for the way to the node, and too many senders were told within this second.
     DropTooBigSilent, drop_too_big_silent;

@@ -1,13 +1,12 @@
 //! Packets of our own, back to where a packet came from: echo replies, and word that a packet was
 //! too big.
 
-use lb_common::{Forward, Limit, Reason};
+use lb_common::{Limit, Reason};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
     Frame, Tables, Verdict,
     checksum::Sum,
-    forward,
     icmp::ICMP_LEN,
     link,
     parse::{self, ICMP, ICMPV6, Packet},
@@ -55,13 +54,11 @@ pub(crate) fn echo<F: Frame>(frame: &mut F, packet: &Packet) -> Option<Verdict> 
     Some(Verdict::tx(Reason::AnswerEcho))
 }
 
-/// Tells the sender of a packet that at most so many bytes reach the node: "fragmentation needed"
-/// (RFC 1191, 4) or "packet too big" (RFC 4443, 3.2), from the service's address.
+/// Tells the sender of a packet how many bytes get where it was to go: "fragmentation needed"
+/// (RFC 1191, 4) or "packet too big" (RFC 4443, 3.2), from the packet's destination.
 #[inline(never)]
 pub(crate) fn too_big<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &Job) -> Verdict {
-    let Some(record) = tables.node(job.epoch, job.to.node) else { return Verdict::BAD_TABLE };
-    let Some(way) = Forward::from_raw(record.forward) else { return Verdict::BAD_TABLE };
-    let (packet, most) = (&job.packet, forward::most(&record, way));
+    let (packet, most) = (&job.packet, job.most);
     if !allowed(tables) {
         return Verdict::drop(Reason::DropTooBigSilent);
     }

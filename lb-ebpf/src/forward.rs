@@ -121,10 +121,10 @@ fn forwarded<F: Frame, T: Tables>(
         _ => {}
     }
     job.verdict = sent(frame, record, &job.to);
-    if job.packet.length > most(record, way) {
+    let most = most(record, way);
+    if job.packet.length > most {
         if job.packet.dont_fragment.is() {
-            let told = may_be_told(job);
-            return if told { Ok(Next::TooBig) } else { Err(TOO_BIG) };
+            return too_big(job, most);
         }
         if !by_host(tables, job, record, way)? {
             return Err(TOO_BIG);
@@ -190,17 +190,22 @@ fn sent<F: Frame>(frame: &F, record: &NodeRecord, to: &To) -> Verdict {
     Verdict::out_of(reason, record.ifindex, frame.ingress())
 }
 
-/// Whether the sender of a packet that is too big is told so: not if that is an error itself, nor by
-/// IPv4 if it is a later fragment (RFC 1122, 3.2.2), nor if it could not send less.
+/// The sender of a packet of which only so many bytes fit its way is told so: but not if that is an
+/// error itself, nor by IPv4 if it is a later fragment (RFC 1122, 3.2.2), nor if it could not send less.
+///
+/// # Errors
+/// It is dropped then.
 #[inline(always)]
-fn may_be_told(job: &Job) -> bool {
+pub(crate) fn too_big(job: &mut Job, most: u16) -> Result<Next, Verdict> {
     let v6 = job.packet.head.v6.is();
     let able = !v6 || job.packet.length > IPV6_LEAST;
-    match job.to.what() {
+    let told = match job.to.what() {
         What::Flow => able,
         What::Later => v6 && able,
         What::Error(_) => false,
-    }
+    };
+    job.most = most;
+    if told { Ok(Next::TooBig) } else { Err(TOO_BIG) }
 }
 
 /// Whether this host fragments what is too big for the way to the node, once it is ready for it.

@@ -2,7 +2,9 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibLookup, xdp_md},
+    bindings::{
+        BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibLookup, xdp_md,
+    },
     helpers::generated::{
         bpf_fib_lookup, bpf_loop, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
         bpf_xdp_load_bytes,
@@ -11,7 +13,7 @@ use aya_ebpf::{
 };
 use core::{ffi::c_void, mem::zeroed};
 use lb_common::Pod;
-use lb_ebpf::{Frame, Hop, MAX_SUM, Mac, Route};
+use lb_ebpf::{Frame, Hop, MAX_SUM, Mac, Route, Routed};
 
 use crate::verifier::{end, forget, start, unknown, unknown_unless_constant};
 
@@ -90,10 +92,12 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn cut(&mut self, length: usize) -> Option<()> {
         // SAFETY: as in `move_start`.
-        let result = unsafe {
-            let now = bpf_xdp_get_buff_len(self.ctx);
-            bpf_xdp_adjust_tail(self.ctx, length as i32 - now as i32)
-        };
+        let now = unsafe { bpf_xdp_get_buff_len(self.ctx) };
+        if length as u64 > now {
+            return None; // the kernel would make it longer
+        }
+        // SAFETY: as in `move_start`.
+        let result = unsafe { bpf_xdp_adjust_tail(self.ctx, length as i32 - now as i32) };
         if result == 0 { Some(()) } else { None }
     }
 
@@ -121,7 +125,7 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
-    fn route(&self, packet: &Route) -> Option<Hop> {
+    fn route(&self, packet: &Route) -> Routed {
         route(self.ctx, packet)
     }
 }
@@ -162,7 +166,7 @@ unsafe extern "C" fn add_block(index: u64, sum: *mut Summing) -> i64 {
 
 /// The kernel's word (`bpf_fib_lookup`) for where it would send a packet.
 #[inline(never)]
-fn route(ctx: *mut xdp_md, packet: &Route) -> Option<Hop> {
+fn route(ctx: *mut xdp_md, packet: &Route) -> Routed {
     // SAFETY: a C struct of integers, for which zero is a value.
     let mut fib: FibLookup = unsafe { zeroed() };
     // SAFETY: unions of integers are written, and the variant that the family says.
@@ -185,12 +189,16 @@ fn route(ctx: *mut xdp_md, packet: &Route) -> Option<Hop> {
     // SAFETY: the struct has the size that is given; the kernel fills in the answer.
     let result =
         unsafe { bpf_fib_lookup(ctx.cast(), &raw mut fib, size_of::<FibLookup>() as i32, 0) };
+    if result == i64::from(BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+        // SAFETY: the union is of integers; this is what the kernel writes in this case.
+        return Routed::TooBig(unsafe { fib.__bindgen_anon_1.mtu_result });
+    }
     if result != i64::from(BPF_FIB_LKUP_RET_SUCCESS) {
-        return None;
+        return Routed::ByHost;
     }
     // SAFETY: inside the struct and on even addresses.
     let (dst_mac, src_mac) = unsafe { (mac(&raw const fib.dmac), mac(&raw const fib.smac)) };
-    Some(Hop { dst_mac, src_mac, ifindex: fib.ifindex })
+    Routed::To(Hop { dst_mac, src_mac, ifindex: fib.ifindex })
 }
 
 /// A MAC address out of the kernel's answer, by pairs of bytes: it is aligned for no more, and the

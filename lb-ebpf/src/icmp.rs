@@ -92,7 +92,7 @@ fn sorted<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Resu
     let Address::Vip { alive } = classify::address(tables, job.epoch, head.destination)? else {
         return stages::no_service(tables, job);
     };
-    stages::sane(tables, job.epoch, head)?;
+    stages::sane(frame, tables, job.epoch, head)?;
     match kind(frame, &job.packet).ok_or(MALFORMED)? {
         Kind::Error => about_a_flow(frame, job),
         Kind::Echo if alive => Err(answer::echo(frame, &job.packet).ok_or(MALFORMED)?),
@@ -123,7 +123,7 @@ fn about_a_flow<F: Frame>(frame: &F, job: &mut Job) -> Result<Next, Verdict> {
     Ok(Next::Choose)
 }
 
-/// What an error quotes, if that is a TCP or UDP packet with its ports.
+/// What an error quotes, if that is a TCP or UDP packet with its ports that can have been ours.
 #[inline(never)]
 pub(crate) fn quoted<F: Frame>(frame: &F, packet: &Packet, inner: &mut Inner) -> bool {
     read(frame, packet, inner).is_some()
@@ -143,6 +143,9 @@ fn read<F: Frame>(frame: &F, packet: &Packet, inner: &mut Inner) -> Option<()> {
         parse::extensions(frame, &mut behind).ok()?;
         inner.source = parse::words(ip.src_addr);
         inner.destination = parse::words(ip.dst_addr);
+        if parse::is_mapped(inner.source) || parse::is_mapped(inner.destination) {
+            return None;
+        }
     } else {
         let ip: Ipv4Hdr = frame.read(l3)?;
         let header = usize::from(ip.ihl());

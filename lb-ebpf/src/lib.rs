@@ -49,7 +49,7 @@ pub trait Frame {
     /// Moves its start by so many bytes: forward over its first ones, or back to make room in front.
     /// `None`, and nothing moved, if there is no room or not that much frame.
     fn move_start(&mut self, by: i32) -> Option<()>;
-    /// Cuts it off after so many bytes, which it must have.
+    /// Cuts it off after so many bytes. `None`, and nothing cut, if it has fewer.
     fn cut(&mut self, length: usize) -> Option<()>;
     /// The ones' complement sum (RFC 1071) of so many bytes from an offset as 16-bit words, folded;
     /// `None` if the frame ends before. At most [`MAX_SUM`] bytes.
@@ -60,8 +60,8 @@ pub trait Frame {
         let _ = salt;
         number
     }
-    /// Where this host would send a packet of this kind, if it forwards it and knows the neighbour.
-    fn route(&self, packet: &Route) -> Option<Hop>;
+    /// Where this host would send a packet of this kind.
+    fn route(&self, packet: &Route) -> Routed;
 }
 
 /// A copy of an element, for [`Tables`] whose elements others may write meanwhile.
@@ -115,6 +115,12 @@ impl Mac {
         let [a, b, c, d, e, f, _, _] = self.0.to_le_bytes();
         [a, b, c, d, e, f]
     }
+
+    /// Whether it is a group's (IEEE 802, 8.2.2).
+    #[inline(always)]
+    pub const fn is_group(self) -> bool {
+        self.0 & 1 != 0
+    }
 }
 
 /// The next hop of a packet that this host routes.
@@ -127,6 +133,19 @@ pub struct Hop {
     pub src_mac: Mac,
     /// Index of the interface.
     pub ifindex: u32,
+}
+
+/// What a host would do with a packet that it is to forward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub enum Routed {
+    /// Send it there.
+    To(Hop),
+    /// It is bigger than the MTU of the way, in bytes: fragment it, or tell its sender.
+    TooBig(u16),
+    /// Something that only the host can: it may have to find the neighbour first, or not forward at all.
+    #[default]
+    ByHost,
 }
 
 /// Every question that the packet's way may ask of the tables.
@@ -148,6 +167,8 @@ pub trait Tables {
     fn plan_flags(&self, epoch: u64) -> Option<u32>;
     /// Whether replies may be sent out of an interface.
     fn sends_out_of(&self, epoch: u64, ifindex: u32) -> bool;
+    /// Whether frames to a MAC address that come in by an interface are this host's.
+    fn takes(&self, epoch: u64, ifindex: u32, mac: Mac) -> bool;
     /// A word of a book's bitmap of addresses.
     fn bits(&self, book: Book, epoch: u64, word: u32) -> Option<u64>;
     /// A place of a book.

@@ -21,7 +21,7 @@ use lb_common::{
     },
     pin::{BUSY, PIN_WAYS},
 };
-use lb_ebpf::{Book, Tables};
+use lb_ebpf::{Book, Mac, Tables};
 
 use crate::verifier::{compare_and_swap, forget, unknown};
 
@@ -121,6 +121,11 @@ impl Tables for KernelTables {
             known |= plan.interfaces[place] == ifindex;
         }
         known && ifindex != 0
+    }
+
+    #[inline(always)]
+    fn takes(&self, epoch: u64, ifindex: u32, mac: Mac) -> bool {
+        PLANS.get(generation_index(epoch, 1, 0)).is_none_or(|plan| plan.takes(ifindex, mac.bytes()))
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use network_types::{
     vlan::VlanHdr,
 };
 
-use crate::{Frame, Verdict};
+use crate::{Frame, Mac, Verdict};
 
 /// IP protocol number of ICMP (IANA, as all of these).
 pub const ICMP: u8 = 1;
@@ -73,8 +73,17 @@ pub struct Head {
     pub l3: u16,
     /// Whether it is IPv6.
     pub v6: Flag,
-    /// The frame is to a group of hosts.
-    pub group: Flag,
+    /// Whom the frame is to.
+    pub to: Mac,
+}
+
+impl Head {
+    /// An end of an IPv6 packet is an IPv4 address as IPv6 sockets write it (RFC 4291, 2.5.5.2). None
+    /// is on a wire; in the tables they stand for IPv4.
+    #[inline(always)]
+    pub const fn is_mapped(&self) -> bool {
+        self.v6.is() && (is_mapped(self.source) || is_mapped(self.destination))
+    }
 }
 
 /// Which part of a datagram a packet has.
@@ -131,7 +140,7 @@ impl Packet {
             destination: [0; 4],
             l3: 0,
             v6: Flag::new(false),
-            group: Flag::new(false),
+            to: Mac::new([0; 6]),
         },
         id: 0,
         length: 0,
@@ -163,7 +172,6 @@ impl Packet {
         // Never more than two VLAN tags behind Ethernet.
         self.head.l3 = F::forget(u64::from(self.head.l3), salt) as u16 & 0x1f;
         self.head.v6 = Flag(byte(self.head.v6.0));
-        self.head.group = Flag(byte(self.head.group.0));
         self.dont_fragment = Flag(byte(self.dont_fragment.0));
         self.part = byte(self.part);
         self.protocol = byte(self.protocol);
@@ -188,7 +196,7 @@ impl Packet {
 pub fn head<F: Frame>(frame: &F) -> Result<Head, Verdict> {
     const MALFORMED: Verdict = Verdict::pass(Reason::PassMalformed);
     let ethernet: EthHdr = frame.read(0).ok_or(MALFORMED)?;
-    let group = Flag::new(ethernet.dst_addr[0] & 1 != 0);
+    let to = Mac::new(ethernet.dst_addr);
     let (mut l3, mut kind) = (EthHdr::LEN, ethernet.ether_type);
     for _ in 0..2 {
         if kind != EtherType::Ieee8021q as u16 && kind != EtherType::Ieee8021ad as u16 {
@@ -201,11 +209,11 @@ pub fn head<F: Frame>(frame: &F) -> Result<Head, Verdict> {
     if kind == EtherType::Ipv4 as u16 {
         let ip: Ipv4Hdr = frame.read(l3).ok_or(MALFORMED)?;
         let (source, destination) = (mapped(ip.src_addr), mapped(ip.dst_addr));
-        Ok(Head { source, destination, l3: l3 as u16, v6: Flag::new(false), group })
+        Ok(Head { source, destination, l3: l3 as u16, v6: Flag::new(false), to })
     } else if kind == EtherType::Ipv6 as u16 {
         let ip: Ipv6Hdr = frame.read(l3).ok_or(MALFORMED)?;
         let (source, destination) = (words(ip.src_addr), words(ip.dst_addr));
-        Ok(Head { source, destination, l3: l3 as u16, v6: Flag::new(true), group })
+        Ok(Head { source, destination, l3: l3 as u16, v6: Flag::new(true), to })
     } else {
         Err(Verdict::pass(Reason::PassNotIp))
     }
@@ -366,6 +374,12 @@ pub fn ports<F: Frame>(frame: &F, packet: &Packet) -> Result<Ports, Malformed> {
         (udp.src, udp.dst)
     };
     Ok(Ports { source: u16::from_be_bytes(source), destination: u16::from_be_bytes(destination) })
+}
+
+/// Whether four words are an IPv4 address.
+#[inline(always)]
+pub const fn is_mapped([a, b, c, _]: [u32; 4]) -> bool {
+    a | b | c ^ 0xffff == 0
 }
 
 /// An IPv4 address as four words.

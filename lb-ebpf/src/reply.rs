@@ -5,16 +5,16 @@
 use lb_common::{Reason, ServiceId, VipKey};
 
 use crate::{
-    Frame, Route, Tables, Verdict,
+    Frame, Hop, Route, Routed, Tables, Verdict,
     checksum::Sum,
     classify::{self, Book},
-    forward::What,
+    forward::{self, What},
     fragment::{self, Whom},
     icmp::{self, Inner, Kind},
     link,
     nat::{self, End, Place},
     parse::{self, ICMP, ICMPV6, Packet, Part, TCP, UDP},
-    stages::{Job, Next},
+    stages::{self, Job, Next},
 };
 
 /// What is nobody's here.
@@ -35,13 +35,19 @@ fn recognised<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Resu
     let at = usize::from(head.l3) + if head.v6.is() { 6 } else { 8 };
     let [first, second]: [u8; 2] = frame.read(at).ok_or(STRANGER)?;
     let icmp = if head.v6.is() { first == ICMPV6 } else { second == ICMP };
+    if head.to.is_group() || head.is_mapped() {
+        return Err(STRANGER);
+    }
     // Errors may come from any router between here and the node.
-    if head.group.is() || !icmp && !classify::maybe(tables, Book::Nodes, epoch, head.source)? {
+    if !icmp && !classify::maybe(tables, Book::Nodes, epoch, head.source)? {
         return Err(STRANGER);
     }
     parse::packet(frame, &mut job.packet).map_err(|_| Verdict::pass(Reason::PassMalformed))?;
     let mut inner = Inner::NONE;
     let service = whose(frame, tables, epoch, &job.packet, &mut inner)?.ok_or(STRANGER)?;
+    if !tables.takes(epoch, frame.ingress(), job.packet.head.to) {
+        return Err(stages::NOT_OURS);
+    }
     if job.packet.ttl <= 1 {
         return Err(Verdict::pass(Reason::PassExpired));
     }
@@ -49,6 +55,9 @@ fn recognised<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Resu
         fragment::remember(tables, &job.packet, Whom::Client(service))?;
     }
     job.service = service;
+    if job.packet.part() == Part::Later {
+        job.to.set(What::Later);
+    }
     let whole = job.packet.part() == Part::Whole;
     if whole && (job.packet.protocol == ICMP || job.packet.protocol == ICMPV6) {
         job.flow.destination = inner.destination;
@@ -58,21 +67,31 @@ fn recognised<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Resu
 }
 
 /// Puts the service in the node's place, and sends the packet to the client as this host would, or
-/// has the host do it.
+/// has the host do it. Of one that is too big for the way to the client the node is told: the host
+/// would tell the service's address, which is its own.
 #[inline(never)]
-pub(crate) fn send<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &Job) -> Verdict {
-    match sent(frame, tables, job) {
-        Ok(verdict) | Err(verdict) => verdict,
-    }
+pub(crate) fn send<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Next {
+    let next = sent(frame, tables, job);
+    job.then(next)
 }
 
 #[inline(always)]
-fn sent<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &Job) -> Result<Verdict, Verdict> {
+fn sent<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Result<Next, Verdict> {
     let record = tables.service(job.epoch, job.service).ok_or(Verdict::BAD_TABLE)?;
     let place = Place { address: record.vip, port: record.table.port };
-    let is_source = rewrite(frame, job, place).ok_or(Verdict::BAD_TABLE)?;
-    let source = if is_source { place.address } else { job.packet.head.source };
-    on_its_way(frame, tables, job.epoch, &job.packet, source)
+    let routed = frame.route(&route(job, place.address));
+    if let Routed::TooBig(most) = routed
+        && job.packet.dont_fragment.is()
+    {
+        return forward::too_big(job, most);
+    }
+    rewrite(frame, job, place).ok_or(Verdict::BAD_TABLE)?;
+    match routed {
+        Routed::To(hop) if tables.sends_out_of(job.epoch, hop.ifindex) => {
+            Err(on_its_way(frame, &job.packet, &hop)?)
+        }
+        _ => Err(Verdict::pass(Reason::ReplyToHost)),
+    }
 }
 
 /// The service whose reply it is; of an ICMP error, by the packet to the node that it quotes.
@@ -125,45 +144,49 @@ fn error<F: Frame, T: Tables>(
     classify::service(tables, Book::Nodes, epoch, &key)
 }
 
-/// Rewrites a reply. Returns whether the service is then where it is from.
+/// Whether a packet is from where its reply comes from; an error of a router on the way is not.
 #[inline(always)]
-fn rewrite<F: Frame>(frame: &mut F, job: &Job, place: Place) -> Option<bool> {
+fn is_from_node(job: &Job) -> bool {
+    match job.to.what() {
+        What::Error(_) => job.flow.destination == job.packet.head.source,
+        _ => true,
+    }
+}
+
+/// What the host routes a reply by once it is rewritten.
+#[inline(always)]
+fn route(job: &Job, vip: [u32; 4]) -> Route {
+    let &Packet { head, protocol, tos, length, .. } = &job.packet;
+    let source = if is_from_node(job) { vip } else { head.source };
+    Route { v6: head.v6.is(), source, destination: head.destination, protocol, tos, length }
+}
+
+/// Rewrites a reply, and what an error quotes.
+#[inline(always)]
+fn rewrite<F: Frame>(frame: &mut F, job: &Job, place: Place) -> Option<()> {
     if let What::Error(quote) = job.to.what() {
         let node = job.flow.destination;
         nat::quoted(frame, &job.packet, &quote, End::Destination, node, place)?;
-        // From a router on the way, it stays from there.
-        if node != job.packet.head.source {
-            return Some(false);
-        }
     }
-    nat::rewrite(frame, &job.packet, End::Source, place)?;
-    Some(true)
+    if !is_from_node(job) {
+        return Some(());
+    }
+    nat::rewrite(frame, &job.packet, End::Source, place)
 }
 
-/// Sends it to the client as this host would, or has the host do it.
+/// Sends a rewritten packet to the client.
 #[inline(always)]
-fn on_its_way<F: Frame, T: Tables>(
-    frame: &mut F,
-    tables: &T,
-    epoch: u64,
-    packet: &Packet,
-    source: [u32; 4],
-) -> Result<Verdict, Verdict> {
-    let (v6, destination) = (packet.head.v6.is(), packet.head.destination);
+fn on_its_way<F: Frame>(frame: &mut F, packet: &Packet, hop: &Hop) -> Result<Verdict, Verdict> {
     let l3 = usize::from(packet.head.l3);
-    let &Packet { protocol, tos, length, .. } = packet;
-    let route = Route { v6, source, destination, protocol, tos, length };
-    let hop = frame.route(&route).filter(|hop| tables.sends_out_of(epoch, hop.ifindex));
-    let Some(hop) = hop else { return Ok(Verdict::pass(Reason::ReplyToHost)) };
     // One hop further (RFC 1812, 5.3.1); the host does that itself for what it is given.
-    if v6 {
+    if packet.head.v6.is() {
         let [next, _]: [u8; 2] = frame.read(l3 + 6).ok_or(Verdict::BAD_TABLE)?;
         frame.write(l3 + 6, [next, packet.ttl - 1]).ok_or(Verdict::BAD_TABLE)?;
     } else {
         let change = Sum::change(u16::from(packet.ttl) << 8, u16::from(packet.ttl - 1) << 8);
-        frame.write(l3 + 8, [packet.ttl - 1, protocol]).ok_or(Verdict::BAD_TABLE)?;
+        frame.write(l3 + 8, [packet.ttl - 1, packet.protocol]).ok_or(Verdict::BAD_TABLE)?;
         nat::update(frame, l3 + 10, change).ok_or(Verdict::BAD_TABLE)?;
     }
-    link::to_hop(frame, &packet.head, &hop)?;
+    link::to_hop(frame, &packet.head, hop)?;
     Ok(Verdict::out_of(Reason::ReplySent, hop.ifindex, frame.ingress()))
 }

@@ -31,6 +31,8 @@ pub(crate) struct Job {
     pub(crate) service: ServiceId,
     /// How it ended.
     pub(crate) verdict: Verdict,
+    /// Bytes of the largest packet that gets where it was to go, if it is larger.
+    pub(crate) most: u16,
 }
 
 /// Where a packet goes on.
@@ -85,15 +87,16 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
         to: To::NOBODY,
         service: NO_SERVICE,
         verdict: Verdict::BAD_TABLE,
+        most: 0,
     };
     let mut next = sort(frame, tables, &mut job);
     if next == Next::Icmp {
         next = icmp::to_vip(frame, tables, &mut job);
     } else if next == Next::Later {
-        next = later(tables, &mut job);
+        next = later(frame, tables, &mut job);
     }
     if next == Next::Choose {
-        next = choose(tables, &mut job);
+        next = choose(frame, tables, &mut job);
     }
     if next == Next::Moved {
         next = moved::moved(frame, tables, &mut job);
@@ -103,11 +106,13 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
     } else if next == Next::Forward {
         next = forward::forward(frame, tables, &mut job);
     }
+    if next == Next::Reply {
+        next = reply::send(frame, tables, &mut job);
+    }
     match next {
         Next::Wrap => tunnel::wrap(frame, tables, &job),
         Next::Rewrite => nat::to_node(frame, tables, &job),
         Next::TooBig => answer::too_big(frame, tables, &job),
-        Next::Reply => reply::send(frame, tables, &job),
         _ => job.verdict,
     }
 }
@@ -171,20 +176,20 @@ fn whose<T: Tables>(tables: &T, epoch: u64, flow: &FlowKey) -> Result<Option<Ser
 
 /// Chooses the node of a flow that is for a service.
 #[inline(never)]
-fn choose<T: Tables>(tables: &T, job: &mut Job) -> Next {
-    let next = chosen(tables, job);
+fn choose<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Next {
+    let next = chosen(frame, tables, job);
     job.then(next)
 }
 
 #[inline(always)]
-fn chosen<T: Tables>(tables: &T, job: &mut Job) -> Result<Next, Verdict> {
+fn chosen<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<Next, Verdict> {
     let Some(service) = whose(tables, job.epoch, &job.flow)? else {
         return match job.to.what() {
             What::Flow => no_service(tables, job),
             _ => Err(icmp::BAD),
         };
     };
-    sane(tables, job.epoch, &job.packet.head)?;
+    sane(frame, tables, job.epoch, &job.packet.head)?;
     let directory = &tables.service(job.epoch, service).ok_or(Verdict::BAD_TABLE)?.table;
     job.to.hash = select::hash(tables, directory, &job.flow)?;
     let slots = select::slots(tables, job.epoch, directory, job.to.hash)?;
@@ -200,13 +205,25 @@ fn chosen<T: Tables>(tables: &T, job: &mut Job) -> Result<Next, Verdict> {
     Ok(Next::Forward)
 }
 
+/// To others.
+pub(crate) const NOT_OURS: Verdict = Verdict::pass(Reason::PassNotOurs);
+
 /// What there must be of any packet for a service: it is to this host alone, and from somebody who
 /// may be answered.
 #[inline(always)]
-pub(crate) fn sane<T: Tables>(tables: &T, epoch: u64, head: &Head) -> Result<(), Verdict> {
+pub(crate) fn sane<F: Frame, T: Tables>(
+    frame: &F,
+    tables: &T,
+    epoch: u64,
+    head: &Head,
+) -> Result<(), Verdict> {
     const MARTIAN: Verdict = Verdict::drop(Reason::DropMartian);
-    if head.group.is() {
-        return Err(Verdict::pass(Reason::PassNotOurs));
+    if head.is_mapped() {
+        return Err(reply::STRANGER);
+    }
+    // Somebody else's, seen because a switch floods it.
+    if head.to.is_group() || !tables.takes(epoch, frame.ingress(), head.to) {
+        return Err(NOT_OURS);
     }
     if martian(head) {
         return Err(MARTIAN);
@@ -221,13 +238,13 @@ pub(crate) fn sane<T: Tables>(tables: &T, epoch: u64, head: &Head) -> Result<(),
 }
 
 /// Addresses that no packet comes from: this network, loopback, multicast, reserved, broadcast
-/// (RFC 1122, 3.2.1.3; RFC 1112, 4); of IPv6 the unspecified, loopback, mapped and multicast ones
-/// (RFC 4291, 2.5 and 2.7).
+/// (RFC 1122, 3.2.1.3; RFC 1112, 4); of IPv6 the unspecified, loopback and multicast ones (RFC 4291,
+/// 2.5 and 2.7).
 #[inline(always)]
 const fn martian(head: &Head) -> bool {
     let s = head.source;
     if head.v6.is() {
-        s[0] >> 24 == 0xff || s[0] == 0 && s[1] == 0 && (s[2] == 0 && s[3] <= 1 || s[2] == 0xffff)
+        s[0] >> 24 == 0xff || s[0] == 0 && s[1] == 0 && s[2] == 0 && s[3] <= 1
     } else {
         let first = s[3] >> 24;
         first == 0 || first == 127 || first >= 224
@@ -236,17 +253,17 @@ const fn martian(head: &Head) -> bool {
 
 /// A later fragment goes where the first one went.
 #[inline(never)]
-fn later<T: Tables>(tables: &T, job: &mut Job) -> Next {
-    let next = followed(tables, job);
+fn later<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Next {
+    let next = followed(frame, tables, job);
     job.then(next)
 }
 
 #[inline(always)]
-fn followed<T: Tables>(tables: &T, job: &mut Job) -> Result<Next, Verdict> {
+fn followed<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<Next, Verdict> {
     if !classify::is_vip(tables, job.epoch, job.packet.head.destination)? {
         return no_service(tables, job);
     }
-    sane(tables, job.epoch, &job.packet.head)?;
+    sane(frame, tables, job.epoch, &job.packet.head)?;
     match fragment::find(tables, &job.packet)? {
         (Some(Whom::Node(node)), hash) => {
             (job.to.node, job.to.hash) = (node, hash);
@@ -262,6 +279,7 @@ fn followed<T: Tables>(tables: &T, job: &mut Job) -> Result<Next, Verdict> {
 #[inline(always)]
 pub(crate) fn no_service<T: Tables>(tables: &T, job: &Job) -> Result<Next, Verdict> {
     match classify::address(tables, job.epoch, job.packet.head.destination)? {
+        Address::Vip { .. } if job.packet.head.is_mapped() => Err(reply::STRANGER),
         Address::Vip { .. } => {
             if job.packet.part() == Part::First {
                 fragment::remember(tables, &job.packet, Whom::Host)?;
@@ -283,6 +301,9 @@ fn stranger<T: Tables>(tables: &T, epoch: u64) -> Result<Next, Verdict> {
 /// Only what is known to be for a service is dropped; the host judges the rest.
 #[inline(always)]
 fn malformed<T: Tables>(tables: &T, epoch: u64, head: &Head) -> Result<Next, Verdict> {
+    if head.is_mapped() {
+        return Err(reply::STRANGER);
+    }
     Err(match classify::is_vip(tables, epoch, head.destination)? {
         true => Verdict::drop(Reason::DropMalformed),
         false => Verdict::pass(Reason::PassMalformed),
@@ -317,15 +338,16 @@ pub fn find<F: Frame, T: Tables>(frame: &F, tables: &T) -> Result<Found, Verdict
     let flow = flow(&packet, ports);
     match whose(tables, epoch, &flow)? {
         Some(service) => {
-            sane(tables, epoch, &packet.head)?;
+            sane(frame, tables, epoch, &packet.head)?;
             let directory = tables.service(epoch, service).ok_or(Verdict::BAD_TABLE)?.table;
             let kind = moved::kind(frame, &packet, &directory);
             let choice = select::of_flow(tables, epoch, service, &flow, kind);
             Ok(Found { epoch, service, flow: select::affine(&directory, flow), choice })
         }
+        None if packet.head.is_mapped() => Err(reply::STRANGER),
         None if classify::is_vip(tables, epoch, packet.head.destination)? => {
             Err(Verdict::pass(Reason::PassNoService))
         }
-        None => Err(Verdict::pass(Reason::PassNotVip)),
+        None => Err(reply::STRANGER),
     }
 }

@@ -78,7 +78,8 @@ pub(crate) fn put<F: Frame>(
         let label = (to.hash.0 >> 32) as u32 & 0x000f_ffff;
         (l3 + Ipv6Hdr::LEN, ipv6(frame, l3, packet.tos, label, length, protocol, record))
     } else {
-        let id = if fits { 0 } else { packet.id as u16 };
+        // Nodes put fragments together by the tunnel's ends, in which all clients are alike.
+        let id = if fits { 0 } else { packet.id as u16 ^ to.hash.folded() };
         let flags = if fits { DONT_FRAGMENT } else { 0 };
         (l3 + Ipv4Hdr::LEN, ipv4(frame, l3, packet.tos, [length, id, flags], protocol, record))
     };

@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     control::{Asked, ControlError, Socket},
     dataplane::{self, Dataplane, Opened, writer::CommitError},
-    decide::{Effect, Event, Intent, State, reason},
+    decide::{Effect, Event, Intent, State, intent, reason},
     engine::{EngineError, pass_on, worst::Worst},
     object::object,
 };
@@ -267,7 +267,15 @@ impl Daemon {
                     self.events.add(epoch, change.kind(), &subject, change.to_string());
                 }
             }
-            Seen::Host(host) => batch.push(Event::Host(host)),
+            Seen::Host(host) => {
+                let left_out = intent::left_out(self.state.view().model, &host);
+                if left_out > 0 {
+                    let text = reason::explain_left_out(left_out);
+                    warn!("{text}");
+                    self.events.add(epoch, "too_many_addresses", "", text);
+                }
+                batch.push(Event::Host(host));
+            }
             Seen::Ended => {
                 self.blind = true;
                 self.events.add(epoch, "no_checks", "", DaemonError::NoChecks.to_string());

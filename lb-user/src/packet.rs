@@ -1,7 +1,7 @@
 //! A packet in plain memory, for the stages where the kernel is not.
 
 use lb_common::{Pod, pod};
-use lb_ebpf::{Frame, Hop, Route};
+use lb_ebpf::{Frame, Route, Routed};
 
 /// A frame from its Ethernet header on, and the host that it came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -10,8 +10,8 @@ pub struct Packet {
     pub bytes: Vec<u8>,
     /// Index of the interface it came in by; 0: of none.
     pub ingress: u32,
-    /// Where the host would send any packet.
-    pub hop: Option<Hop>,
+    /// What the host would do with any packet that it is to forward.
+    pub routed: Routed,
 }
 
 impl Packet {
@@ -72,7 +72,7 @@ impl Frame for Packet {
         Some(sum as u16)
     }
 
-    fn route(&self, _packet: &Route) -> Option<Hop> {
-        self.hop
+    fn route(&self, _packet: &Route) -> Routed {
+        self.routed
     }
 }

@@ -1,6 +1,7 @@
 //! What tests and the lab are made of: a network of namespaces with real servers, load and a
 //! daemon on it; the packet's way case by case; and the runner of the suites.
 
+pub mod background;
 pub mod board;
 pub mod checked;
 pub mod clock;

@@ -26,6 +26,8 @@ pub struct Case {
 enum Needs {
     /// Root, a kernel and its bpf filesystem.
     Kernel,
+    /// As `Kernel`, and a real processor.
+    Speed,
     /// The tools to build a network, and the programs that are built with this one.
     Network,
     /// As `Network`, and devices that not every kernel has: Debian's does.
@@ -37,6 +39,13 @@ impl Case {
     #[must_use]
     pub const fn new(name: &'static str, run: fn() -> Result<()>) -> Self {
         Self { name, run, needs: Needs::Kernel }
+    }
+
+    /// As [`Case::new`], with too many runs for a virtual machine under emulation; what they show does
+    /// not depend on the kernel's version.
+    #[must_use]
+    pub const fn long(name: &'static str, run: fn() -> Result<()>) -> Self {
+        Self { name, run, needs: Needs::Speed }
     }
 
     /// A case that needs iproute2 besides, and the programs that are built with this one.
@@ -56,7 +65,7 @@ impl Case {
     fn fits(&self, vm: bool) -> bool {
         match self.needs {
             Needs::Kernel => true,
-            Needs::Network => !vm,
+            Needs::Speed | Needs::Network => !vm,
             Needs::Devices => vm,
         }
     }

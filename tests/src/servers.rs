@@ -7,22 +7,22 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    sync::mpsc,
-    thread::{self, JoinHandle},
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
-    sync::oneshot,
     time::{sleep, timeout},
 };
 
-use crate::topology::{NodeIndex, Topology};
+use crate::{
+    background::Background,
+    topology::{NodeIndex, Topology},
+};
 
 /// The request that is answered once.
 pub const ONE: &str = "one\n";
@@ -42,8 +42,7 @@ const BACKLOG: i32 = 4096;
 /// The servers of all nodes. Dropping it stops them.
 #[derive(Debug)]
 pub struct Servers {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _background: Background,
 }
 
 impl Servers {
@@ -59,35 +58,8 @@ impl Servers {
             .map(|node| Ok((node, topology.node(node).run(|| listener(at))?)))
             .collect::<Result<Vec<_>>>()
             .context("starting the servers")?;
-        let (stop, stopped) = oneshot::channel();
-        let (ready, is_ready) = mpsc::sync_channel(1);
-        let thread = thread::Builder::new().name("servers".into()).spawn(move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(ready.send(Err(error))),
-            };
-            runtime.block_on(async {
-                let started = start_all(listeners);
-                let failed = started.is_err();
-                let _ = ready.send(started);
-                if !failed {
-                    // Also ends when the sender is dropped.
-                    let _ = stopped.await;
-                }
-            });
-        });
-        let this = Self { stop: Some(stop), thread: Some(thread.context("starting a thread")?) };
-        is_ready.recv().map_err(|_| anyhow!("the servers' thread died"))??;
-        Ok(this)
-    }
-}
-
-impl Drop for Servers {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        let background = Background::start("servers", || start_all(listeners))?;
+        Ok(Self { _background: background })
     }
 }
 

@@ -6,9 +6,13 @@ use std::{
     time::Duration,
 };
 
+use lb_common::Forward;
 use serde::{Deserialize, Serialize};
 
-use super::saved;
+use super::{
+    saved,
+    types::{Cluster, Node},
+};
 
 /// UDP port of the agent where the configuration names none.
 pub const DEFAULT_AGENT_PORT: u16 = 7411;
@@ -226,7 +230,39 @@ pub struct Target {
     /// Survey: the server that the agent must speak of.
     pub server: Option<Server>,
     /// `via = "vip"`: where the check is sent, to be forwarded to the node.
-    pub vip: Option<SocketAddr>,
+    pub vip: Option<ThroughVip>,
+}
+
+/// Where a check through a VIP is sent, and how it comes to its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ThroughVip {
+    /// The VIP, with the port that is asked.
+    pub at: SocketAddr,
+    /// As users' packets come to it.
+    pub by: Delivery,
+}
+
+/// How users' packets come to a node, as far as the configuration says so. Servers on one host may be
+/// nodes of several clusters, and get theirs in different ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Delivery {
+    /// The node's address.
+    pub address: IpAddr,
+    /// Its cluster's way of forwarding.
+    pub forward: Forward,
+    /// `gue`: the UDP port that the tunnel ends at.
+    pub gue_port: u16,
+    /// MAC of its next hop, if the kernel is not to be asked.
+    pub mac: Option<[u8; 6]>,
+}
+
+impl Delivery {
+    /// That of a cluster's node.
+    pub fn to(node: &Node, cluster: &Cluster) -> Self {
+        let &Node { address, mac, .. } = node;
+        let &Cluster { forward, gue_port, .. } = cluster;
+        Self { address, forward, gue_port, mac }
+    }
 }
 
 /// A server in the words of a survey.

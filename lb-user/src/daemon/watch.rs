@@ -13,6 +13,7 @@ use tracing::error;
 
 use super::ways::{self, Change, Ways};
 use crate::{
+    config::Delivery,
     decide::{Host, Model, Outcome, TargetId, View, intent::node_record, model::NodePlace},
     engine::{Alarm, Engine, EngineError, Figures, Report, Settings, pass_on},
     nexthop::{Found, News, NextHops, Way},
@@ -97,7 +98,8 @@ impl Watchers {
         // The same server may be another cluster's node, and get its packets otherwise there.
         if through_vip(model, id) {
             let record = node_record(model, id, true, found.hop.ok());
-            self.engine.hop(address, Some(record).filter(|record| record.ifindex != 0));
+            let to = Delivery::to(model.node(id), &model.config.clusters[model.nodes[id].cluster]);
+            self.engine.hop(to, Some(record).filter(|record| record.ifindex != 0));
         }
         self.engine.gateway(address, found.gateway);
         changes

@@ -30,7 +30,7 @@ use lb_common::{
     maps::{self, MapSpec},
     pin::{BUSY, PIN_WAYS},
 };
-use lb_ebpf::{Book, Copied, Tables};
+use lb_ebpf::{Book, Copied, Mac, Tables};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
@@ -235,6 +235,11 @@ impl Tables for Memory {
     fn sends_out_of(&self, epoch: u64, ifindex: u32) -> bool {
         let plan = self.plans.get(generation_index(epoch, 1, 0));
         ifindex != 0 && plan.is_some_and(|plan| plan.interfaces.contains(&ifindex))
+    }
+
+    fn takes(&self, epoch: u64, ifindex: u32, mac: Mac) -> bool {
+        let plan = self.plans.get(generation_index(epoch, 1, 0));
+        plan.is_none_or(|plan| plan.takes(ifindex, mac.bytes()))
     }
 
     fn bits(&self, book: Book, epoch: u64, word: u32) -> Option<u64> {

@@ -16,7 +16,7 @@ use aya::{
     maps::MapError,
     programs::{ProgramError, Xdp},
 };
-use lb_common::{Counters, HashAlgorithm, HashKey, LAYOUT_VERSION, maps};
+use lb_common::{Counters, HashAlgorithm, HashKey, maps};
 use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
@@ -229,7 +229,7 @@ fn bring_up(
     }
     let mut ebpf = loader.load(options.object)?;
     let memory = Arc::new(Memory::open(pins.path())?);
-    settle(options, pins, found, &memory)?;
+    settle(options, found, &memory)?;
 
     let program: &mut Xdp = ebpf
         .program_mut(PROGRAM)
@@ -247,13 +247,8 @@ fn bring_up(
     Ok(Up { memory, writer, display, grace, attached, ebpf })
 }
 
-/// Settles layout and hash: writes them into new maps, compares them with adopted ones.
-fn settle(
-    options: &Options<'_>,
-    pins: &PinDir,
-    found: Found,
-    memory: &Memory,
-) -> Result<(), OpenError> {
+/// Settles layout and hash: writes them into new maps, compares the hash of adopted ones.
+fn settle(options: &Options<'_>, found: Found, memory: &Memory) -> Result<(), OpenError> {
     if found == Found::Nothing {
         memory.begin();
         let secret = match options.secret {
@@ -262,11 +257,6 @@ fn settle(
         };
         memory.secret.set(0, secret::expand(&secret, options.hash));
         return Ok(());
-    }
-    let layout = memory.control.get(0).map_or(0, |control| control.layout);
-    if layout != LAYOUT_VERSION {
-        let what = format!("layout {layout}, this is {LAYOUT_VERSION}");
-        return Err(pins.other(what).into());
     }
     let key: Option<HashKey> = memory.secret.get(0);
     if key.map(|key| key.algorithm) != Some(options.hash as u32) {

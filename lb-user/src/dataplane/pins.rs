@@ -7,12 +7,17 @@
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
     io,
+    mem::offset_of,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
-use aya::maps::{MapError, MapInfo, MapType};
-use lb_common::maps::{self, MapKind, MapSpec};
+use aya::maps::{Array, Map, MapData, MapError, MapInfo, MapType};
+use lb_common::{
+    Control,
+    layout::LAYOUT_VERSION,
+    maps::{self, MapKind, MapSpec},
+};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use thiserror::Error;
 
@@ -61,8 +66,8 @@ pub enum PinError {
     )]
     OtherNamespace(PathBuf),
     #[error(
-        "the maps pinned in {path} are not of this version ({what}); its packets go on as they \
-         are. To start anew: understudy detach, then run again"
+        "the maps pinned in {path} are not of this version ({what}); packets go on by them. To start \
+         anew: understudy detach --bpffs {path}, then run again"
     )]
     OtherVersion { path: PathBuf, what: String },
 }
@@ -132,6 +137,10 @@ impl PinDir {
         if links.any(|link| link.netns != self.netns) {
             return Err(PinError::OtherNamespace(self.path.clone()));
         }
+        // Of another layout is more than what is different first.
+        if let Some(layout) = self.layout().filter(|layout| *layout != LAYOUT_VERSION) {
+            return Err(self.other(format!("layout {layout}, needed is layout {LAYOUT_VERSION}")));
+        }
         for spec in maps::ALL {
             let path = self.map(spec);
             let info = match MapInfo::from_pin(&path) {
@@ -146,8 +155,18 @@ impl PinDir {
         Ok(Found::Ours)
     }
 
+    /// The layout that the pinned maps have, if they say so where this version does.
+    fn layout(&self) -> Option<u32> {
+        let control = MapData::from_pin(self.map(&maps::CONTROL)).ok()?;
+        let control: Array<_, [u8; size_of::<Control>()]> =
+            Array::try_from(Map::Array(control)).ok()?;
+        let control = control.get(&0, 0).ok()?;
+        let layout = control.get(offset_of!(Control, layout)..)?.first_chunk()?;
+        Some(u32::from_ne_bytes(*layout))
+    }
+
     /// An error that says that the pinned maps are another version's.
-    pub fn other(&self, what: String) -> PinError {
+    fn other(&self, what: String) -> PinError {
         PinError::OtherVersion { path: self.path.clone(), what }
     }
 

@@ -9,6 +9,7 @@ use lb_common::{
     vip::MAX_PROBES,
 };
 use thiserror::Error;
+use tracing::warn;
 
 use crate::{
     config::Ports,
@@ -38,23 +39,37 @@ pub enum VipsFull {
 }
 
 /// The table of a plan's services and their addresses, and of this host's own. It depends on what is
-/// in it only, not on its order.
+/// in it only, not on its order. Services go first: should one of the host's own addresses find no
+/// place, the last ones are left out.
 ///
 /// # Errors
-/// [`VipsFull`].
+/// [`VipsFull`], without own addresses.
 pub fn services(intent: &Intent) -> Result<Vips, VipsFull> {
-    let mut entries = entries(&intent.vips);
-    for own in &intent.own {
-        entries.insert(VipKey::of_address(*own), address(VipKind::Own, *own));
-    }
+    let mut of_services = entries(&intent.vips);
     for vip in &intent.vips {
         let alive = intent.services.get(vip.service.index()).is_some_and(|table| table.healthy);
-        let key = VipKey::of_address(vip.address);
         let kept = || address(VipKind::Address, vip.address);
-        let entry = entries.entry(key).and_modify(|own| own.kind = VipKind::Address as u8);
+        let entry = of_services.entry(VipKey::of_address(vip.address));
         entry.or_insert_with(kept).alive |= u8::from(alive);
     }
-    build(entries, ranges(&intent.vips), VIP_PLACES, VIP_RANGES)
+    let (mut own, ranges) = (&intent.own[..], ranges(&intent.vips));
+    loop {
+        let mut entries = of_services.clone();
+        for own in own {
+            let kept = || address(VipKind::Own, *own);
+            entries.entry(VipKey::of_address(*own)).or_insert_with(kept);
+        }
+        match (build(entries, &ranges, VIP_PLACES, VIP_RANGES), own) {
+            (Err(VipsFull::Place(_)), [fewer @ .., _]) => own = fewer,
+            (built, _) => {
+                let left_out = intent.own.len() - own.len();
+                if left_out > 0 {
+                    warn!("{left_out} of this host's own addresses have no place in their table");
+                }
+                return built;
+            }
+        }
+    }
 }
 
 /// The table of the ports that replies of `nat` nodes come from.
@@ -62,7 +77,7 @@ pub fn services(intent: &Intent) -> Result<Vips, VipsFull> {
 /// # Errors
 /// [`VipsFull`].
 pub fn replies(intent: &Intent) -> Result<Vips, VipsFull> {
-    build(entries(&intent.replies), ranges(&intent.replies), REPLY_PLACES, REPLY_RANGES)
+    build(entries(&intent.replies), &ranges(&intent.replies), REPLY_PLACES, REPLY_RANGES)
 }
 
 fn address(kind: VipKind, address: [u32; 4]) -> VipEntry {
@@ -104,7 +119,7 @@ fn ranges(vips: &[Vip]) -> BTreeMap<(VipKey, u16), PortRange> {
 
 fn build(
     entries: BTreeMap<VipKey, VipEntry>,
-    ranges: BTreeMap<(VipKey, u16), PortRange>,
+    ranges: &BTreeMap<(VipKey, u16), PortRange>,
     places: u32,
     most_ranges: u32,
 ) -> Result<Vips, VipsFull> {

@@ -9,7 +9,7 @@ use lb_ebpf::{
 use super::*;
 use crate::{
     dataplane::{memory::Memory, writer::Writer},
-    decide::Table,
+    decide::{Table, intent::MOST_OWN},
 };
 
 /// A stream of numbers that is the same in every run.
@@ -144,6 +144,45 @@ fn the_order_of_the_list_does_not_matter() {
     let one = services(&intent).expect("a table");
     intent.vips.reverse();
     assert_eq!(services(&intent), Ok(one));
+}
+
+#[test]
+fn as_many_own_addresses_as_are_told_fit_beside_all_services() {
+    let mut numbers = Numbers(5);
+    for _ in 0..20 {
+        let vips = full_set(&mut numbers);
+        let own = std::iter::repeat_with(|| numbers.address(false)).take(MOST_OWN);
+        let own: Vec<[u32; 4]> = own.collect();
+        let (memory, epoch) = in_memory(&vips, own.clone());
+        for address in own {
+            let is = classify::address(&memory, epoch, address);
+            let vip = vips.iter().any(|vip| vip.address == address);
+            assert!(vip || is == Ok(Address::Own), "{address:?}: {is:?}");
+        }
+    }
+}
+
+#[test]
+fn own_addresses_without_a_place_are_left_out_and_no_service_is() {
+    // More with one starting place than a search may try.
+    let together = (0..).map(|last| [0, 0, 0xffff, last]);
+    let mut together = together.filter(|own| VipKey::of_address(*own).place(VIP_PLACES) == 77);
+    let (vips, own): (Vec<[u32; 4]>, Vec<[u32; 4]>) =
+        (together.by_ref().take(3).collect(), together.take(20).collect());
+    let one = |(address, service)| Vip { address, ports: Ports::One(80), protocol: 6, service };
+    let vips: Vec<Vip> = vips.into_iter().zip((0..).filter_map(ServiceId::new)).map(one).collect();
+    let (memory, epoch) = in_memory(&vips, own.clone());
+    for vip in &vips {
+        let key = VipKey { address: vip.address, port: 80, protocol: 6 };
+        let found = classify::service(&memory, Book::Services, epoch, &key);
+        assert_eq!(found, Ok(Some(vip.service)));
+        let is = classify::address(&memory, epoch, vip.address);
+        assert!(matches!(is, Ok(Address::Vip { .. })), "{is:?}");
+    }
+    let is_told = |own: &[u32; 4]| classify::address(&memory, epoch, *own) == Ok(Address::Own);
+    let told = own.iter().take_while(|own| is_told(own)).count();
+    assert!((1..=MAX_PROBES as usize - vips.len()).contains(&told), "{told}");
+    assert!(!own[told..].iter().any(is_told), "the last ones are left out");
 }
 
 #[test]

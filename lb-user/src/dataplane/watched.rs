@@ -5,7 +5,7 @@ use lb_common::{
     ClusterId, Directory, HashKey, Limit, NodeId, NodeRecord, PinEntry, Pod, PortRange, Reason,
     ServiceId, ServiceRecord, Slot, VipEntry,
 };
-use lb_ebpf::{Book, Copied, Tables};
+use lb_ebpf::{Book, Copied, Mac, Tables};
 
 use super::memory::Memory;
 
@@ -77,6 +77,9 @@ impl<W: Fn(Question)> Tables for Watched<'_, W> {
     }
     fn sends_out_of(&self, epoch: u64, ifindex: u32) -> bool {
         self.other().sends_out_of(epoch, ifindex)
+    }
+    fn takes(&self, epoch: u64, ifindex: u32, mac: Mac) -> bool {
+        self.other().takes(epoch, ifindex, mac)
     }
     fn bits(&self, book: Book, epoch: u64, word: u32) -> Option<u64> {
         self.other().bits(book, epoch, word)

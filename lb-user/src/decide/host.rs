@@ -20,19 +20,30 @@ pub struct NextHop {
     pub mtu: u16,
     /// VLAN tags that frames leave with, as [`lb_common::NodeRecord`] has them.
     pub tags: [u16; 2],
-    /// Address of this host that tunnel packets to the node are from.
+    /// Address of this host that its own packets to the node are from: those of a tunnel, and with
+    /// `nat` those that are answered to the host itself.
     pub source: Option<IpAddr>,
+}
+
+/// An interface of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Its index, not 0.
+    pub ifindex: u32,
+    /// The MAC address that frames to this host have which come in by it; zero: unknown, or several.
+    pub mac: [u8; 6],
 }
 
 /// What this host is, as far as packets see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
-    /// Indices of the interfaces of the configuration, as far as they exist.
-    pub interfaces: Vec<u32>,
+    /// The interfaces of the configuration, as far as they exist.
+    pub interfaces: Vec<Attached>,
     /// All of its addresses, sorted.
     pub addresses: Vec<IpAddr>,
     /// It forwards IPv4 packets that are from an address of its own, and so fragments them
-    /// (`ip_forward` and `accept_local` of every interface of the configuration).
+    /// (`ip_forward`; `forwarding`, `accept_local` and `rp_filter` of every interface of the
+    /// configuration and every VLAN on one).
     pub fragments: bool,
 }
 

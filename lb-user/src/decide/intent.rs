@@ -11,11 +11,11 @@ use std::{
 use etherparse::checksum::Sum16BitWords;
 use lb_common::{
     ClusterInfo, Forward, NodeInfo, NodeRecord, PlanRecord, ServiceId, ServiceInfo, Slot, Udp,
-    layout::{MAX_INTERFACES, NAME_BYTES},
+    layout::{MAX_INTERFACES, MAX_SERVICES, NAME_BYTES, VIP_PLACES},
 };
 
 use super::{
-    Host, NextHop, Variant, View,
+    Attached, Host, NextHop, Variant, View,
     group::Group,
     health::NodeState,
     host,
@@ -24,7 +24,11 @@ use super::{
     plan::{Decision, Regime},
     resume::{admin_code, state_code},
 };
-use crate::config::{Affinity, Ports};
+use crate::config::{Affinity, Ports, Source};
+
+/// Own addresses that are told at most: with all that services can take, no more than half of the
+/// table's places are used.
+pub const MOST_OWN: usize = (VIP_PLACES / 2 - 2 * MAX_SERVICES) as usize;
 
 /// The content of one generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +39,8 @@ pub struct Intent {
     pub vips: Vec<Vip>,
     /// Which service's replies come from which address and ports of a `nat` node.
     pub replies: Vec<Vip>,
-    /// This host's own addresses; needed, and so there, only if something forwards by `nat`.
+    /// This host's own addresses; needed, and so there, only if something forwards by `nat`. At most
+    /// [`MOST_OWN`].
     pub own: Vec<[u32; 4]>,
     /// By service id: its address, four words in host order.
     pub addresses: Vec<[u32; 4]>,
@@ -124,7 +129,7 @@ impl Intent {
             plan: plan_record(model, view.host),
             vips: vips(model),
             replies: replies(model),
-            own: own(model, view.host),
+            own: own(view),
             addresses: ids.by_service(addresses),
             clusters: ids.by_table(clusters),
             nodes: ids.by_node(nodes.clone().map(record)),
@@ -175,14 +180,43 @@ fn replies(model: &Model) -> Vec<Vip> {
 }
 
 /// The addresses of this host that are no service's, where replies that are for the host itself
-/// have to be told from those to clients.
-fn own(model: &Model, host: Option<&Host>) -> Vec<[u32; 4]> {
+/// have to be told from those to clients: at most [`MOST_OWN`], first those that it asks nodes from.
+fn own(view: &View<'_>) -> Vec<[u32; 4]> {
+    let Some(host) = view.host else { return Vec::new() };
+    let mut own: Vec<IpAddr> = own_addresses(view.model, host).into_iter().collect();
+    let asks_from = asks_from(view);
+    own.sort_by_key(|address| !asks_from.contains(address));
+    own.truncate(MOST_OWN);
+    own.into_iter().map(address_words).collect()
+}
+
+/// How many addresses of this host are not told, because there are too many.
+pub fn left_out(model: &Model, host: &Host) -> usize {
+    own_addresses(model, host).len().saturating_sub(MOST_OWN)
+}
+
+/// All that should be told; none unless something forwards by `nat`.
+fn own_addresses(model: &Model, host: &Host) -> BTreeSet<IpAddr> {
+    if model.ways().all(|way| way != Forward::Nat) {
+        return BTreeSet::new();
+    }
     let vips = model.config.services.iter().map(|service| service.address);
     let vips: BTreeSet<IpAddr> = vips.collect();
-    let nat = model.ways().any(|way| way == Forward::Nat);
-    let own = host.filter(|_| nat).into_iter().flat_map(|host| &host.addresses);
-    let own: BTreeSet<&IpAddr> = own.filter(|address| !vips.contains(address)).collect();
-    own.into_iter().map(|&address| address_words(address)).collect()
+    host.addresses.iter().copied().filter(|address| !vips.contains(address)).collect()
+}
+
+/// Where this host's own packets to `nat` nodes come from, and its checks as far as that is configured.
+fn asks_from(view: &View<'_>) -> BTreeSet<IpAddr> {
+    let model = view.model;
+    let nat =
+        |node: &usize| model.config.clusters[model.nodes[*node].cluster].forward == Forward::Nat;
+    let nodes = (0..model.nodes.len()).filter(nat);
+    let routes = nodes.filter_map(|node| view.hops[node]?.source);
+    let checks = model.pools.targets.iter().filter_map(|target| match target.health.source {
+        Some(Source::Address(address)) => Some(address),
+        Some(Source::Interface(_)) | None => None,
+    });
+    routes.chain(checks).collect()
 }
 
 /// What something needs to know of this host, and no more. Replies are not looked for before it is
@@ -195,8 +229,11 @@ fn plan_record(model: &Model, host: Option<&Host>) -> PlanRecord {
     }
     if model.ways().any(|way| way == Forward::Nat) {
         record.flags |= PlanRecord::NAT;
-        let interfaces = host.interfaces.iter().take(MAX_INTERFACES);
-        record.interfaces.iter_mut().zip(interfaces).for_each(|(to, from)| *to = *from);
+    }
+    for (place, &Attached { ifindex, mac }) in
+        host.interfaces.iter().take(MAX_INTERFACES).enumerate()
+    {
+        (record.interfaces[place], record.macs[place]) = (ifindex, mac);
     }
     record
 }

@@ -41,7 +41,7 @@ use freeze::{Freezer, Sight, Turn};
 use group::{Count, GroupMonitor, Hold};
 use health::NodeHealth;
 pub use health::{Admin, MissReason, NodeMonitor, NodeState, Outcome, Way};
-pub use host::{Host, NextHop, NoWay};
+pub use host::{Attached, Host, NextHop, NoWay};
 pub use ids::{Ids, Named, OutOfIds};
 pub use intent::{Intent, Table, Vip};
 pub use model::{Model, Role, Seat};

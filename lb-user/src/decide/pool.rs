@@ -15,7 +15,8 @@ use std::{
 use lb_common::Forward;
 
 use crate::config::{
-    Config, DEFAULT_AGENT_PORT, Health, Member, Node, Panic, Probe, Server, Service, Target, Via,
+    Cluster, Config, DEFAULT_AGENT_PORT, Delivery, Health, Member, Node, Panic, Probe, Server,
+    Service, Target, ThroughVip, Via,
 };
 
 /// Position of a target in [`Pools::targets`].
@@ -75,7 +76,7 @@ impl Pools {
                 let health = service.health.as_ref().unwrap_or(&cluster.health);
                 let health = shared.entry(health).or_insert_with(|| Arc::new(health.clone()));
                 let targets =
-                    cluster.nodes.iter().map(|node| target(health, service, member, node));
+                    cluster.nodes.iter().map(|node| target(health, service, member, cluster, node));
                 let port = nat_port(config, member);
                 let seen = wanted.entry((member.cluster, targets.collect(), port)).or_default();
                 seen.push(position);
@@ -172,7 +173,13 @@ fn nat_port(config: &Config, member: &Member) -> u16 {
     port.unwrap_or(0)
 }
 
-fn target(health: &Arc<Health>, service: &Service, member: &Member, node: &Node) -> Target {
+fn target(
+    health: &Arc<Health>,
+    service: &Service,
+    member: &Member,
+    cluster: &Cluster,
+    node: &Node,
+) -> Target {
     // Of a service on several ports a survey speaks by the first; other checks name theirs.
     let serves = service.ports_of(member, node).first();
     let (asked, server) = match &health.probe {
@@ -185,7 +192,10 @@ fn target(health: &Arc<Health>, service: &Service, member: &Member, node: &Node)
     };
     let vip = match health.via {
         Via::Direct => None,
-        Via::Vip => Some((service.address, health.port.unwrap_or(service.ports.first())).into()),
+        Via::Vip => Some(ThroughVip {
+            at: (service.address, health.port.unwrap_or(service.ports.first())).into(),
+            by: Delivery::to(node, cluster),
+        }),
     };
     Target { health: Arc::clone(health), at: SocketAddr::new(node.address, asked), server, vip }
 }

@@ -8,6 +8,7 @@ use super::{
     freeze,
     group::{Count, Hold, Services},
     health::{Admin, MissReason, NodeHealth, NodeState, Outcome, Way},
+    intent::MOST_OWN,
     model::{Model, Role},
     notice::{Notice, ReleasedBy, lacking},
     plan::{Decision, Regime},
@@ -314,6 +315,15 @@ pub fn explain_miss(reason: MissReason) -> String {
         MissReason::Starved => "this host did not get to make the check",
     };
     text.to_owned()
+}
+
+/// That so many of this host's own addresses are not told to the data path.
+pub fn explain_left_out(addresses: usize) -> String {
+    format!(
+        "this host has {addresses} addresses more than the {MOST_OWN} that nat knows; it knows those \
+         that are the source of checks and of routes to nodes, and what nodes send to one of the others from a \
+         service's port is taken for a reply to a client"
+    )
 }
 
 /// A violation as a sentence.

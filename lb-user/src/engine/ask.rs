@@ -18,7 +18,7 @@ use super::{
     schedule::{Ask, JobId, Start},
 };
 use crate::{
-    config::{Probe, Server, Source, SurveySend, Target},
+    config::{Delivery, Probe, Server, Source, SurveySend, Target},
     decide::{MissReason, Outcome, TargetId},
     probe::{ProbeError, Prober},
     survey::{Announcement, Asker, Counts, Options, SurveyError},
@@ -100,7 +100,7 @@ impl<'a> Asking<'a> {
             }));
         }
         let mut prober = Prober::new(targets)?;
-        let vips: BTreeSet<IpAddr> = targets.iter().filter_map(|t| Some(t.vip?.ip())).collect();
+        let vips: BTreeSet<IpAddr> = targets.iter().filter_map(|t| Some(t.vip?.at.ip())).collect();
         let mut vip_path = None;
         if !vips.is_empty() {
             let path = Arc::new(VipPath::start(&Vec::from_iter(vips)).await?);
@@ -111,11 +111,11 @@ impl<'a> Asking<'a> {
     }
 
     /// How checks through VIPs get to a node from now on.
-    pub(super) fn set_hop(&self, node: IpAddr, record: Option<NodeRecord>) {
+    pub(super) fn set_hop(&self, to: Delivery, record: Option<NodeRecord>) {
         if let Some(path) = &self.vip_path
-            && let Err(error) = path.set_hop(node, record)
+            && let Err(error) = path.set_hop(to, record)
         {
-            tracing::warn!("checks through a VIP do not get to {node}: {error}");
+            tracing::warn!("checks through a VIP do not get to {}: {error}", to.address);
         }
     }
 

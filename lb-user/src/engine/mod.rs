@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{SurveyKey, Target},
+    config::{Delivery, SurveyKey, Target},
     decide::{NodeMonitor, Outcome, TargetId},
 };
 pub use alarm::Alarm;
@@ -92,7 +92,7 @@ enum Told {
     Path { address: IpAddr, up: bool },
     Gateway { address: IpAddr, gateway: Option<IpAddr> },
     Answers { gateway: IpAddr },
-    Hop { node: IpAddr, record: Option<NodeRecord> },
+    Hop { to: Delivery, record: Option<NodeRecord> },
 }
 
 /// Checks targets for as long as it lives.
@@ -178,10 +178,10 @@ impl Engine {
         self.tell(Told::Answers { gateway });
     }
 
-    /// Packets for the node with this address are sent so from now on; `None`: nobody knows how.
+    /// Packets for a node are sent so from now on; `None`: nobody knows how.
     /// Only checks through a VIP want to know.
-    pub fn hop(&self, node: IpAddr, record: Option<NodeRecord>) {
-        self.tell(Told::Hop { node, record });
+    pub fn hop(&self, to: Delivery, record: Option<NodeRecord>) {
+        self.tell(Told::Hop { to, record });
     }
 
     fn tell(&self, news: Told) {
@@ -299,10 +299,10 @@ impl Turns<'_> {
             Told::Answers { gateway } => {
                 self.schedule.gateway_answers(gateway, self.begin.elapsed());
             }
-            Told::Hop { node, record } => {
-                self.asking.set_hop(node, record);
+            Told::Hop { to, record } => {
+                self.asking.set_hop(to, record);
                 if record.is_some() {
-                    self.schedule.can_be_made(node, self.begin.elapsed());
+                    self.schedule.can_be_made(to.address, self.begin.elapsed());
                 }
             }
         }

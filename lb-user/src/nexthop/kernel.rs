@@ -36,6 +36,10 @@ pub(super) struct Link {
     pub up: bool,
     /// What is sent out of it leaves by another one, with a tag.
     pub vlan: Option<Vlan>,
+    /// Index of the one below it, of which it is a VLAN or some other part.
+    pub below: Option<u32>,
+    /// Index of the bridge, bond or other device that takes all that comes in by it.
+    pub controller: Option<u32>,
 }
 
 /// A VLAN of an interface.
@@ -136,7 +140,7 @@ pub(super) async fn links(handle: &Handle) -> Result<Links, NextHopError> {
 
 fn link(message: LinkMessage) -> Link {
     let (mut name, mut mac, mut mtu, mut dead) = (String::new(), None, 0, false);
-    let (mut parent, mut tag, mut is_elsewhere) = (None, None, false);
+    let (mut below, mut controller, mut tag, mut is_elsewhere) = (None, None, None, false);
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(value) => name = value,
@@ -146,7 +150,8 @@ fn link(message: LinkMessage) -> Link {
                 dead = matches!(state, State::Down | State::LowerLayerDown | State::NotPresent);
             }
             LinkAttribute::Mtu(value) => mtu = clamp(value),
-            LinkAttribute::Link(index) => parent = Some(index),
+            LinkAttribute::Link(index) => below = Some(index),
+            LinkAttribute::Controller(index) => controller = Some(index),
             // The index is one of another namespace.
             LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
             LinkAttribute::LinkInfo(infos) => tag = infos.iter().find_map(vlan_tag),
@@ -154,8 +159,9 @@ fn link(message: LinkMessage) -> Link {
         }
     }
     let up = message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp) && !dead;
-    let vlan = parent.zip(tag).filter(|_| !is_elsewhere);
-    Link { name, mac, mtu, up, vlan: vlan.map(|(parent, tag)| Vlan { parent, tag }) }
+    let below = below.filter(|_| !is_elsewhere);
+    let vlan = below.zip(tag).map(|(parent, tag)| Vlan { parent, tag });
+    Link { name, mac, mtu, up, vlan, below, controller }
 }
 
 /// The tag of a VLAN's interface.

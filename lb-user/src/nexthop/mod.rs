@@ -243,6 +243,8 @@ impl NextHops {
         let entries = neighbours(handle).await?;
         self.doubted.insert(gateway);
         for key in links.into_iter().map(|link| (link, gateway)) {
+            // What was said before is no answer to this.
+            self.failed.remove(&key);
             probe(handle, key, entries.get(&key).copied()).await?;
         }
         Ok(())
@@ -261,10 +263,12 @@ impl NextHops {
         let links = links(handle).await?;
         // Routes on a link that goes down, comes back or gets another MTU change without a word.
         due.all |= self.links.iter().any(|(index, link)| links.get(index) != Some(link));
-        // One that is made is of interest if it is in the configuration: its routes are announced.
+        // One that is made is of interest if it is in the configuration, or on top of one that may be;
+        // routes of others are announced.
         let is_ours = |link: &Link| self.interfaces.iter().any(|ours| ours.name == link.name);
         let is_new = |index: &u32| !self.links.contains_key(index);
-        due.all |= links.iter().any(|(index, link)| is_new(index) && is_ours(link));
+        let matters = |link: &Link| is_ours(link) || link.below.is_some();
+        due.all |= links.iter().any(|(index, link)| is_new(index) && matters(link));
         self.links = links;
         for index in 0..self.targets.len() {
             let known = self.known[index];
@@ -286,7 +290,7 @@ impl NextHops {
         if due.all || due.again || !self.doubted.is_empty() {
             self.neighbours = neighbours(handle).await?;
         }
-        for key in std::mem::take(&mut self.failed) {
+        for &key in &self.failed {
             self.neighbours.entry(key).and_modify(still_failed);
         }
         if due.all || due.again {
@@ -299,7 +303,9 @@ impl NextHops {
         }
         self.look_at_routes(handle, due).await?;
         self.hear_gateways(report);
-        for key in self.find(report) {
+        let wanted = self.find(report);
+        self.failed.clear();
+        for key in wanted {
             resolve(handle, key).await?;
         }
         Ok(())

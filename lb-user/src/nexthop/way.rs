@@ -202,7 +202,8 @@ impl<'a> Kernel<'a> {
         };
         let said = target.mac.or_else(|| gateway_mac(&port, route));
         let source = match target.forward {
-            Forward::L2 | Forward::Nat => None,
+            Forward::L2 => None,
+            Forward::Nat => route.source,
             Forward::Ipip | Forward::Gue => Some(source(target, &port, route)?),
         };
         Ok(NextHop {

@@ -136,5 +136,5 @@ type Found = Result<Outcome, MissReason>;
 
 /// Where a check goes: to the node, or to the VIP where users go.
 fn asked(target: &Target) -> SocketAddr {
-    target.vip.unwrap_or(target.at)
+    target.vip.map_or(target.at, |vip| vip.at)
 }

@@ -16,7 +16,7 @@ use tokio::net::{TcpStream, UdpSocket};
 
 use super::tls;
 use crate::{
-    config::{self, Source, Target},
+    config::{self, Source, Target, ThroughVip},
     decide::MissReason,
     vippath::VipPath,
 };
@@ -27,7 +27,7 @@ pub(super) enum Way<'a> {
     /// To the node's own address.
     Direct(SocketAddr, Option<&'a Source>),
     /// To the VIP, forwarded to the node as users' packets are.
-    Vip(&'a Target, SocketAddr, Option<&'a VipPath>),
+    Vip(&'a Target, ThroughVip, Option<&'a VipPath>),
 }
 
 impl<'a> Way<'a> {
@@ -105,7 +105,9 @@ impl<'a> Way<'a> {
                 socket
             }
             // Not to take room in the future of every check.
-            Self::Vip(target, _, path) => Box::pin(through_vip(target, to, path, protocol)).await?,
+            Self::Vip(target, vip, path) => {
+                Box::pin(through_vip(target, vip, path, protocol)).await?
+            }
         };
         set(&socket, &to)?;
         match socket.connect(&to.into()) {
@@ -116,7 +118,8 @@ impl<'a> Way<'a> {
 
     fn to(self) -> SocketAddr {
         match self {
-            Self::Direct(to, _) | Self::Vip(_, to, _) => to,
+            Self::Direct(to, _) => to,
+            Self::Vip(_, vip, _) => vip.at,
         }
     }
 }
@@ -124,7 +127,7 @@ impl<'a> Way<'a> {
 /// A socket whose packets reach the target's node through the VIP.
 async fn through_vip(
     target: &Target,
-    vip: SocketAddr,
+    vip: ThroughVip,
     path: Option<&VipPath>,
     protocol: Protocol,
 ) -> io::Result<Socket> {
@@ -134,7 +137,7 @@ async fn through_vip(
         _ => return Err(io::ErrorKind::Unsupported.into()),
     };
     let path = path.ok_or(io::ErrorKind::Unsupported)?;
-    path.socket(protocol, vip.ip(), target.at.ip(), target.health.source.as_ref()).await
+    path.socket(protocol, vip, target.health.source.as_ref()).await
 }
 
 fn bind(socket: &Socket, source: &Source, tcp: bool) -> io::Result<()> {

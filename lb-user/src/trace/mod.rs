@@ -11,7 +11,7 @@ pub mod words;
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 use lb_common::{ClusterId, Counters, Limit, NodeId, Reason, ServiceId};
-use lb_ebpf::{Action, Hop, Tables};
+use lb_ebpf::{Action, Routed, Tables};
 use serde::Serialize;
 
 use crate::{
@@ -80,7 +80,7 @@ impl<'a> Line<'a> {
 pub struct Tracer {
     model: Arc<Model>,
     memory: Memory,
-    reply: Option<Hop>,
+    reply: Routed,
 }
 
 /// The ids that were asked for last.
@@ -92,9 +92,9 @@ struct Asked {
 }
 
 impl Tracer {
-    /// Over these tables of the model's; replies go by `reply`, or else to the host.
+    /// Over these tables of the model's; replies go by `reply`.
     #[must_use]
-    pub fn new(model: Arc<Model>, memory: Memory, reply: Option<Hop>) -> Self {
+    pub fn new(model: Arc<Model>, memory: Memory, reply: Routed) -> Self {
         Self { model, memory, reply }
     }
 
@@ -112,7 +112,7 @@ impl Tracer {
             }
         };
         let ingress = ways::INTERFACE;
-        let mut packet = Packet { bytes: frame.to_vec(), ingress, hop: self.reply };
+        let mut packet = Packet { bytes: frame.to_vec(), ingress, routed: self.reply };
         let verdict = lb_ebpf::process(&mut packet, &Watched::new(&self.memory, watch));
         let mut counters = self.memory.noted();
         counters.count(verdict.reason);

@@ -7,11 +7,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::{Forward, NodeRecord};
-use lb_ebpf::{Hop, Mac};
+use lb_ebpf::{Hop, Mac, Routed};
 
 use crate::{
     config::{Interface, Node},
-    decide::{Host, Intent, Model, NextHop},
+    decide::{Attached, Host, Intent, Model, NextHop},
 };
 
 /// Index of the one interface: frames come in by it, and go out of it. `BPF_PROG_TEST_RUN` says so
@@ -41,7 +41,7 @@ pub struct Ways {
     /// This host: it has that interface, the addresses that are its tunnels', and does not fragment.
     pub host: Host,
     /// Where replies of `nat` nodes go.
-    pub reply: Option<Hop>,
+    pub reply: Routed,
     /// What people should know of this.
     pub notes: Vec<String>,
 }
@@ -80,7 +80,8 @@ impl Ways {
             |mac| Hop { dst_mac: Mac::new(mac), src_mac: Mac::new(known.mac), ifindex: INTERFACE };
         let addresses = known.address.map(IpAddr::from).into_iter();
         let host = Host {
-            interfaces: vec![INTERFACE],
+            // Frames to any MAC are for it.
+            interfaces: vec![Attached { ifindex: INTERFACE, mac: [0; 6] }],
             addresses: addresses.chain(known.address6.map(IpAddr::from)).collect(),
             fragments: false,
         };
@@ -90,7 +91,8 @@ impl Ways {
             let names: Vec<String> = nodes.map(|id| name(model, id)).collect();
             notes.extend(note(what, &names));
         }
-        Self { host, reply: known.gateway.map(hop), hops, missing, notes }
+        let reply = known.gateway.map_or(Routed::ByHost, |mac| Routed::To(hop(mac)));
+        Self { host, reply, hops, missing, notes }
     }
 
     /// The way to a node, taken as found if it is not resolved: who serves a flow does not depend on it.

@@ -29,7 +29,7 @@ use socket2::Socket;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::{Protocol, Source};
+use crate::config::{Delivery, Protocol, Source, ThroughVip};
 use outward::Hop;
 use place::{Place, Request};
 
@@ -108,19 +108,19 @@ impl VipPath {
         Ok(path)
     }
 
-    /// Says how users' packets get to the node with this address; `None`: not known (any more).
+    /// Says how users' packets get to a node; `None`: not known (any more).
     /// Only for the namespace in which the way was started.
     ///
     /// # Errors
     /// The record's interface is not there; the node has no next hop then.
-    pub fn set_hop(&self, node: IpAddr, record: Option<NodeRecord>) -> io::Result<()> {
+    pub fn set_hop(&self, to: Delivery, record: Option<NodeRecord>) -> io::Result<()> {
         let found = record.map(|record| Ok(Hop { record, link: self.link(record.ifindex)? }));
         let (hop, result) = match found.transpose() {
             Ok(hop) => (hop, Ok(())),
             Err(error) => (None, Err(error)),
         };
         // If the thread has ended, checks are told so.
-        let _ = self.requests.send(Request::Hop { node, hop });
+        let _ = self.requests.send(Request::Hop { to, hop });
         result
     }
 
@@ -138,18 +138,18 @@ impl VipPath {
     pub async fn socket(
         &self,
         protocol: Protocol,
-        vip: IpAddr,
-        node: IpAddr,
+        ThroughVip { at, by: to }: ThroughVip,
         source: Option<&Source>,
     ) -> io::Result<Socket> {
-        let source = wire::source(vip, node, source, &self.vips)?;
+        let vip = at.ip();
+        let source = wire::source(vip, to.address, source, &self.vips)?;
         if source.is_ipv4() != vip.is_ipv4() || self.vips.contains(&source) {
             let why = format!("a check from {source} to the VIP {vip} would get no answer");
             return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, why));
         }
         let ended = || io::Error::other(VipPathError::Ended);
         let (reply, answer) = oneshot::channel();
-        let request = Request::Socket { protocol, source, node, reply };
+        let request = Request::Socket { protocol, source, to, reply };
         self.requests.send(request).map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
     }

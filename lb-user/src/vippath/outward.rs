@@ -13,7 +13,10 @@ use lb_ebpf::{
 };
 use nix::sys::socket::LinkAddr;
 
-use crate::{config::Protocol, packet::Packet};
+use crate::{
+    config::{Delivery, Protocol},
+    packet::Packet,
+};
 
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
@@ -44,27 +47,27 @@ pub(super) enum Lost {
 /// and what has to be sent again for it, comes after the check has its outcome.
 #[derive(Debug, Default)]
 pub(super) struct Outward {
-    nodes: HashMap<(Protocol, SocketAddr), IpAddr>,
-    hops: HashMap<IpAddr, Hop>,
+    nodes: HashMap<(Protocol, SocketAddr), Delivery>,
+    hops: HashMap<Delivery, Hop>,
 }
 
 impl Outward {
     /// Packets from this source are for this node from now on.
-    pub(super) fn register(&mut self, protocol: Protocol, source: SocketAddr, node: IpAddr) {
-        self.nodes.insert((protocol, source), node);
+    pub(super) fn register(&mut self, protocol: Protocol, source: SocketAddr, to: Delivery) {
+        self.nodes.insert((protocol, source), to);
     }
 
     /// The way to a node from now on.
-    pub(super) fn set_hop(&mut self, node: IpAddr, hop: Option<Hop>) {
+    pub(super) fn set_hop(&mut self, to: Delivery, hop: Option<Hop>) {
         match hop {
-            Some(hop) => self.hops.insert(node, hop),
-            None => self.hops.remove(&node),
+            Some(hop) => self.hops.insert(to, hop),
+            None => self.hops.remove(&to),
         };
     }
 
     /// Whether the way to a node is known.
-    pub(super) fn knows(&self, node: IpAddr) -> bool {
-        self.hops.contains_key(&node)
+    pub(super) fn knows(&self, to: Delivery) -> bool {
+        self.hops.contains_key(&to)
     }
 
     /// Bytes of the largest IP packet that fits all ways.
@@ -168,8 +171,19 @@ mod tests {
         NodeRecord { forward, v6, source, address, mtu, port_be: [0x17, 0xc0], ..record() }
     }
 
-    fn node() -> IpAddr {
-        [198, 51, 100, 21].into()
+    fn node() -> Delivery {
+        let (address, forward) = ([198, 51, 100, 21].into(), Forward::L2);
+        Delivery { address, forward, gue_port: 6080, mac: None }
+    }
+
+    /// Other nodes: another host, and the same one in clusters that reach it otherwise.
+    fn others() -> [Delivery; 4] {
+        [
+            Delivery { address: [198, 51, 100, 22].into(), ..node() },
+            Delivery { forward: Forward::Ipip, ..node() },
+            Delivery { gue_port: 6081, ..node() },
+            Delivery { mac: Some([2, 0, 0, 0, 0, 9]), ..node() },
+        ]
     }
 
     fn syn(port: u16) -> Vec<u8> {
@@ -257,9 +271,9 @@ mod tests {
         let mut several = outward(tunnel(Forward::Gue, true, 1500));
         let link = wire::links().expect("interfaces")[&1];
         let hop = Hop { record: NodeRecord { mtu: 1400, ..record() }, link };
-        several.set_hop([198, 51, 100, 22].into(), Some(hop));
+        several.set_hop(others()[0], Some(hop));
         assert_eq!(several.fits(), 1400);
-        several.set_hop([198, 51, 100, 22].into(), None);
+        several.set_hop(others()[0], None);
         assert_eq!(several.fits(), 1448);
         assert_eq!(Outward::default().fits(), u16::MAX);
     }
@@ -292,8 +306,11 @@ mod tests {
         builder.write(&mut udp, b"?").expect("a Vec takes everything");
         assert_eq!(lost(&outward, &udp), Some(Lost::Unregistered));
 
-        outward.register(Protocol::Tcp, (SOURCE, 40_000).into(), [198, 51, 100, 22].into());
-        assert_eq!(lost(&outward, &syn(40_000)), Some(Lost::NoHop));
+        for other in others() {
+            outward.register(Protocol::Tcp, (SOURCE, 40_000).into(), other);
+            assert_eq!(lost(&outward, &syn(40_000)), Some(Lost::NoHop));
+            outward.set_hop(other, None);
+        }
         outward.register(Protocol::Tcp, (SOURCE, 40_000).into(), node());
         assert_eq!(lost(&outward, &syn(40_000)), None);
         outward.set_hop(node(), None);

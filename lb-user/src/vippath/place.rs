@@ -19,7 +19,7 @@ use tokio::{
 };
 use tun_rs::{AsyncDevice, DeviceBuilder};
 
-use crate::config::Protocol;
+use crate::config::{Delivery, Protocol};
 
 use super::{
     Counts, VipPathError, checksum, locked,
@@ -43,12 +43,12 @@ const TIME_TO_LIVE: u32 = 1;
 #[derive(Debug)]
 pub(super) enum Request {
     /// How packets get to a node from now on.
-    Hop { node: IpAddr, hop: Option<Hop> },
+    Hop { to: Delivery, hop: Option<Hop> },
     /// A socket bound to an address, whose packets go to a node.
     Socket {
         protocol: Protocol,
         source: IpAddr,
-        node: IpAddr,
+        to: Delivery,
         reply: oneshot::Sender<io::Result<Socket>>,
     },
     /// To end.
@@ -147,10 +147,10 @@ impl Carrier {
                     }
                 },
                 request = self.inbox.recv() => match request {
-                    Some(Request::Hop { node, hop }) => self.set_hop(node, hop),
-                    Some(Request::Socket { protocol, source, node, reply }) => {
+                    Some(Request::Hop { to, hop }) => self.set_hop(to, hop),
+                    Some(Request::Socket { protocol, source, to, reply }) => {
                         // A check that has ended meanwhile drops its socket.
-                        let _ = reply.send(self.socket(protocol, source, node).await);
+                        let _ = reply.send(self.socket(protocol, source, to).await);
                     }
                     Some(Request::End) | None => return,
                 },
@@ -160,8 +160,8 @@ impl Carrier {
 
     /// The way to a node from now on. What checks send fits all ways: there is nobody who could tell
     /// them that it does not.
-    fn set_hop(&mut self, node: IpAddr, hop: Option<Hop>) {
-        self.outward.set_hop(node, hop);
+    fn set_hop(&mut self, to: Delivery, hop: Option<Hop>) {
+        self.outward.set_hop(to, hop);
         let mtu = self.outward.fits().clamp(LEAST_MTU, MTU);
         if mtu != self.mtu {
             match self.tun.set_mtu(mtu) {
@@ -188,10 +188,10 @@ impl Carrier {
         &mut self,
         protocol: Protocol,
         source: IpAddr,
-        node: IpAddr,
+        to: Delivery,
     ) -> io::Result<Socket> {
-        if !self.outward.knows(node) {
-            let why = format!("the next hop of {node} is not known");
+        if !self.outward.knows(to) {
+            let why = format!("the next hop of {} is not known", to.address);
             return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, why));
         }
         if !self.sources.contains(&source) {
@@ -199,7 +199,7 @@ impl Carrier {
         }
         let socket = bound(protocol, source)?;
         let source = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        self.outward.register(protocol, source, node);
+        self.outward.register(protocol, source, to);
         Ok(socket)
     }
 

@@ -238,7 +238,7 @@ fn checks_through_the_vip() {
         let text = cluster("A", &format!("{way}\n{vip}"), NODE) + &service("web", at, "");
         let config = accept(&text).config;
         let targets = lb_user::decide::Pools::of(&config).targets;
-        let vips: Vec<_> = targets.iter().filter_map(|target| target.vip).collect();
+        let vips: Vec<_> = targets.iter().filter_map(|target| Some(target.vip?.at)).collect();
         assert_eq!(vips, [([192, 0, 2, 1], 8005).into()]);
         let text = text.replace("8005", "▶8011");
         let message = "8011 is not the port of service \"web\", 8000-8010";
@@ -263,6 +263,38 @@ fn checks_through_the_vip() {
     expect(&tunnel("▶\"10.0.0.2\""), &[(message, "an IPv6 address, as the service has")]);
     let message = "source: 2001:db8::1 is a VIP";
     expect(&tunnel("▶\"2001:db8::1\""), &[(message, "no service's")]);
+}
+
+/// Servers on one host are checked as users' packets come to each of them.
+#[test]
+fn one_host_in_clusters_of_several_ways() {
+    let table = [
+        ("A", "forward = \"l2\"", ", mac = \"02:00:00:00:00:01\"", 80),
+        ("B", "forward = \"ipip\"", "", 81),
+        ("C", "forward = \"gue\"", "", 82),
+        ("D", "forward = \"gue\"\ngue_port = 6081", "", 83),
+    ];
+    let text = table.map(|(name, way, more, port)| {
+        let node = format!("{NODE}, port = {port}{more}");
+        let masters = format!("masters = [\"{name}\"]");
+        cluster(name, &format!("{way}\nhealth = {{ via = \"vip\" }}"), &node)
+            + &service(&format!("s{name}"), &format!("\"192.0.2.1:{port}\""), &masters)
+    });
+    let config = accept(&text.concat()).config;
+    let targets = lb_user::decide::Pools::of(&config).targets;
+    let found: Vec<_> = targets.iter().filter_map(|target| target.vip).collect();
+    let default = DEFAULT_GUE_PORT;
+    let expected = [
+        (80, Forward::L2, default, Some([2, 0, 0, 0, 0, 1])),
+        (81, Forward::Ipip, default, None),
+        (82, Forward::Gue, default, None),
+        (83, Forward::Gue, 6081, None),
+    ];
+    let expected = expected.map(|(port, forward, gue_port, mac)| {
+        let by = Delivery { address: [10, 0, 1, 1].into(), forward, gue_port, mac };
+        ThroughVip { at: ([192, 0, 2, 1], port).into(), by }
+    });
+    assert_eq!(found, expected);
 }
 
 #[test]

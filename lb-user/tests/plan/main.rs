@@ -2,16 +2,15 @@
 
 mod acceptance;
 mod agree;
+#[path = "../shared/command.rs"]
+mod command;
 mod contract;
 mod explain;
 mod moved;
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-};
+use std::path::{Path, PathBuf};
 
+use command::understudy;
 use serde::Deserialize;
 
 /// Six clusters and a service for each mode and policy.
@@ -91,23 +90,6 @@ fn examples() -> Vec<PathBuf> {
     files.sort();
     assert!(files.len() >= 5, "{files:?}");
     files
-}
-
-/// Runs the command with this on its standard input.
-fn understudy(args: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_understudy"))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("understudy starts");
-    let mut stdin = child.stdin.take().expect("its standard input");
-    // A command that does not read it may have ended by now.
-    let _ = stdin.write_all(input.as_bytes());
-    drop(stdin);
-    child.wait_with_output().expect("understudy ends")
 }
 
 /// What every command says of the configuration of [`SIX`].

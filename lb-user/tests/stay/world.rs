@@ -8,7 +8,7 @@ use lb_common::{
     pin::{BUSY, FREE, HALF_YIELDS, PIN_WAYS, Pin, PinState, Tick},
 };
 use lb_ebpf::{
-    Book, Copied, Tables, Verdict,
+    Book, Copied, Mac, Tables, Verdict,
     select::{self, Choice, Kind},
 };
 use lb_user::{
@@ -235,6 +235,9 @@ impl Tables for Seen<'_> {
     }
     fn plan_flags(&self, epoch: u64) -> Option<u32> {
         self.memory().plan_flags(epoch)
+    }
+    fn takes(&self, epoch: u64, ifindex: u32, to: Mac) -> bool {
+        self.memory().takes(epoch, ifindex, to)
     }
     fn sends_out_of(&self, epoch: u64, ifindex: u32) -> bool {
         self.memory().sends_out_of(epoch, ifindex)

@@ -1,17 +1,16 @@
 //! `understudy trace`, run as users run it.
 
+#[path = "../shared/command.rs"]
+mod command;
 mod contract;
 mod frames;
 mod lasting;
 mod told;
 mod ways;
 
-use std::{
-    collections::BTreeMap,
-    io::Write,
-    process::{Command, Output, Stdio},
-};
+use std::{collections::BTreeMap, process::Output};
 
+use command::understudy;
 use serde::Deserialize;
 
 /// Every way to forward; all next hops are overrides.
@@ -46,23 +45,6 @@ impl Line {
         let digit = |at| u8::from_str_radix(&self.packet[at..at + 2], 16).expect("hex");
         (0..self.packet.len()).step_by(2).map(digit).collect()
     }
-}
-
-/// Runs the command with this on its standard input.
-fn understudy(args: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_understudy"))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("understudy starts");
-    let mut stdin = child.stdin.take().expect("its standard input");
-    // A command that does not read it may have ended by now.
-    let _ = stdin.write_all(input.as_bytes());
-    drop(stdin);
-    child.wait_with_output().expect("understudy ends")
 }
 
 /// Frames as the command reads them.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, bail, ensure};
 use lb_common::{Counters, HashAlgorithm, Reason};
-use lb_ebpf::Action;
+use lb_ebpf::{Action, Routed};
 use lb_user::{dataplane::memory::Memory, secret};
 
 use super::{
@@ -51,7 +51,7 @@ pub(super) fn report(failures: &[String]) -> Result<()> {
 
 /// The kernel's host has no routes, and drivers leave room in test runs.
 fn in_kernel(case: &Case) -> bool {
-    case.hop.is_none() && !case.tight
+    case.routed == Routed::ByHost && !case.tight
 }
 
 fn run_case(pair: &mut Pair, case: &Case) -> Result<Vec<String>> {
@@ -90,11 +90,11 @@ fn in_memory(runner: &mut MemoryRunner, case: &Case) -> Result<Vec<String>> {
     let aside = case.scene.as_ref().map(|scene| scene.apply(memory));
     for (number, step) in case.steps.iter().enumerate() {
         let is = within_a_second(step, memory, || {
-            Ok(runners::run_in(memory, counters, &step.frame, case.hop, case.tight))
+            Ok(runners::run_in(memory, counters, &step.frame, case.routed, case.tight))
         })?;
         failures.extend(compare(case, number, "memory", &is).err());
         failures.extend(compare_pins(case, number, "memory", memory).err());
-        let judged = oracle::judge(&step.frame, &is);
+        let judged = oracle::judge(case.world, &step.frame, &is);
         failures.extend(judged.err().map(|said| format!("{}, frame {number}: {said}", case.name)));
     }
     if let Some(aside) = aside {
@@ -220,7 +220,9 @@ fn cut(pair: &mut Pair, name: &str, frame: &[u8]) -> Result<Option<String>> {
     if goes && oracle::packet_end(frame).is_none_or(|end| end > at) {
         return Ok(Some(format!("{name} of {at} bytes is sent: {}", describe(&mine))));
     }
-    Ok(oracle::judge(frame, &mine).err().map(|said| format!("{name} of {at} bytes: {said}")))
+    Ok(oracle::judge(pair.world, frame, &mine)
+        .err()
+        .map(|said| format!("{name} of {at} bytes: {said}")))
 }
 
 /// A CPU's answers to what is too big: a thousand within a second, and then none.

@@ -141,7 +141,7 @@ fn among(
             let about = format!("frame {number} in memory: {mine}and in the kernel: {its}");
             return Ok((Some(about), sent));
         }
-        let said = oracle::judge(frame, &mine);
+        let said = oracle::judge(pair.world, frame, &mine);
         let said = said.and_then(|()| scene.map_or(Ok(()), |scene| scenes::judge(scene, &mine)));
         if let Err(said) = said {
             let about = format!("frame {number}: {said}: {}", check::describe(&mine));

@@ -2,7 +2,7 @@
 //! longer, with more or fewer tags, and sequences of them.
 
 use super::{
-    places::{CLIENT, DEAD, FAMILIES, NOBODY, OTHER, OWN, SERVED},
+    places::{self, CLIENT, DEAD, FAMILIES, Family, NOBODY, OTHER, OWN, SERVED},
     random::Numbers,
     to::To,
 };
@@ -36,7 +36,10 @@ impl Mutator {
             std::net::IpAddr::V4(v4) => v4.octets().to_vec(),
             std::net::IpAddr::V6(v6) => v6.octets().to_vec(),
         };
-        Self { sequences, addresses: known.chain(nodes).map(octets).collect() }
+        // IPv4's in IPv6.
+        let mapped = [CLIENT.of(Family::V4), SERVED.of(Family::V4), To::Nat4.address()];
+        let mapped = mapped.map(|address| places::octets(address).to_vec());
+        Self { sequences, addresses: known.chain(nodes).map(octets).chain(mapped).collect() }
     }
 
     /// Frames of the cases as they are, of one whose first is to the port of somebody's services.

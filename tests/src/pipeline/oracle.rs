@@ -7,10 +7,12 @@ use lb_common::{Forward, Reason};
 use lb_ebpf::Action;
 
 use super::{
+    frames::LB_MAC,
     packets::{DONT_FRAGMENT, Link, checksum, protocol, pseudo_header},
     places::{DEAD, FAMILIES, OTHER, SERVED, TUNNEL},
     runners::Outcome,
     to::{GUE_PORT, To},
+    world::World,
 };
 
 /// An IP packet in a frame.
@@ -29,7 +31,7 @@ struct Seen<'a> {
 ///
 /// # Errors
 /// What does not hold.
-pub fn judge(frame: &[u8], outcome: &Outcome) -> Result<(), String> {
+pub fn judge(world: World, frame: &[u8], outcome: &Outcome) -> Result<(), String> {
     use Reason::*;
     let counted = outcome.counters.iter().filter(|(_, n)| *n > 0);
     let mut counted = counted.filter(|(reason, _)| !reason.is_beside());
@@ -46,6 +48,16 @@ pub fn judge(frame: &[u8], outcome: &Outcome) -> Result<(), String> {
         _ => vec![Action::Tx, Action::Redirect],
     };
     must(action.contains(&outcome.action), "what is counted is not what is done")?;
+    if see(frame).is_some_and(|seen| [seen.from, seen.to].iter().any(is_mapped)) {
+        must(reason == PassNotVip, "it is no address of IPv6, but it matters")?;
+    }
+    let is_here = !world.knows_its_macs() || frame[..6] == LB_MAC;
+    match reason {
+        PassNotIp | PassMalformed | PassNotVip | PassNoService | DropMalformed => {}
+        PassNotOurs if world.knows_its_macs() => must(!is_here, "it is ours, but left alone")?,
+        PassNotOurs => {}
+        _ => must(is_here, "another's, but not left alone")?,
+    }
     match reason {
         PassNotIp | PassMalformed | PassNotVip | PassNoService | PassNotOurs | PassExpired => {
             must(outcome.frame == frame, "a frame for the host is another one")
@@ -86,6 +98,14 @@ pub(super) fn packet_end(frame: &[u8]) -> Option<usize> {
 
 fn is_vip(address: IpAddr) -> bool {
     FAMILIES.iter().any(|&f| [SERVED, OTHER, DEAD].iter().any(|place| place.of(f) == address))
+}
+
+fn is_nat_node(address: IpAddr) -> bool {
+    To::ALL.iter().any(|to| to.forward() == Forward::Nat && to.address() == address)
+}
+
+fn is_mapped(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
 }
 
 fn is_group(frame: &[u8]) -> bool {
@@ -263,7 +283,9 @@ fn reply(seen: &Seen<'_>, outcome: &Outcome) -> Result<(), String> {
 fn answer(seen: &Seen<'_>, outcome: &Outcome, reason: Reason) -> Result<(), String> {
     let out = see(&outcome.frame).ok_or("an answer is no IP packet")?;
     must((out.from, out.to) == (seen.to, seen.from), "not back to where it came from")?;
-    must(is_vip(out.from) && !is_vip(out.to), "not from a VIP to a client")?;
+    let reply = reason == Reason::AnswerTooBig && is_nat_node(out.to);
+    must(reply || is_vip(out.from), "neither from a VIP nor to a node")?;
+    must(!is_vip(out.to), "to a VIP")?;
     let link = Link { to: seen.link.from, from: seen.link.to, tags: seen.link.tags.clone() };
     must(out.link == link, "the link header")?;
     if reason == Reason::AnswerEcho {

@@ -9,7 +9,7 @@ use aya::{
     programs::{TestRun, TestRunOptions, Xdp},
 };
 use lb_common::{Counters, FragmentBucket, HashAlgorithm, Limit};
-use lb_ebpf::{Action, Hop, Tables};
+use lb_ebpf::{Action, Routed, Tables};
 use lb_user::{
     dataplane::{Dataplane, Opened, Options, PROGRAM, memory::Memory, writer::Writer},
     decide::Intent,
@@ -44,6 +44,8 @@ pub const SECRET: [u8; 16] = *b"not very secret!";
 
 /// Both runners with the same tables.
 pub struct Pair {
+    /// The host.
+    pub world: World,
     /// In memory.
     pub memory: MemoryRunner,
     /// In the kernel.
@@ -58,7 +60,7 @@ impl Pair {
     pub fn new(world: World, hash: HashAlgorithm) -> Result<Self> {
         let intent = world.intent();
         let memory = MemoryRunner::new(&intent, hash)?;
-        Ok(Self { memory, kernel: KernelRunner::new(&intent, hash)? })
+        Ok(Self { world, memory, kernel: KernelRunner::new(&intent, hash)? })
     }
 
     /// Forgets what earlier packets left.
@@ -109,20 +111,20 @@ impl MemoryRunner {
 
     /// Runs one frame.
     pub fn run(&mut self, frame: &[u8]) -> Outcome {
-        run_in(&self.memory, &mut self.counters, frame, None, false)
+        run_in(&self.memory, &mut self.counters, frame, Routed::ByHost, false)
     }
 }
 
-/// Runs one frame in memory, on a host that would send any packet to this hop; perhaps without room
+/// Runs one frame in memory, on a host that does this with all that it forwards; perhaps without room
 /// in front of it.
 pub fn run_in(
     memory: &Memory,
     counters: &mut Counters,
     frame: &[u8],
-    hop: Option<Hop>,
+    routed: Routed,
     tight: bool,
 ) -> Outcome {
-    let mut wire = Wire::new(frame, hop, tight);
+    let mut wire = Wire::new(frame, routed, tight);
     let verdict = lb_ebpf::process(&mut wire, memory);
     let mut counted = memory.noted();
     counted.count(verdict.reason);

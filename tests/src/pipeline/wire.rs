@@ -2,7 +2,7 @@
 //! be read.
 
 use lb_common::Pod;
-use lb_ebpf::{Frame, Hop, Route};
+use lb_ebpf::{Frame, Route, Routed};
 use lb_user::packet::Packet;
 
 use super::world::INGRESS;
@@ -20,9 +20,10 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// A frame that came to a host with one hop for all, or none; `tight`: there is no room in front.
-    pub(super) fn new(frame: &[u8], hop: Option<Hop>, tight: bool) -> Self {
-        let packet = Packet { ingress: INGRESS, hop, ..Packet::new(frame.to_vec()) };
+    /// A frame that came to a host that does this with all that it forwards; `tight`: there is no room
+    /// in front.
+    pub(super) fn new(frame: &[u8], routed: Routed, tight: bool) -> Self {
+        let packet = Packet { ingress: INGRESS, routed, ..Packet::new(frame.to_vec()) };
         Self { packet, first: FIRST_BUFFER, tight }
     }
 
@@ -71,7 +72,7 @@ impl Frame for Wire {
         self.packet.sum(offset, length)
     }
 
-    fn route(&self, packet: &Route) -> Option<Hop> {
+    fn route(&self, packet: &Route) -> Routed {
         self.packet.route(packet)
     }
 }

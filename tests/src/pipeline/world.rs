@@ -13,7 +13,7 @@ use lb_user::{
 };
 
 use super::{
-    frames::VIP,
+    frames::{LB_MAC, VIP},
     places::{DEAD, FAMILIES, Family, OTHER, OWN, SERVED, words},
     to::To,
 };
@@ -30,13 +30,20 @@ pub enum World {
     Router,
     /// Some clusters forward by `nat`; the host forwards nothing.
     Host,
-    /// As if no cluster forwarded by `nat`: there are no replies.
+    /// As if no cluster forwarded by `nat`: there are no replies. The MACs of the interfaces are not
+    /// known.
     Direct,
 }
 
 impl World {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Router, Self::Host, Self::Direct];
+
+    /// Whether it tells frames to it from those to others.
+    #[must_use]
+    pub const fn knows_its_macs(self) -> bool {
+        !matches!(self, Self::Direct)
+    }
 
     /// Its tables.
     #[must_use]
@@ -52,7 +59,12 @@ impl World {
         Intent {
             plan: PlanRecord {
                 flags,
-                interfaces: [INGRESS, ELSEWHERE, 0, 0, 0, 0, 0, 0],
+                interfaces: [ELSEWHERE, INGRESS, 0, 0, 0, 0, 0, 0],
+                macs: if self.knows_its_macs() {
+                    [[9; 6], LB_MAC, [0; 6], [0; 6], [0; 6], [0; 6], [0; 6], [0; 6]]
+                } else {
+                    [[0; 6]; 8]
+                },
                 ..PlanRecord::default()
             },
             vips: plan.vips,

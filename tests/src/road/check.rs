@@ -17,6 +17,10 @@ use crate::variant::{Family, Forward};
 const SHORT: u64 = 300_000;
 /// Lengths of datagrams: within a packet, and in three fragments.
 const DATAGRAMS: [usize; 3] = [32, 1200, 4000];
+/// What a datagram can have in a packet of 1500 bytes.
+const FULL: usize = 1472;
+/// How many of these are cut up.
+const CUT_UP: u64 = 20;
 /// Lengths of pings.
 const PINGS: [usize; 2] = [16, 1200];
 
@@ -27,7 +31,7 @@ pub struct Demand {
     pub bulk: u64,
     /// How often a datagram may have to be sent until the way's MTU is known.
     pub attempts: usize,
-    /// Whether nodes must have found out the MTU of the client's link.
+    /// Whether nodes must have found out the MTU of a link to the client.
     pub nodes_learn: bool,
     /// Whether the client must have found out what fits a tunnel.
     pub client_learns: bool,
@@ -92,6 +96,29 @@ fn datagrams(travel: &Travel, way: Way, demand: Demand) -> Result<()> {
     Ok(())
 }
 
+/// Datagrams that do not fit the load balancer's way to the nodes, and may be cut up: its kernel does
+/// so, and the node puts them together.
+///
+/// # Errors
+/// All that was not right, by way.
+pub fn cut_up(travel: &Travel, ways: &[Way]) -> Result<()> {
+    // Sockets of the client allow it.
+    travel.road.client.sysctl(&[("ipv4/ip_no_pmtu_disc", "1")])?;
+    let one = |way: Way| {
+        let before = State::read(travel, way)?;
+        let client = &travel.road.client;
+        for _ in 0..CUT_UP {
+            let echo = client.run(|| client::echo(way.service(), FULL))?;
+            ensure!(echo.attempts == 1, "{} datagrams for an echo", echo.attempts);
+        }
+        before.only_cut_up(travel, way)
+    };
+    let problems = ways.iter().filter_map(|way| Some((way, one(*way).err()?)));
+    let problems: Vec<_> = problems.map(|(way, error)| format!("{way}: {error:#}")).collect();
+    ensure!(problems.is_empty(), "{}\n{}", problems.join("\n"), travel.daemon_words());
+    Ok(())
+}
+
 /// How often each node was told that a packet of its was too big.
 fn learnt(travel: &Travel, family: Family) -> Result<Vec<u64>> {
     travel.road.nodes.iter().map(|node| counters::too_big(node, family)).collect()
@@ -105,6 +132,8 @@ struct State {
     /// How often was told that a packet was too big: all nodes, and the client.
     nodes: u64,
     client: u64,
+    /// How many packets nodes put together.
+    whole: u64,
 }
 
 impl State {
@@ -116,17 +145,14 @@ impl State {
             wrong: wrong.collect::<Result<_>>()?,
             nodes: learnt(travel, way.vip)?.iter().sum(),
             client: counters::too_big(&travel.road.client, way.vip)?,
+            whole: travel.road.nodes.iter().map(counters::put_together).sum::<Result<_>>()?,
         })
     }
 
     /// What happened since then is what the way's traffic leads to.
     fn compare(&self, travel: &Travel, way: Way, demand: Demand) -> Result<()> {
         let now = Self::read(travel, way)?;
-        for ((name, before), (_, after)) in self.wrong.iter().zip(&now.wrong) {
-            let grown = counters::grown(before, after);
-            ensure!(grown.is_empty(), "{name} counted {grown:?}");
-        }
-        let grown = counters::grown(&self.balancer, &now.balancer);
+        let grown = self.grown(&now)?;
         // Routers quote later fragments of IPv6 in "packet too big", too: these say nobody's ports.
         let quoted = demand.nodes_learn && way.vip == Family::V6;
         let expected = |reason: &str| quoted && reason == "drop_icmp";
@@ -144,7 +170,9 @@ impl State {
         let tagged = !travel.road.shape.front.tags.is_empty();
         let replied = if tagged { "reply_to_host" } else { "reply_sent" };
         expected.extend((way.forward == Forward::Nat).then_some((replied, 100)));
-        expected.extend(demand.nodes_learn.then_some(("forward_icmp", 1)));
+        // Who tells nodes: a router behind the load balancer, or itself.
+        let told = travel.road.shape.replies_mtu.map_or("forward_icmp", |_| "answer_too_big");
+        expected.extend(demand.nodes_learn.then_some((told, 1)));
         let too_big = demand.client_learns && way.overhead() > 0;
         expected.extend(too_big.then_some(("answer_too_big", 1)));
         for (reason, least) in expected {
@@ -153,6 +181,26 @@ impl State {
         ensure!(now.nodes > self.nodes || !demand.nodes_learn, "no node was told: {grown:?}");
         ensure!(now.client > self.client || !too_big, "the client was not told: {grown:?}");
         Ok(())
+    }
+    /// What happened since then is that the host cut up all datagrams, and nodes put them together.
+    fn only_cut_up(&self, travel: &Travel, way: Way) -> Result<()> {
+        let now = Self::read(travel, way)?;
+        let grown = self.grown(&now)?;
+        ensure!(grown.get("pass_too_big") == Some(&CUT_UP), "not so many were cut up: {grown:?}");
+        let dropped = grown.keys().find(|reason| reason.starts_with("drop_"));
+        ensure!(dropped.is_none(), "the load balancer dropped: {grown:?}");
+        let whole = now.whole - self.whole;
+        ensure!(whole == CUT_UP, "{whole} were put together instead of {CUT_UP}");
+        Ok(())
+    }
+
+    /// What the load balancer counted until `now`; an error if anybody counted what is wrong.
+    fn grown(&self, now: &Self) -> Result<Counters> {
+        for ((name, before), (_, after)) in self.wrong.iter().zip(&now.wrong) {
+            let grown = counters::grown(before, after);
+            ensure!(grown.is_empty(), "{name} counted {grown:?}");
+        }
+        Ok(counters::grown(&self.balancer, &now.balancer))
     }
 }
 

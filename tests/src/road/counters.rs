@@ -39,6 +39,14 @@ pub fn too_big(netns: &Netns, family: Family) -> Result<u64> {
     all(netns)?.get(name).copied().with_context(|| format!("no counter {name}"))
 }
 
+/// How many packets a namespace put together from their fragments.
+///
+/// # Errors
+/// As [`wrong`].
+pub fn put_together(netns: &Netns) -> Result<u64> {
+    all(netns)?.get("IpReasmOKs").copied().context("no counter IpReasmOKs")
+}
+
 fn all(netns: &Netns) -> Result<Counters> {
     netns.run(|| {
         let read = |name: &str| {

@@ -6,6 +6,7 @@ pub mod check;
 pub mod client;
 pub mod configuration;
 pub mod counters;
+pub mod ends;
 pub mod network;
 pub mod pattern;
 pub mod servers;

@@ -199,7 +199,9 @@ impl Road {
     }
 
     fn connect_lb(&self) -> Result<()> {
-        let Shape { front, back, gateway, .. } = self.shape;
+        let Shape { front, back, gateway, replies_mtu, .. } = self.shape;
+        // What is not locked the kernel does not tell the program (`ip_mtu_from_fib_result`, `ip6_mtu_from_fib6`).
+        let mtu = replies_mtu.map_or_else(String::new, |mtu| format!(" mtu lock {mtu}"));
         let device = |link: Link| format!("eth{}", link.wire);
         for wire in 0..self.shape.wires() {
             self.plug(&self.lb, "lb", &format!("eth{wire}"), wire)?;
@@ -208,9 +210,13 @@ impl Road {
         addressed(&self.lb, &front, Network::Front, LB)?;
         let back = self.joined(&self.lb, back, &device(back))?;
         addressed(&self.lb, &back, Network::Back, LB)?;
+        if let Some(mtu) = self.shape.route_mtu {
+            let to = Network::Back.prefix(Family::V4);
+            self.lb.ip(&format!("route replace {to} dev {back} scope link mtu {mtu}\n"))?;
+        }
         for family in FAMILIES {
             let router = Network::Front.host(family, ROUTER);
-            self.lb.ip(&format!("route add default via {router}\n"))?;
+            self.lb.ip(&format!("route add default via {router}{mtu}\n"))?;
             if gateway {
                 self.lb.ip(&behind(family))?;
             }

@@ -9,24 +9,23 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
-    sync::mpsc,
-    thread::{self, JoinHandle},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::oneshot,
 };
 
 use super::{
+    ends::End,
     network::Road,
     pattern,
+    shape::Tunnels,
     way::{NODE_PORT, PORT, Way},
 };
-use crate::variant::Forward;
+use crate::{background::Background, variant::Forward};
 
 /// The client sends.
 pub const UP: u8 = b'u';
@@ -42,8 +41,7 @@ const BACKLOG: i32 = 128;
 /// All servers. Dropping it stops them.
 #[derive(Debug)]
 pub struct Servers {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _background: Background,
 }
 
 /// What a node listens with.
@@ -51,6 +49,7 @@ struct Sockets {
     node: u8,
     transfers: Vec<TcpListener>,
     echoes: Vec<UdpSocket>,
+    tunnels: Vec<End>,
 }
 
 impl Servers {
@@ -61,38 +60,11 @@ impl Servers {
     pub fn start(road: &Road, ways: &[Way]) -> Result<Self> {
         let sockets = (0..).zip(&road.nodes).map(|(node, netns)| {
             let addresses = addresses(road, node, ways);
-            netns.run(|| sockets(node, &addresses))
+            netns.run(|| sockets(node, &addresses, road.shape.tunnels))
         });
         let sockets = sockets.collect::<Result<Vec<_>>>().context("starting the servers")?;
-        let (stop, stopped) = oneshot::channel();
-        let (ready, is_ready) = mpsc::sync_channel(1);
-        let thread = thread::Builder::new().name("road-servers".into()).spawn(move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(ready.send(Err(error))),
-            };
-            runtime.block_on(async {
-                let started = sockets.into_iter().try_for_each(serve);
-                let failed = started.is_err();
-                let _ = ready.send(started);
-                if !failed {
-                    // Also ends when the sender is dropped.
-                    let _ = stopped.await;
-                }
-            });
-        });
-        let this = Self { stop: Some(stop), thread: Some(thread.context("starting a thread")?) };
-        is_ready.recv().map_err(|_| anyhow!("the servers' thread died"))??;
-        Ok(this)
-    }
-}
-
-impl Drop for Servers {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        let serve_all = || sockets.into_iter().try_for_each(serve);
+        Ok(Self { _background: Background::start("road-servers", serve_all)? })
     }
 }
 
@@ -105,7 +77,7 @@ fn addresses(road: &Road, node: u8, ways: &[Way]) -> Vec<SocketAddr> {
 }
 
 /// Sockets in the namespace of the calling thread.
-fn sockets(node: u8, addresses: &[SocketAddr]) -> Result<Sockets> {
+fn sockets(node: u8, addresses: &[SocketAddr], tunnels: Tunnels) -> Result<Sockets> {
     let bound = |address: &SocketAddr, kind| -> Result<Socket> {
         let socket = Socket::new(Domain::for_address(*address), kind, None)?;
         socket.set_nonblocking(true)?;
@@ -120,11 +92,13 @@ fn sockets(node: u8, addresses: &[SocketAddr]) -> Result<Sockets> {
     };
     let transfers = addresses.iter().map(transfer).collect::<Result<_>>()?;
     let echoes = addresses.iter().map(|address| Ok(bound(address, Type::DGRAM)?.into()));
-    Ok(Sockets { node, transfers, echoes: echoes.collect::<Result<_>>()? })
+    let tunnels = if tunnels == Tunnels::Sockets { End::both()? } else { Vec::new() };
+    Ok(Sockets { node, transfers, echoes: echoes.collect::<Result<_>>()?, tunnels })
 }
 
 fn serve(sockets: Sockets) -> io::Result<()> {
     let node = sockets.node;
+    sockets.tunnels.into_iter().try_for_each(End::spawn)?;
     for listener in sockets.transfers {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::spawn(async move {

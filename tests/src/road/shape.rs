@@ -15,6 +15,10 @@ pub struct Shape {
     pub client_mtu: u16,
     /// MTU of the back network: with room for a tunnel's headers, or without.
     pub back_mtu: u16,
+    /// MTU of the load balancer's IPv4 route to the nodes on its network, where it has one.
+    pub route_mtu: Option<u16>,
+    /// MTU of the load balancer's own route to the client, if it is less than its device's.
+    pub replies_mtu: Option<u16>,
 }
 
 /// Who takes tunnels apart.
@@ -22,6 +26,8 @@ pub struct Shape {
 pub enum Tunnels {
     /// Our own program, on any kernel.
     Program,
+    /// Sockets of ours, on any kernel: for fragments, which the program does not take.
+    Sockets,
     /// The kernel's devices, set up as docs/forwarding.md says.
     Devices,
 }
@@ -48,6 +54,8 @@ pub const PLAIN: Shape = Shape {
     gateway: false,
     client_mtu: MTU,
     back_mtu: WIDE,
+    route_mtu: None,
+    replies_mtu: None,
 };
 
 impl Shape {

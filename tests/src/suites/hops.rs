@@ -4,7 +4,7 @@ use std::net::{IpAddr, TcpListener};
 
 use anyhow::{Context, Result, bail, ensure};
 use lb_user::{
-    decide::NextHop,
+    decide::{Host, NextHop, intent::MOST_OWN},
     nexthop::{Lack, Way},
 };
 use nix::net::if_::if_nametoindex;
@@ -18,11 +18,16 @@ use super::{
 };
 use crate::runner::Case;
 
+/// Addresses of the smallest load balancer that are no VIP's: of lo, and of both versions on the
+/// link.
+const OTHERS: usize = 5;
+
 /// The cases.
 pub(super) const CASES: &[Case] = &[
     Case::network("hops/neighbours-routes-and-links-are-followed", followed),
     Case::network("hops/the-configuration-counts-first", overridden),
     Case::network("hops/the-host-is-told", host),
+    Case::network("hops/more-own-addresses-than-nat-knows", too_many_addresses),
     Case::network("hops/a-gateway-that-is-doubted-is-asked", doubted),
     Case::network("hops/a-dead-gateway-is-no-fault-of-the-nodes", dead_gateway),
 ];
@@ -197,7 +202,7 @@ fn host() -> Result<()> {
             move |followed: &Followed| {
                 let Some(host) = &followed.host else { return Ok(false) };
                 let has = host.addresses.binary_search(has.as_ref().map_err(Clone::clone)?).is_ok();
-                Ok(has && host.fragments == fragments && host.interfaces == indices)
+                Ok(has && host.fragments == fragments && indices_of(host) == indices)
             }
         };
         for own in ["127.0.0.1", "203.0.113.1", "2001:db8:2::1", "192.0.2.1"] {
@@ -213,12 +218,26 @@ fn host() -> Result<()> {
         followed.until("another address of IPv6", has).await?;
         world.lb.ip("address del 2001:db8:5::1/128 dev lo\n")?;
         followed.until("an address less", |followed| Ok(!has(followed)?)).await?;
-        // Nothing announces these.
-        world.lb.sysctl(&[("ipv4/ip_forward", "1"), ("ipv4/conf/lb1/accept_local", "1")])?;
-        world.lb.sysctl(&[("ipv4/conf/lb2/accept_local", "1")])?;
+        // Nothing announces these; strict filters take nothing that is from this host's own address.
+        world.lb.sysctl(&[
+            ("ipv4/ip_forward", "1"),
+            ("ipv4/conf/lb1/accept_local", "1"),
+            ("ipv4/conf/lb2/accept_local", "1"),
+            ("ipv4/conf/all/rp_filter", "0"),
+            ("ipv4/conf/lb1/rp_filter", "0"),
+            ("ipv4/conf/lb2/rp_filter", "0"),
+        ])?;
         followed.until("it fragments", is("192.0.2.200", true)).await?;
-        world.lb.sysctl(&[("ipv4/conf/lb2/forwarding", "0")])?;
-        followed.until("it does no more", is("192.0.2.200", false)).await?;
+        for (own, setting, value, fragments) in [
+            ("192.0.2.201", "ipv4/conf/lb2/rp_filter", "1", false),
+            ("192.0.2.202", "ipv4/conf/all/rp_filter", "2", true),
+            ("192.0.2.203", "ipv4/conf/lb2/forwarding", "0", false),
+        ] {
+            world.lb.sysctl(&[(setting, value)])?;
+            // An address is announced, so nobody has to wait.
+            world.lb.ip(&format!("address add {own}/32 dev lo\n"))?;
+            followed.until(&format!("{setting} is {value}"), is(own, fragments)).await?;
+        }
         for (script, interfaces) in [
             ("link del lb2\n", vec!["lb1"]),
             ("link add lb2 type veth peer name lb4\n", vec!["lb1", "lb2"]),
@@ -227,12 +246,65 @@ fn host() -> Result<()> {
             let indices =
                 interfaces.into_iter().map(if_nametoindex).collect::<Result<Vec<_>, _>>()?;
             let has = |followed: &Followed| {
-                Ok(followed.host.as_ref().is_some_and(|host| host.interfaces == indices))
+                Ok(followed.host.as_ref().is_some_and(|host| indices_of(host) == indices))
+            };
+            followed.until(script, has).await?;
+        }
+        // Which frames that come in by lb1 are for this host.
+        for (script, mac) in [
+            ("link set lb1 address 02:00:00:00:00:77\n", [2, 0, 0, 0, 0, 0x77]),
+            ("link add bridge0 type bridge\nlink set lb1 master bridge0\n", [0; 6]),
+            ("link set lb1 nomaster\n", [2, 0, 0, 0, 0, 0x77]),
+        ] {
+            world.lb.ip(script)?;
+            let has = |followed: &Followed| {
+                let host = followed.host.as_ref().context("it was told")?;
+                Ok(host.interfaces.first().is_some_and(|one| one.mac == mac))
             };
             followed.until(script, has).await?;
         }
         Ok(())
     })
+}
+
+/// Of too many addresses those are known that checks come from: answers to them are not rewritten.
+fn too_many_addresses() -> Result<()> {
+    const CHECKS: u64 = 20;
+    let mut small = Small::new()?;
+    let _listener = small.client.run(|| Ok(TcpListener::bind(("203.0.113.2", 80))?))?;
+    let nat = "name = \"A\"\nforward = \"nat\"";
+    let path = small.configuration(&[("name = \"A\"", nat)])?;
+    small.start(&path)?;
+    // They are before the one on the link.
+    let one = |number: usize| {
+        format!("address add 10.8.{}.{}/32 dev lo\n", number / 250, 1 + number % 250)
+    };
+    small.lb.ip(&(0..MOST_OWN + 76).map(one).collect::<String>())?;
+    let told = |status: &serde_json::Value| {
+        let events = status["events"].as_array().into_iter().flatten();
+        let mut told = events.filter(|event| event["kind"] == "too_many_addresses");
+        let all = format!("{} addresses more than the {MOST_OWN}", 76 + OTHERS);
+        told.any(|event| event["text"].as_str().is_some_and(|text| text.contains(&all)))
+    };
+    small.until("all of them are there", |small| Ok(told(&small.status()?)))?;
+    let counted = |status: &serde_json::Value, reason: &str| status["counters"][reason].as_u64();
+    let before = counted(&small.status()?, "pass_not_vip").context("a counter")?;
+    small.until("checks went on", |small| {
+        Ok(counted(&small.status()?, "pass_not_vip") >= Some(before + CHECKS))
+    })?;
+    let status = small.status()?;
+    let node = &status["clusters"][0]["nodes"][0];
+    ensure!(node["state"] == "up", "it is {node}");
+    for rewritten in ["reply_sent", "reply_to_host", "pass_expired"] {
+        ensure!(counted(&status, rewritten) == Some(0), "{rewritten}: {}", status["counters"]);
+    }
+    let mut events = status["events"].as_array().into_iter().flatten();
+    ensure!(!events.any(|event| event["kind"] == "refused"), "refused: {}", status["events"]);
+    Ok(())
+}
+
+fn indices_of(host: &Host) -> Vec<u32> {
+    host.interfaces.iter().map(|interface| interface.ifindex).collect()
 }
 
 /// Gateways of both versions that live when they are doubted, and then do not.

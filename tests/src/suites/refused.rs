@@ -4,6 +4,7 @@ use std::{fs, os::unix::process::CommandExt, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use aya::programs::{Xdp, XdpMode};
+use lb_common::layout::LAYOUT_VERSION;
 use lb_user::{dataplane::memory::Memory, object::object};
 use nix::sys::signal::Signal;
 
@@ -132,9 +133,17 @@ fn other_layout() -> Result<()> {
         control.layout = 99;
         memory.control.set(0, control);
     }
-    refused(&small, &file, &["not of this version", "layout 99", "understudy detach"])?;
+    // An older version's are not all there either.
+    fs::remove_file(small.pins().join(lb_common::maps::PLANS.name))?;
+    let pins = small.pins().display().to_string();
+    let needed = format!("layout 99, needed is layout {LAYOUT_VERSION}");
+    let anew = format!("understudy detach --bpffs {pins}, then run again");
+    refused(&small, &file, &["not of this version", &needed, &anew])?;
     ensure!(small.attached()?, "a refused start took the program off");
-    Ok(())
+    let detached = small.understudy(&["detach", "--bpffs", &pins])?;
+    ensure!(detached.status.success(), "not detached: {}", said(&detached));
+    nothing_left(&small)?;
+    small.start(&file)
 }
 
 fn other_secret() -> Result<()> {

@@ -11,7 +11,7 @@ use crate::{
         way::{self, Way},
     },
     runner::{self, Case},
-    variant::Forward,
+    variant::{Family, Forward},
 };
 
 /// The cases.
@@ -21,6 +21,8 @@ pub(super) const CASES: &[Case] = &[
     Case::network("road/behind-a-gateway", behind_a_gateway),
     Case::network("road/small-link", small_link),
     Case::network("road/no-room-for-tunnels", no_room),
+    Case::network("road/the-host-fragments", cut_up),
+    Case::network("road/small-way-for-replies", small_replies),
     Case::devices("road/vlans-and-tunnel-devices", vlans),
     Case::devices("road/two-tags-and-tunnel-devices", two_tags),
 ];
@@ -83,6 +85,25 @@ fn small_link() -> Result<()> {
 fn no_room() -> Result<()> {
     let demand = Demand { attempts: 2, client_learns: true, ..DIRECT };
     on(Shape { back_mtu: MTU, ..PLAIN }, &way::ALL, demand)
+}
+
+/// Only IPv4 is fragmented on its way. Answers of `nat` nodes come back unfragmented: it is only the
+/// load balancer's route that is small.
+fn cut_up() -> Result<()> {
+    let back = Link { wire: 1, tags: &[] };
+    let shape = Shape { back, tunnels: Tunnels::Sockets, route_mtu: Some(SMALL), ..PLAIN };
+    let over_v4 = |way: &Way| (way.vip, way.nodes) == (Family::V4, Family::V4);
+    let ways = way::ALL.into_iter().filter(|way| over_v4(way) && way.forward != Forward::L2);
+    let ways: Vec<Way> = ways.collect();
+    check::cut_up(&Travel::start(shape, &ways, runner::stop()?)?, &ways)
+}
+
+/// What is too big for the load balancer's own way to the client its host tells the node of, whose
+/// packet it is.
+fn small_replies() -> Result<()> {
+    let ways: Vec<Way> = way::ALL.into_iter().filter(|way| way.forward == Forward::Nat).collect();
+    let demand = Demand { bulk: 5_000_000, attempts: 2, nodes_learn: true, ..DIRECT };
+    on(Shape { replies_mtu: Some(SMALL), ..PLAIN }, &ways, demand)
 }
 
 fn on(shape: Shape, ways: &[Way], demand: Demand) -> Result<()> {

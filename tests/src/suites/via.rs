@@ -11,7 +11,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use lb_common::{Forward, NodeRecord};
 use lb_user::{
-    config::{self, Config, Exchange, Health, Http, Probe, Protocol, Target, Via},
+    config::{
+        self, Config, DEFAULT_GUE_PORT, Delivery, Exchange, Health, Http, Probe, Protocol, Target,
+        ThroughVip, Via,
+    },
     decide::{
         MissReason,
         Outcome::{self, Hit},
@@ -184,7 +187,8 @@ impl Checks {
             via: Via::Vip,
         };
         let at = SocketAddr::new(node, vip.port());
-        let target = Target { health: Arc::new(health), at, server: None, vip: Some(vip) };
+        let vip = Some(ThroughVip { at: vip, by: delivery(node) });
+        let target = Target { health: Arc::new(health), at, server: None, vip };
         self.prober.check(&target).await
     }
 
@@ -207,6 +211,16 @@ impl Checks {
         let exchange = Exchange { send: Some(Arc::clone(&sent)), expect: Some(sent) };
         self.check(Probe::Udp(exchange), (VIP, ECHO).into(), node, limit).await
     }
+}
+
+/// How packets come to a node of these suites.
+fn delivery(address: IpAddr) -> Delivery {
+    Delivery { address, forward: Forward::L2, gue_port: DEFAULT_GUE_PORT, mac: None }
+}
+
+/// Through the VIP to a node.
+fn through(node: IpAddr) -> ThroughVip {
+    ThroughVip { at: (VIP, ECHO).into(), by: delivery(node) }
 }
 
 fn expect(what: &str, found: Outcome, expected: Outcome) -> Result<()> {
@@ -236,10 +250,10 @@ async fn hops(path: &VipPath, config: Config) -> Result<()> {
             ..NodeRecord::default()
         };
         let address = addresses[next.node];
-        path.set_hop(address, Some(record))?;
+        path.set_hop(delivery(address), Some(record))?;
         known.push(address);
         if address == FIRST {
-            path.set_hop(FIRST6, Some(record))?;
+            path.set_hop(delivery(FIRST6), Some(record))?;
         }
     }
     follower.abort();
@@ -343,8 +357,8 @@ fn lost() -> Result<()> {
         ensure!(after.sent > before.sent && after.answers > before.answers, "{after:?}");
         ensure!(after.refused == 0, "{after:?}");
 
-        let socket = path.socket(Protocol::Udp, VIP, FIRST, None).await?;
-        path.set_hop(FIRST, None)?;
+        let socket = path.socket(Protocol::Udp, through(FIRST), None).await?;
+        path.set_hop(delivery(FIRST), None)?;
         expect("no way any more", checks.echo(FIRST, 4, SILENCE).await, local)?;
         socket.connect(&SocketAddr::new(VIP, 9).into())?;
         socket.send(b"too late")?;
@@ -354,13 +368,16 @@ fn lost() -> Result<()> {
             sleep(Duration::from_millis(5)).await;
         }
         let strange = NodeRecord { ifindex: u32::MAX >> 1, ..NodeRecord::default() };
-        ensure!(path.set_hop(FIRST, Some(strange)).is_err(), "there is no such interface");
+        ensure!(
+            path.set_hop(delivery(FIRST), Some(strange)).is_err(),
+            "there is no such interface"
+        );
 
         let own = config::Source::Address(VIP);
-        let refused = path.socket(Protocol::Tcp, VIP, FIRST, Some(&own)).await;
+        let refused = path.socket(Protocol::Tcp, through(FIRST), Some(&own)).await;
         ensure!(refused.is_err_and(|e| e.kind() == io::ErrorKind::AddrNotAvailable), "its source");
         let strange = config::Source::Address(FIRST);
-        let refused = path.socket(Protocol::Tcp, VIP, FIRST, Some(&strange)).await;
+        let refused = path.socket(Protocol::Tcp, through(FIRST), Some(&strange)).await;
         ensure!(refused.is_err_and(|e| e.kind() == io::ErrorKind::AddrNotAvailable), "not its own");
         ensure!(threads()? == 1, "its thread");
         drop((checks, path));

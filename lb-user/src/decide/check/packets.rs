@@ -6,13 +6,13 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use lb_common::{Forward, NodeRecord, PlanRecord};
+use lb_common::{Forward, NodeRecord, PlanRecord, layout::MAX_INTERFACES};
 
 use super::{Facts, TableId, Violation};
 use crate::{
     config::{Affinity, Ports},
     decide::{
-        intent::{Intent, Vip},
+        intent::{Intent, MOST_OWN, Vip},
         model::NodePlace,
     },
 };
@@ -109,17 +109,26 @@ fn host(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
     let fragments = !all_l2 && facts.host.is_some_and(|host| host.fragments);
     let flag = |set: bool, flag: u32| if set { flag } else { 0 };
     let flags = flag(nat, PlanRecord::NAT) | flag(fragments, PlanRecord::HOST_FRAGMENTS);
-    let interfaces = intent.plan.interfaces.iter().copied().filter(|index| *index != 0);
-    let ours = facts.host.filter(|_| nat).map_or(&[][..], |host| &host.interfaces);
-    let ours = ours.iter().copied().take(intent.plan.interfaces.len());
-    if intent.plan.flags != flags || !interfaces.eq(ours) {
+    let written = intent.plan.interfaces.iter().copied().zip(intent.plan.macs);
+    let ours = facts.host.map_or(&[][..], |host| &host.interfaces).iter();
+    let ours = ours.map(|own| (own.ifindex, own.mac)).chain(std::iter::repeat((0, [0; 6])));
+    if intent.plan.flags != flags || !written.eq(ours.take(MAX_INTERFACES)) {
         found.push(Violation::Plan);
     }
     let is_vip = |address: &IpAddr| model.config.services.iter().any(|s| s.address == *address);
     let own = facts.host.filter(|_| nat).into_iter().flat_map(|host| &host.addresses);
     let own: BTreeSet<_> = own.filter(|address| !is_vip(address)).map(|a| words(*a)).collect();
     let is: BTreeSet<_> = intent.own.iter().copied().collect();
-    if is != own || is.len() != intent.own.len() {
+    // Of too many it is those that nodes answer to.
+    let nat =
+        |node: usize| model.config.clusters[model.nodes[node].cluster].forward == Forward::Nat;
+    let from = facts.hops.iter().enumerate().filter(|(node, _)| nat(*node));
+    let from = from.filter_map(|(_, hop)| hop.as_ref()?.source).map(words);
+    let from: BTreeSet<_> = from.filter(|address| own.contains(address)).collect();
+    let right = is.is_subset(&own)
+        && is.len() == own.len().min(MOST_OWN)
+        && (from.len() > MOST_OWN || from.is_subset(&is));
+    if !right || is.len() != intent.own.len() {
         found.push(Violation::Own);
     }
 }

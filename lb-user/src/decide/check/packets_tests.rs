@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     config::{BackupMode, Config, Panic},
     decide::{
-        Event, Host, Model, NextHop, Outcome, State, TargetId, View,
+        Attached, Event, Host, Model, NextHop, Outcome, State, TargetId, View,
         check::Checker,
         tests::fixture::{cluster, config, percent, service},
     },
@@ -63,7 +63,8 @@ fn state() -> State {
     let hits = targets.map(|target| Event::Checked { target, outcome: Outcome::Hit });
     // One of its addresses is the VIP.
     let addresses = vec![[10, 9, 9, 9].into(), [192, 0, 2, 1].into()];
-    let host = Event::Host(Host { interfaces: vec![3, 4], addresses, fragments: true });
+    let interfaces = [3, 4].map(|ifindex| Attached { ifindex, mac: [ifindex as u8; 6] });
+    let host = Event::Host(Host { interfaces: interfaces.to_vec(), addresses, fragments: true });
     state.step(Duration::ZERO, &hits.chain(hops).chain([host]).collect::<Vec<_>>());
     state
 }
@@ -136,6 +137,9 @@ fn this_host() {
     }
     assert_eq!(damaged(&|i| i.plan.interfaces[1] = 0), [Violation::Plan]);
     assert_eq!(damaged(&|i| i.plan.interfaces[2] = 9), [Violation::Plan]);
+    assert_eq!(damaged(&|i| i.plan.macs.swap(0, 1)), [Violation::Plan]);
+    assert_eq!(damaged(&|i| i.plan.macs[1] = [0; 6]), [Violation::Plan]);
+    assert_eq!(damaged(&|i| i.plan.macs[2] = [2; 6]), [Violation::Plan]);
     assert_eq!(damaged(&|i| i.own.clear()), [Violation::Own]);
     assert_eq!(damaged(&|i| i.own.push(i.vips[0].address)), [Violation::Own]);
     assert_eq!(damaged(&|i| i.own.push(i.own[0])), [Violation::Own]);

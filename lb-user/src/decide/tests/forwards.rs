@@ -6,9 +6,10 @@ use lb_common::{Forward, NodeId, NodeRecord, PlanRecord};
 
 use super::fixture::{cluster, config, percent, service};
 use crate::{
-    config::{BackupMode, Config, Panic, Ports},
+    config::{BackupMode, Config, Panic, Ports, Source},
     decide::{
-        Effect, Event, Host, Intent, Model, NextHop, NoWay, Outcome, State, TargetId, Variant,
+        Attached, Effect, Event, Host, Intent, Model, NextHop, NoWay, Outcome, State, TargetId,
+        Variant, intent::MOST_OWN,
     },
 };
 
@@ -41,7 +42,8 @@ fn forwarded(forward: Forward) -> Config {
 
 fn host(addresses: &[&str], fragments: bool) -> Event {
     let addresses = addresses.iter().map(|text| text.parse().expect("an address")).collect();
-    Event::Host(Host { interfaces: vec![3, 5], addresses, fragments })
+    let interfaces = [3, 5].map(|ifindex| Attached { ifindex, mac: [ifindex as u8; 6] });
+    Event::Host(Host { interfaces: interfaces.to_vec(), addresses, fragments })
 }
 
 /// The way to each node; with this source, if any.
@@ -62,19 +64,20 @@ fn a_plan_waits_for_this_host_only_if_packets_need_to_know_it() {
         let plan = published(&state.step(at(2), &checked(0..4, Outcome::Hit)));
         assert_eq!(plan.is_some(), forward == Forward::L2, "{forward:?}");
         let here = host(&["10.9.9.9", "192.0.2.1", "2001:db8::7"], true);
-        let plan = published(&state.step(at(3), std::slice::from_ref(&here)));
-        assert_eq!(plan.is_some(), forward != Forward::L2, "{forward:?}");
+        // Where its frames come in matters to all.
+        assert!(published(&state.step(at(3), std::slice::from_ref(&here))).is_some());
         assert_eq!(published(&state.step(at(4), &[here])), None, "nothing new");
         let plan = state.view().published.expect("a plan").clone();
         let (nat, fragments) = (PlanRecord::NAT, PlanRecord::HOST_FRAGMENTS);
-        let (flags, interfaces, own) = match forward {
-            Forward::L2 => (0, 0, 0),
-            Forward::Ipip | Forward::Gue => (fragments, 0, 0),
+        let (flags, own) = match forward {
+            Forward::L2 => (0, 0),
+            Forward::Ipip | Forward::Gue => (fragments, 0),
             // 192.0.2.1 is a VIP.
-            Forward::Nat => (nat | fragments, 2, 2),
+            Forward::Nat => (nat | fragments, 2),
         };
-        let used = plan.plan.interfaces.iter().filter(|index| **index != 0).count();
-        assert_eq!((plan.plan.flags, used, plan.own.len()), (flags, interfaces, own));
+        assert_eq!((plan.plan.flags, plan.own.len()), (flags, own));
+        assert_eq!(plan.plan.interfaces[..3], [3, 5, 0]);
+        assert_eq!(plan.plan.macs[..3], [[3; 6], [5; 6], [0; 6]]);
         assert_eq!(plan.replies.len(), if forward == Forward::Nat { 4 } else { 0 });
         // It is another one.
         let other = published(&state.step(at(5), &[host(&["10.9.9.9"], false)]));
@@ -119,6 +122,31 @@ fn a_tunnel_needs_a_source_and_its_record_says_it() {
         assert_eq!(lost.nodes[1].ifindex, 0);
         assert!(lost.clusters[0].slots.iter().all(|slot| slot.member() == Some(0)));
     }
+}
+
+#[test]
+fn of_too_many_own_addresses_those_are_told_that_nodes_answer_to() {
+    let text = |number: usize| format!("10.8.{}.{}", number / 256, number % 256);
+    let many: Vec<String> = (0..MOST_OWN + 76).map(text).collect();
+    let mut addresses: Vec<&str> = many.iter().map(String::as_str).collect();
+    // As the kernel's are told: in order. The last ones are those of a route, and of checks.
+    addresses.extend(["10.9.9.9", "10.9.9.10"]);
+    let mut config = forwarded(Forward::Nat);
+    config.clusters[0].health.source = "10.9.9.10".parse().ok().map(Source::Address);
+    let mut state = State::new(Arc::new(config), at(0));
+    let mut all = checked(0..4, Outcome::Hit);
+    all.extend(hops(Some("10.9.9.9")));
+    let told = host(&addresses, false);
+    all.push(told.clone());
+    let plan = published(&state.step(at(1), &all)).expect("a plan");
+    let Event::Host(told) = told else { panic!("it is a host") };
+    assert_eq!(crate::decide::intent::left_out(state.view().model, &told), 78);
+    assert_eq!(plan.own.len(), MOST_OWN);
+    let ipv4 = |a: u32, b: u32| [0, 0, 0xffff, 0x0a00_0000 | a << 16 | b];
+    assert_eq!(plan.own[..3], [ipv4(9, 0x0909), ipv4(9, 0x090a), ipv4(8, 0)]);
+    // With l2 none is.
+    let l2 = Model::new(Arc::new(forwarded(Forward::L2)));
+    assert_eq!(crate::decide::intent::left_out(&l2, &told), 0);
 }
 
 /// Services of one `nat` cluster, all of which ask its nodes on port 80.

@@ -251,7 +251,7 @@ fn what_is_asked_where() {
         let pools = Pools::of(config);
         let ports = |id: &TargetId| {
             let target = &pools.targets[id.index()];
-            (target.at.port(), target.server.map(|s| s.port), target.vip.map(|v| v.port()))
+            (target.at.port(), target.server.map(|s| s.port), target.vip.map(|v| v.at.port()))
         };
         pools.pools[0].targets.iter().map(ports).collect()
     };

@@ -22,6 +22,30 @@ pub(super) const FIRST_CHECKS: Duration = Duration::from_millis(100);
 /// A regular check is late by less than this part of its interval.
 pub(super) const JITTER: u32 = 16;
 
+/// Position of a unit of asking in a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub(super) u32);
+
+/// A check to be started now; its end is told by [`super::Schedule::ended`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Whose it is.
+    pub job: JobId,
+    /// What it is.
+    pub ask: Ask,
+}
+
+/// What a check asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// One target, by its probe.
+    Probe(TargetId),
+    /// Agents, one datagram to each address, of these servers.
+    Agents(Vec<TargetId>),
+    /// The group of these servers' survey, by one datagram.
+    Group(Vec<TargetId>),
+}
+
 /// How a job asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {

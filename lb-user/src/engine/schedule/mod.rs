@@ -26,33 +26,10 @@ use crate::{
 };
 use doubt::{Doubts, Freed};
 pub use figures::Figures;
+pub use job::{Ask, JobId, Start};
 use job::{Flight, Job, Kind, jobs};
 use lag::Lags;
 use ways::Ways;
-
-/// Position of a unit of asking in a schedule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JobId(u32);
-
-/// A check to be started now; its end is told by [`Schedule::ended`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// Whose it is.
-    pub job: JobId,
-    /// What it is.
-    pub ask: Ask,
-}
-
-/// What a check asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// One target, by its probe.
-    Probe(TargetId),
-    /// Agents, one datagram to each address, of these servers.
-    Agents(Vec<TargetId>),
-    /// The group of these servers' survey, by one datagram.
-    Group(Vec<TargetId>),
-}
 
 /// When each target is checked, and which outcomes count.
 #[derive(Debug)]

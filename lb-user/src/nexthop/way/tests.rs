@@ -20,6 +20,7 @@ const OWN6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 5));
 const TARGET: Target =
     Target { address: NODE, mac: None, forward: Forward::L2, through_vip: false };
 const TUNNEL: Target = Target { forward: Forward::Ipip, ..TARGET };
+const NAT: Target = Target { forward: Forward::Nat, ..TARGET };
 const TUNNEL6: Target = Target { address: NODE6, forward: Forward::Gue, ..TARGET };
 const ON_LINK: Route = route(2, None);
 const BY_GATEWAY: Route = route(2, Some(GATEWAY));
@@ -74,6 +75,8 @@ fn kernel(up: [bool; 2], neighbours: &[(u32, IpAddr, Entry)]) -> Says {
         mtu: 1500,
         up,
         vlan,
+        below: vlan.map(|vlan| vlan.parent),
+        controller: None,
     };
     let on = |parent, tag| Some(Vlan { parent, tag });
     let links = [
@@ -293,7 +296,7 @@ fn what_the_configuration_says_counts_before_what_the_kernel_says() {
 }
 
 #[test]
-fn a_tunnel_is_from_the_address_that_is_said_or_that_the_route_prefers() {
+fn a_packet_of_its_own_is_from_the_address_that_is_said_for_tunnels_or_that_the_route_prefers() {
     let [said, said6] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 6)];
     let said6 = said6.to_ipv6_mapped();
     let configured = |interface: &mut Interface| {
@@ -307,6 +310,8 @@ fn a_tunnel_is_from_the_address_that_is_said_or_that_the_route_prefers() {
         (plain(), TUNNEL6, from(OWN6), Ok(Some(OWN6))),
         (plain(), TUNNEL, ON_LINK, Err(Lack::NoSource)),
         (plain(), TARGET, from(OWN), Ok(None)),
+        (plain().configured(configured), NAT, from(OWN), Ok(Some(OWN))),
+        (plain(), NAT, ON_LINK, Ok(None)),
         (plain().configured(configured), TUNNEL, from(OWN), Ok(Some(said.into()))),
         (plain().configured(configured), TUNNEL, route(VLAN, None), Ok(Some(said.into()))),
         (plain().configured(configured), TUNNEL6, ON_LINK, Ok(Some(said6.into()))),

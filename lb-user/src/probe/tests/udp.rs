@@ -1,8 +1,10 @@
 //! UDP.
 
+use lb_common::Forward;
 use tokio::net::UdpSocket;
 
 use super::*;
+use crate::config::{Delivery, ThroughVip};
 
 fn udp(send: Option<&[u8]>, expect: Option<&[u8]>, at: SocketAddr) -> Target {
     target(Probe::Udp(exchange(send, expect)), at)
@@ -62,7 +64,8 @@ async fn silence_is_a_hit_unless_an_answer_is_expected() {
 async fn silence_counts_only_after_a_datagram() {
     let silent = datagrams("127.0.0.1:0", |_| vec![]).await;
     let direct = udp(None, None, silent);
-    let nowhere = Target { vip: Some(silent), ..direct.clone() };
+    let by = Delivery { address: silent.ip(), forward: Forward::L2, gue_port: 0, mac: None };
+    let nowhere = Target { vip: Some(ThroughVip { at: silent, by }), ..direct.clone() };
     for (target, was_sent) in [(direct, true), (nowhere, false)] {
         let mut sent = false;
         let (way, what) = (Way::of(&target, None), exchange(None, None));

@@ -102,10 +102,12 @@ fn not_answered(family: Family) -> Vec<Case> {
     add("reply to a VIP", step);
     let from_vip = request(family, SERVED, b"x").with(|ip| ip.from = OTHER.of(family));
     add("from a VIP", Step::drops(frame(&from_vip), Reason::DropMartian));
-    let group = Link { to: [0x33, 0x33, 0, 0, 0, 1], ..here() };
-    let step =
-        Step::passes(group.frame(&request(family, SERVED, b"").bytes()), Reason::PassNotOurs);
-    add("to a group", step);
+    for (what, to) in
+        [("a group", [0x33, 0x33, 0, 0, 0, 1]), ("another's MAC", [2, 0, 0, 0, 0, 0x1c])]
+    {
+        let frame = Link { to, ..here() }.frame(&request(family, SERVED, b"").bytes());
+        add(&format!("to {what}"), Step::passes(frame, Reason::PassNotOurs));
+    }
     let number = if family == Family::V4 { 1 } else { 58 };
     for length in [0, 1, 7] {
         let body = Body::Raw { protocol: number, data: vec![8; length] };

@@ -6,7 +6,7 @@ use lb_ebpf::Action;
 use super::{Case, Step, hash_of, here, in_tunnel, suits};
 use crate::pipeline::{
     packets::{Body, DONT_FRAGMENT, Ip, padding_header, protocol},
-    places::{CLIENT, FAMILIES, Family, NOBODY, OTHER, ROUTER, SERVED},
+    places::{self, CLIENT, FAMILIES, Family, NOBODY, OTHER, ROUTER, SERVED},
     to::To,
 };
 
@@ -143,6 +143,11 @@ fn bad_quotes(family: Family) -> Vec<Case> {
     add("quotes another service's packet", to_vip(error(kind, &other, 8)), Reason::DropIcmp);
     let other = good.clone().coming_from(SERVED.of(family), 99);
     add("quotes no service's port", error(kind, &other, 8), Reason::DropIcmp);
+    if family == Family::V6 {
+        // An address of IPv4 that no packet of IPv6 comes from.
+        let other = good.clone().with(|ip| ip.to = places::octets(CLIENT.of(Family::V4)).into());
+        add("quotes a packet to nobody", error(kind, &other, 8), Reason::DropIcmp);
+    }
     add("quotes 7 bytes", error(kind, &good, 7), Reason::DropIcmp);
     add("quotes the IP header alone", error(kind, &good, 0), Reason::DropIcmp);
     let [_, later] = good.fragments(8, 5);

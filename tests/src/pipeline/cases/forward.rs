@@ -10,10 +10,20 @@ use crate::pipeline::{
     packets::{Body, DONT_FRAGMENT, Extension, Ip, Link, padding_header, protocol},
     places::{FAMILIES, Family},
     to::To,
+    world::World,
 };
 
 pub(super) fn cases(key: &HashKey) -> Vec<Case> {
-    [plain(key), odd_headers(key), checksums(key), tags(key), by_source(key), not_sent()].concat()
+    [
+        plain(key),
+        odd_headers(key),
+        checksums(key),
+        tags(key),
+        by_source(key),
+        not_ours(key),
+        not_sent(),
+    ]
+    .concat()
 }
 
 /// TCP and UDP of both families on every way; data of odd and even length.
@@ -240,6 +250,26 @@ fn by_source(key: &HashKey) -> Vec<Case> {
     cases
 }
 
+/// Frames to another's MAC are another's, whatever they would lead to, unless this host's is not known.
+fn not_ours(key: &HashKey) -> Vec<Case> {
+    let other = Link { to: [2, 0, 0, 0, 0, 0x1c], ..here() };
+    let mut cases = Vec::new();
+    for family in FAMILIES {
+        for to in good().filter(|&to| suits(to, family) && to != To::BySource) {
+            let packet = tcp(family, to, b"x");
+            let frame = other.frame(&packet.bytes());
+            for world in [World::Router, World::Host] {
+                let step = Step::passes(frame.clone(), Reason::PassNotOurs);
+                cases.push(Case::one(format!("another's, {family:?} to {to:?}"), step).at(world));
+            }
+            let step = Step { frame, ..goes(key, to, &packet) };
+            let name = format!("perhaps another's, {family:?} to {to:?}");
+            cases.push(Case::one(name, step).at(World::Direct));
+        }
+    }
+    cases
+}
+
 /// What cannot be sent.
 fn not_sent() -> Vec<Case> {
     use Reason::*;
@@ -271,10 +301,12 @@ fn not_sent() -> Vec<Case> {
         // Seen because a switch floods it, in spite of what another load balancer made of it.
         let link = Link { to: to.link().to, ..here() };
         let frame = link.frame(&tcp(Family::V4, to, b"x").bytes());
-        cases.push(Case::one(
-            format!("to the node's own MAC, {to:?}"),
-            Step::passes(frame, PassNotOurs),
-        ));
+        let case = |who: &str| {
+            let name = format!("to the node's own MAC, {to:?}, {who}");
+            Case::one(name, Step::passes(frame.clone(), PassNotOurs))
+        };
+        cases.push(case("which is another's"));
+        cases.push(case("as far as this host knows its own").at(World::Direct));
     }
     cases
 }

@@ -3,7 +3,9 @@
 use lb_common::{HashKey, Reason};
 use lb_ebpf::Action;
 
-use super::{Before, Case, Step, hash_of, hash_with, here, in_tunnel, suits, udp, way};
+use super::{
+    Before, Case, Step, hash_of, hash_with, here, in_tunnel, suits, to_be_fragmented, udp, way,
+};
 use crate::pipeline::{
     packets::{Body, Ip, protocol},
     places::{CLIENT, FAMILIES, Family, NOBODY, OTHER, OWN, SERVED},
@@ -187,9 +189,7 @@ fn too_big(key: &HashKey) -> Vec<Case> {
     let to = To::Ipip4Small;
     let whole = udp(Family::V4, to, &[4; 2000]);
     let [first, later] = whole.fragments(968, ID);
-    let outer = in_tunnel(to, &first, hash_of(key, &whole)).with(|ip| {
-        (ip.fragment, ip.id) = (0, ID as u16);
-    });
+    let outer = to_be_fragmented(to, &first, hash_of(key, &whole));
     let frame = here().frame(&first.bytes());
     let out = here().frame(&outer.bytes());
     let steps = vec![

@@ -9,11 +9,11 @@ mod jumbo;
 mod lookup;
 mod moved;
 mod replies;
-mod size;
+pub(super) mod size;
 mod strangers;
 
 use lb_common::{FlowHash, FlowKey, HashKey, Reason};
-use lb_ebpf::{Action, Hop};
+use lb_ebpf::{Action, Routed};
 
 use super::{
     packets::{Body, DONT_FRAGMENT, Ip, Link},
@@ -31,8 +31,8 @@ pub struct Case {
     pub name: String,
     /// The host.
     pub world: World,
-    /// Where the host would send any packet; only the memory's host has this.
-    pub hop: Option<Hop>,
+    /// What the host would do with any packet that it is to forward; the kernel's has no routes.
+    pub routed: Routed,
     /// The driver leaves no room in front of the frame.
     pub tight: bool,
     /// What is in the tables of slots and pins instead of what the host has.
@@ -102,8 +102,8 @@ impl Case {
     /// Frames one after the other to the host that fragments and knows `nat`.
     #[must_use]
     pub fn new(name: impl Into<String>, steps: Vec<Step>) -> Self {
-        let (world, hop, tight, scene) = (World::Router, None, false, None);
-        Self { name: name.into(), world, hop, tight, scene, steps }
+        let (world, routed) = (World::Router, Routed::ByHost);
+        Self { name: name.into(), world, routed, tight: false, scene: None, steps }
     }
 
     /// One frame.
@@ -145,7 +145,8 @@ pub fn here() -> Link {
 }
 
 /// The link header of answers to them.
-fn back() -> Link {
+#[must_use]
+pub fn back() -> Link {
     Link { to: CLIENT_MAC, from: LB_MAC, tags: Vec::new() }
 }
 
@@ -194,6 +195,13 @@ fn in_tunnel(to: To, ip: &Ip, hash: FlowHash) -> Ip {
         (outer.ttl, outer.tos, outer.id) = (64, ip.tos, 0);
         (outer.fragment, outer.label) = (DONT_FRAGMENT, spread & 0xf_ffff);
     })
+}
+
+/// The same for the host to fragment. Tunnels' ends do not tell clients apart, so the identification
+/// does.
+fn to_be_fragmented(to: To, ip: &Ip, hash: FlowHash) -> Ip {
+    let folded = (0..4).fold(0, |folded, word| folded ^ (hash.0 >> (16 * word)) as u16);
+    in_tunnel(to, ip, hash).with(|outer| (outer.fragment, outer.id) = (0, ip.id ^ folded))
 }
 
 /// The frame that a packet to a service becomes, if it goes to its node.

@@ -1,18 +1,23 @@
 //! What `nat` nodes send to clients, which gets the service's address.
 
-use lb_common::Reason;
-use lb_ebpf::{Action, Hop, Mac};
+use std::net::IpAddr;
 
-use super::{Case, Step, errors, here};
+use lb_common::Reason;
+use lb_ebpf::{Action, Hop, Mac, Routed};
+
+use super::{Case, Step, back, errors, here, size::told};
 use crate::pipeline::{
-    packets::{Body, Ip, Link},
-    places::{CLIENT, FAMILIES, Family, NOBODY, OTHER, OWN, ROUTER, SERVED},
+    packets::{Body, DONT_FRAGMENT, Ip, Link},
+    places::{self, CLIENT, FAMILIES, Family, NOBODY, OTHER, OWN, ROUTER, SERVED},
     to::To,
     world::{ELSEWHERE, INGRESS, World},
 };
 
+/// Bytes of the largest packet of the host's own way to the client.
+const SMALL_WAY: u16 = 1300;
+
 /// Nodes, the ports that they answer from, and as whom: a VIP and its port.
-fn answers(family: Family) -> Vec<(To, u16, std::net::IpAddr, u16)> {
+fn answers(family: Family) -> Vec<(To, u16, IpAddr, u16)> {
     let (served, other) = (SERVED.of(family), OTHER.of(family));
     let [nat, same, cluster, small, range] = match family {
         Family::V4 => [To::Nat4, To::NatSame4, To::NatCluster4, To::NatSmall4, To::NatRange4],
@@ -35,15 +40,17 @@ pub(super) fn cases() -> Vec<Case> {
         cases.extend(rewritten(family));
         cases.extend(errors(family));
         cases.extend(sent(family));
+        cases.extend(too_big(family));
         cases.extend(strangers(family));
     }
+    cases.extend(mapped());
     cases
 }
 
 /// A reply, and what the client gets.
 fn reply(
     family: Family,
-    (node, port, vip, vip_port): (To, u16, std::net::IpAddr, u16),
+    (node, port, vip, vip_port): (To, u16, IpAddr, u16),
     tcp: bool,
     data: &[u8],
 ) -> [Ip; 2] {
@@ -169,8 +176,34 @@ fn sent(family: Family) -> Vec<Case> {
             let step = Step::becomes(link.frame(&packet.bytes()), action, reason, out);
             let name =
                 format!("a reply out of interface {ifindex}, time to live {ttl}, {family:?}");
-            let hop = Some(Hop { dst_mac: Mac::new(to), src_mac: Mac::new(from), ifindex });
-            cases.push(Case { hop, ..Case::one(name, step) });
+            let hop = Hop { dst_mac: Mac::new(to), src_mac: Mac::new(from), ifindex };
+            cases.push(Case { routed: Routed::To(hop), ..Case::one(name, step) });
+        }
+    }
+    cases
+}
+
+/// Too big for the host's own way to the client: the node is told; but what may be fragmented the host
+/// sends on.
+fn too_big(family: Family) -> Vec<Case> {
+    let mut cases = Vec::new();
+    let answer = answers(family)[0];
+    for (tcp, fragment) in [(true, DONT_FRAGMENT), (false, DONT_FRAGMENT), (true, 0), (false, 0)] {
+        for tags in [vec![], vec![(0x8100, 5)]] {
+            let link = Link { tags, ..here() };
+            let packets = reply(family, answer, tcp, &[7; 1400])
+                .map(|packet| packet.with(|ip| ip.fragment = fragment));
+            let step = if family == Family::V4 && fragment == 0 {
+                to_host(&link, &packets)
+            } else {
+                let out = Link { tags: link.tags.clone(), ..back() };
+                let out = out.frame(&told(&packets[0], SMALL_WAY).bytes());
+                let frame = link.frame(&packets[0].bytes());
+                Step::becomes(frame, Action::Tx, Reason::AnswerTooBig, out)
+            };
+            let what = if tcp { "tcp" } else { "udp" };
+            let name = format!("too big a reply by {what}, {fragment:#x}, {link:?}, {family:?}");
+            cases.push(Case { routed: Routed::TooBig(SMALL_WAY), ..Case::one(name, step) });
         }
     }
     cases
@@ -190,6 +223,8 @@ fn strangers(family: Family) -> Vec<Case> {
     }
     let link = Link { to: [0xff; 6], ..here() };
     add("to a group", link.frame(&packet.bytes()), Reason::PassNotVip);
+    let link = Link { to: [2, 0, 0, 0, 0, 0x1c], ..here() };
+    add("to another's MAC", link.frame(&packet.bytes()), Reason::PassNotOurs);
     let node = packet.from;
     let frame = |ip: Ip| here().frame(&ip.bytes());
     add("another port", frame(packet.clone().coming_from(node, 22)), Reason::PassNotVip);
@@ -205,5 +240,36 @@ fn strangers(family: Family) -> Vec<Case> {
     let mut half = frame(packet);
     half.truncate(half.len() - 1);
     add("cut off", half, Reason::PassMalformed);
+    cases
+}
+
+/// IPv6 from or to IPv4 addresses, which tables write alike, and errors about such packets.
+fn mapped() -> Vec<Case> {
+    let in_v6 = |address| IpAddr::from(places::octets(address));
+    let (node4, node6) = (To::Nat4.address(), To::Nat6.address());
+    let [client4, client6] = FAMILIES.map(|family| CLIENT.of(family));
+    let router = ROUTER.of(Family::V6);
+    let error = |from, to: IpAddr| {
+        let packet = Ip::tcp((to, 40_000), (in_v6(node4), 8080), b"data");
+        errors::error((3, 0), &packet, 20).with(|ip| ip.from = from)
+    };
+    let mut cases = Vec::new();
+    let mut add = |what: &str, packet: &Ip| {
+        let step = Step::passes(here().frame(&packet.bytes()), Reason::PassNotVip);
+        cases.push(Case::one(format!("mapped addresses: {what}"), step));
+    };
+    for (from, to) in
+        [(in_v6(node4), client6), (in_v6(node4), in_v6(client4)), (node6, in_v6(client4))]
+    {
+        let (from, to) = ((from, 8080), (to, 40_000));
+        add(&format!("tcp, {from:?} {to:?}"), &Ip::tcp(from, to, b"data"));
+        add(&format!("udp, {from:?} {to:?}"), &Ip::udp(from, to, b"data"));
+        for part in Ip::udp(from, to, &[3; 77]).fragments(24, 9) {
+            add(&format!("a fragment, {from:?} {to:?}"), &part);
+        }
+    }
+    add("an error about a packet to one", &error(router, client6));
+    add("an error of one", &error(in_v6(node4), client6));
+    add("an error to one", &error(router, in_v6(client4)));
     cases
 }

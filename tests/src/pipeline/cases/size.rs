@@ -3,7 +3,7 @@
 use lb_common::{HashKey, Reason};
 use lb_ebpf::Action;
 
-use super::{Before, Case, Step, back, goes, hash_of, here, in_tunnel, tcp, udp};
+use super::{Before, Case, Step, back, goes, hash_of, here, tcp, to_be_fragmented, udp};
 use crate::pipeline::{
     packets::{Body, DONT_FRAGMENT, Ip, Link, padding_header, protocol},
     places::{FAMILIES, Family},
@@ -52,7 +52,7 @@ fn sized(family: Family, to: To, length: u16) -> Ip {
 }
 
 /// What its sender is told: at most so many bytes reach the node.
-pub(super) fn told(packet: &Ip, most: u16) -> Ip {
+pub fn told(packet: &Ip, most: u16) -> Ip {
     let [high, low] = most.to_be_bytes();
     let (kind, whole) = (if packet.v6() { (2, 0) } else { (3, 4) }, packet.bytes());
     // RFC 1812, 4.3.2.3; RFC 4443, 2.4.
@@ -110,10 +110,7 @@ fn may_be_fragmented(key: &HashKey, to: To, overhead: u16) -> Vec<Case> {
         }
         _ => {
             let hash = hash_of(key, &packet);
-            let outer = in_tunnel(to, &packet, hash).with(|ip| {
-                (ip.fragment, ip.id) = (0, packet.id);
-            });
-            let out = here().frame(&outer.bytes());
+            let out = here().frame(&to_be_fragmented(to, &packet, hash).bytes());
             Step::becomes(frame, Action::Pass, Reason::PassTooBig, out)
         }
     };

@@ -1,12 +1,15 @@
 //! What is not for a VIP passes byte for byte untouched, whatever it is.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use lb_common::Reason;
 
 use super::{Case, Step, here};
 use crate::pipeline::{
     frames,
     packets::{Body, DONT_FRAGMENT, Ip, Link, padding_header, protocol},
-    places::{CLIENT, FAMILIES, Family, NOBODY, OWN},
+    places::{self, CLIENT, DEAD, FAMILIES, Family, NOBODY, OTHER, OWN, SERVED},
+    to::To,
     world::World,
 };
 
@@ -27,6 +30,11 @@ pub(super) fn cases() -> Vec<Case> {
         }
         for (what, frame) in no_header() {
             add(what, frame, Reason::PassMalformed);
+        }
+        for (from, to) in mapped_ends() {
+            for (what, frame) in mapped(from, to) {
+                add(&format!("{what} from {from} to {to}"), frame, Reason::PassNotVip);
+            }
         }
     }
     cases
@@ -114,9 +122,58 @@ fn not_vip(family: Family) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-pub(super) const fn loopback(family: Family) -> std::net::IpAddr {
+/// Ends of IPv6 packets, one of which is an IPv4 address as tables have it.
+fn mapped_ends() -> Vec<(IpAddr, IpAddr)> {
+    let in_v6 = |address| IpAddr::from(places::octets(address));
+    let [client4, client6] = FAMILIES.map(|family| CLIENT.of(family));
+    let [vip4, vip6] = FAMILIES.map(|family| SERVED.of(family));
+    let others = [OTHER, DEAD, OWN].map(|place| (client6, in_v6(place.of(Family::V4))));
+    let vips = [client6, vip6, in_v6(client4), in_v6(vip4)].map(|from| (from, in_v6(vip4)));
+    let from = [client4, vip4].map(|from| (in_v6(from), vip6));
+    [&others[..], &vips, &from].concat()
+}
+
+/// All that would matter if it were to a service.
+fn mapped(from: IpAddr, to: IpAddr) -> Vec<(String, Vec<u8>)> {
+    let mut frames = Vec::new();
+    let mut add = |what: &str, frame: &[u8]| frames.push((what.to_owned(), frame.to_vec()));
+    let frame = |ip: Ip| here().frame(&ip.bytes());
+    for service in [To::Tx, To::Gue6, To::Nat4, To::NoCluster, To::Unresolved] {
+        let (from, to) = ((from, 40_000), (to, service.port()));
+        add(&format!("tcp to {service:?}"), &frame(Ip::tcp(from, to, b"data")));
+        add(&format!("udp to {service:?}"), &frame(Ip::udp(from, to, b"data")));
+    }
+    let service = Ip::tcp((from, 40_000), (to, To::Tx.port()), b"some data");
+    let good = frame(service.clone());
+    add("tcp to no service", &frame(service.clone().going_to(to, 9)));
+    add("to a group", &Link { to: [0xff; 6], ..here() }.frame(&service.bytes()));
+    add("cut off", &good[..good.len() - 3]);
+    let mut short = good.clone();
+    short[14 + 40 + 12] = 0x10;
+    add("a short header", &short);
+    let mut long = good;
+    long[18..20].fill(0xff);
+    add("a wrong length", &long);
+    let [first, later] = service.fragments(24, 7);
+    add("a later fragment", &frame(later));
+    add("a first fragment", &frame(first));
+    let endless = vec![(protocol::HOP_BY_HOP, padding_header(1)); 9];
+    add("endless headers", &frame(service.clone().with(|ip| ip.extensions = endless)));
+    add(
+        "a protocol",
+        &frame(service.clone().with(|ip| {
+            ip.body = Body::Raw { protocol: 99, data: vec![0xff; 30] };
+        })),
+    );
+    add("a ping", &frame(Ip::icmp(from, to, (128, 0), b"ping")));
+    let quoted = Ip::tcp((to, To::Tx.port()), (from, 40_000), b"data").bytes();
+    add("an error", &frame(Ip::icmp(from, to, (2, 0), &quoted)));
+    frames
+}
+
+pub(super) const fn loopback(family: Family) -> IpAddr {
     match family {
-        Family::V4 => std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-        Family::V6 => std::net::IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        Family::V4 => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        Family::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
     }
 }
