@@ -40,6 +40,21 @@ pub enum Request {
         /// Its name.
         cluster: String,
     },
+    /// Give a node or cluster no new flows; its connections may end.
+    Drain {
+        /// `CLUSTER` or `CLUSTER/NODE`.
+        whom: String,
+    },
+    /// Put a node, or all of a cluster, in service again.
+    Undrain {
+        /// `CLUSTER` or `CLUSTER/NODE`.
+        whom: String,
+    },
+    /// As [`Request::Drain`]; without checks, and its connections are cut at the drain limit.
+    Maintain {
+        /// `CLUSTER` or `CLUSTER/NODE`.
+        whom: String,
+    },
     /// Read the configuration again.
     Reload,
 }

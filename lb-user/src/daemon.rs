@@ -2,9 +2,12 @@
 
 pub mod events;
 mod graces;
+mod left;
+mod orders;
 mod requests;
 mod startup;
 pub mod status;
+mod sweeps;
 mod watch;
 mod ways;
 
@@ -28,6 +31,8 @@ use crate::{
     object::object,
 };
 use events::{Events, Format};
+use left::Left;
+use sweeps::{Found, Sweeper};
 use watch::{Seen, Watchers};
 
 /// How often the daemon shows in `CONTROL` that it lives.
@@ -59,6 +64,8 @@ enum Input {
     Seen(Generation, Seen),
     /// Programs of earlier epochs have ended.
     Graced(u64),
+    /// The pins were looked at.
+    Swept(Found),
     Asked(Asked),
 }
 
@@ -66,6 +73,7 @@ enum Input {
 type Generation = u64;
 
 struct Daemon {
+    /// As the file has it; what is in effect is the state's, with what is leaving.
     config: Arc<Config>,
     /// Where the configuration comes from.
     source: PathBuf,
@@ -82,6 +90,8 @@ struct Daemon {
     pending: Option<Arc<Intent>>,
     /// Told which epoch to wait for.
     grace: std::sync::mpsc::Sender<u64>,
+    sweeper: Sweeper,
+    left: Left,
     events: Events,
     adopted: bool,
     /// The engine of the configuration in force has ended.
@@ -190,6 +200,8 @@ impl Daemon {
             generation: 0,
             watchers: None,
             lag: Worst::new(Duration::ZERO),
+            sweeper: Sweeper::start(Arc::clone(dataplane.memory()), inputs.clone()),
+            left: Left::default(),
             inputs,
             dataplane,
             start: Instant::now(),
@@ -201,19 +213,27 @@ impl Daemon {
         }
     }
 
-    /// Starts the watchers of the state's configuration, and ends others.
-    fn watch(&mut self) -> Result<(), EngineError> {
+    /// Starts the watchers of the state's configuration, and ends others. Returns the names of what was
+    /// leaving and is not in it.
+    fn watch(&mut self) -> Result<Vec<String>, EngineError> {
         let (generation, inputs) = (self.generation + 1, self.inputs.clone());
         let send = move |seen| inputs.send(Input::Seen(generation, seen)).is_ok();
         self.watchers = Some(Watchers::start(&self.state.view(), generation, send)?);
         self.generation = generation;
-        Ok(())
+        Ok(self.left.update(self.state.view().model, self.start.elapsed()))
+    }
+
+    /// Goes on with the state of another configuration, as [`Daemon::watch`].
+    fn go_on_with(&mut self, next: State) -> Result<Vec<String>, EngineError> {
+        let before = std::mem::replace(&mut self.state, next);
+        self.watch().inspect_err(|_| self.state = before)
     }
 
     /// Shows that the daemon lives, and how late.
     fn beat(&mut self, due: Instant) {
         self.lag.record(self.start.elapsed(), due.elapsed());
         self.dataplane.heartbeat();
+        self.sweep();
     }
 
     /// Takes an input, and with it all others that wait already: one batch, one commit.
@@ -230,7 +250,13 @@ impl Daemon {
                 Input::Seen(..) => {}
                 Input::Graced(epoch) => {
                     self.dataplane.graced(epoch);
+                    self.sweeper.graced(epoch);
                     self.commit();
+                }
+                Input::Swept(found) => {
+                    // What came before it is of a configuration that it may replace.
+                    self.step(&std::mem::take(&mut batch));
+                    self.swept(found);
                 }
                 Input::Asked((request, reply)) => {
                     // What came before the request is in its answer, and not of a configuration
@@ -331,6 +357,7 @@ impl Daemon {
                 if let Err(error) = self.dataplane.show(&intent) {
                     error!("cannot update the maps for people: {error}");
                 }
+                self.sweeper.committed(intent);
             }
             // Tried again after the grace period that is under way, unless a later plan comes.
             Err(CommitError::Busy) => self.pending = Some(intent),

@@ -53,6 +53,12 @@ enum Command {
     Status(status::Args),
     /// Let a recovered cluster that is held back take its flows home.
     Release(order::Release),
+    /// Give a node or cluster no new flows; the connections that it has may end.
+    Drain(order::Whom),
+    /// Put a node, or all of a cluster, in service again.
+    Undrain(order::Whom),
+    /// As drain, and without checks; what is left is cut at the drain limit.
+    Maintain(order::Whom),
     /// Have the running daemon read its configuration again. A bad one changes nothing.
     Reload(order::Daemon),
     /// Answer the survey on a node, from real checks of its servers. Runs in the foreground.
@@ -93,6 +99,9 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => trace::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Release(args) => order::release(args),
+        Command::Drain(args) => order::drain(args),
+        Command::Undrain(args) => order::undrain(args),
+        Command::Maintain(args) => order::maintain(args),
         Command::Reload(args) => order::reload(&args),
         Command::Agent(args) => agent::run(&args),
         Command::Detach(args) => detach::run(args),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde_json::json;
 use tracing::warn;
 
-use super::{Daemon, startup, status};
+use super::{Daemon, orders, startup, status};
 use crate::{
     config,
     control::Request,
-    decide::Event,
+    decide::{Admin, Event},
     explain::{self, Asked, FlowError, Source},
 };
 
@@ -26,6 +26,9 @@ impl Daemon {
                 return self.explain(flows, asked);
             }
             Request::Release { cluster } => self.release(cluster),
+            Request::Drain { whom } => self.administer(whom, Admin::Drained),
+            Request::Undrain { whom } => self.administer(whom, Admin::InService),
+            Request::Maintain { whom } => self.administer(whom, Admin::Maintenance),
             Request::Reload => self.reload(),
         };
         match result {
@@ -57,11 +60,7 @@ impl Daemon {
         let config = Arc::new(new);
         let now = self.start.elapsed();
         let next = self.state.succeed(&config, now).map_err(|error| error.to_string())?;
-        let before = std::mem::replace(&mut self.state, next);
-        if let Err(error) = self.watch() {
-            self.state = before;
-            return Err(error.to_string());
-        }
+        self.go_on_with(next).map_err(|error| error.to_string())?;
         self.config = Arc::clone(&config);
         if let Some(watchers) = &mut self.watchers {
             watchers.also(async move { startup::warn_about_vips(&config).await });
@@ -87,6 +86,16 @@ impl Daemon {
         Ok(format!("cluster {name} is released"))
     }
 
+    /// Puts a node or a cluster in or out of service.
+    fn administer(&mut self, whom: &str, admin: Admin) -> Result<String, String> {
+        let order = orders::order(&self.state.view(), whom, admin)?;
+        self.step(&[order]);
+        if let Some(watchers) = &self.watchers {
+            watchers.rest(&self.state.view());
+        }
+        Ok(orders::done(whom, admin))
+    }
+
     /// Where flows go by the tables in force: a list of [`explain::Answer`], or a refusal.
     fn explain(&self, flows: &[String], asked: Asked) -> String {
         let (view, memory) = (self.state.view(), &**self.dataplane.memory());
@@ -100,8 +109,17 @@ impl Daemon {
     }
 
     fn status(&self) -> String {
-        let now = self.start.elapsed();
-        let watched = self.watchers.as_ref().map(|watchers| watchers.watched(self.lag.longest()));
-        status::render(&self.state, now, &self.dataplane, &self.events, watched, self.adopted)
+        let found = self.sweeper.last();
+        status::render(status::Known {
+            state: &self.state,
+            now: self.start.elapsed(),
+            dataplane: &self.dataplane,
+            events: &self.events,
+            watched: self.watchers.as_ref().map(|w| w.watched(self.lag.longest())),
+            adopted: self.adopted,
+            found,
+            is_current: found.is_some_and(|found| self.is_of_now(found)),
+            left: &self.left,
+        })
     }
 }

@@ -1,13 +1,17 @@
 //! The state of everything as one document, for the control socket.
 
+mod going;
+mod text;
+
 use std::time::Duration;
 
-use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
-use lb_common::Slot;
+use lb_common::{Slot, pin::PIN_WAYS};
 use serde::{Deserialize, Serialize};
 
 use super::{
     events::{Event, Events},
+    left::Left,
+    sweeps::Found,
     watch::Watched,
 };
 use crate::{
@@ -15,6 +19,8 @@ use crate::{
     dataplane::{Dataplane, monotonic_ns},
     decide::{NodeState, Role, State, reason, share},
 };
+use going::Going;
+pub use text::text;
 
 /// How many of the latest events are in it.
 const SHOWN: usize = 256;
@@ -33,8 +39,19 @@ pub struct Status {
     services: Vec<Service>,
     /// One for each way of checking a cluster.
     clusters: Vec<Cluster>,
+    pins: Pins,
     counters: serde_json::Map<String, serde_json::Value>,
     events: Vec<Event>,
+}
+
+/// Connections that changes made ambiguous.
+#[derive(Serialize, Deserialize)]
+struct Pins {
+    /// How many there is room for.
+    room: u64,
+    /// How many there were when they were looked at last; absent: nobody has looked yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -61,6 +78,9 @@ struct Member {
     /// Part of the service's flows that are at home here.
     home: f64,
     share: f64,
+    /// The file names it no more for the service; it stays until its connections have ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    leaving: bool,
     /// For how long its flows have been carried as they are, in seconds.
     since_s: f64,
     reason: String,
@@ -78,9 +98,9 @@ struct Cluster {
     alive: u32,
     needed: u32,
     total: u32,
-    /// It is no longer in the file, and stays until its connections have ended.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    leaving: bool,
+    /// There unless it is in service as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    going: Option<Going>,
     nodes: Vec<Node>,
 }
 
@@ -99,30 +119,44 @@ struct Node {
     unreachable: Option<String>,
     /// Its part of what its cluster carries.
     share: f64,
-    /// As its cluster's.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    leaving: bool,
+    /// There unless it is in service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    going: Option<Going>,
 }
 
-/// One line of JSON; `now` is the time of the state's last step or later.
-pub fn render(
-    state: &State,
-    now: Duration,
-    dataplane: &Dataplane,
-    events: &Events,
-    watched: Option<Watched>,
-    adopted: bool,
-) -> String {
+/// What the document is made from.
+pub(super) struct Known<'a> {
+    pub(super) state: &'a State,
+    /// The time of the state's last step or later.
+    pub(super) now: Duration,
+    pub(super) dataplane: &'a Dataplane,
+    pub(super) events: &'a Events,
+    pub(super) watched: Option<Watched>,
+    pub(super) adopted: bool,
+    /// What was found when the pins were looked at last.
+    pub(super) found: Option<&'a Found>,
+    /// Whether that was by the tables in force.
+    pub(super) is_current: bool,
+    pub(super) left: &'a Left,
+}
+
+/// One line of JSON.
+pub(super) fn render(known: Known<'_>) -> String {
+    let Known { state, now, dataplane, events, .. } = known;
     let view = state.view();
     let counters = dataplane.counters().unwrap_or_default();
     let status = Status {
         epoch: dataplane.epoch(),
         monotonic_ns: monotonic_ns(),
-        adopted,
+        adopted: known.adopted,
         freeze: view.freezer.until().map(|until| freeze(state, until.saturating_sub(now))),
-        watched,
         services: (0..view.model.config.services.len()).map(|i| service(state, now, i)).collect(),
-        clusters: (0..view.model.pools.pools.len()).map(|i| cluster(state, i)).collect(),
+        clusters: (0..view.model.pools.pools.len()).map(|i| cluster(&known, i)).collect(),
+        watched: known.watched,
+        pins: Pins {
+            room: u64::from(dataplane.memory().pins.len()) * PIN_WAYS as u64,
+            used: known.found.map(|found| found.pins),
+        },
         counters: counters.iter().map(|(r, n)| (r.name().to_owned(), n.into())).collect(),
         events: events.iter().skip(events.iter().len().saturating_sub(SHOWN)).cloned().collect(),
     };
@@ -158,6 +192,7 @@ fn service(state: &State, now: Duration, index: usize) -> Service {
         .to_owned(),
         home: part(plan.map_or(0, |plan| plan.deal.home(seat))),
         share: part(plan.map_or(0, |plan| plan.deal.owned(seat))),
+        leaving: place.leaving,
         since_s: since(seat),
         reason: view.decision.map_or_else(
             || "waits for the first outcome of every node".to_owned(),
@@ -177,8 +212,8 @@ fn service(state: &State, now: Duration, index: usize) -> Service {
     }
 }
 
-fn cluster(state: &State, pool: usize) -> Cluster {
-    let view = state.view();
+fn cluster(known: &Known<'_>, pool: usize) -> Cluster {
+    let view = known.state.view();
     let (model, config) = (view.model, view.model.cluster(pool));
     let group = view.decision.map(|decision| decision.groups[pool]);
     let slots: &[Slot] = view.decision.map_or(&[], |decision| {
@@ -214,7 +249,7 @@ fn cluster(state: &State, pool: usize) -> Cluster {
             resolved: view.way(id).is_ok(),
             unreachable: view.way(id).err().map(|why| why.explain().to_owned()),
             share: owned as f64 / slots.len().max(1) as f64,
-            leaving: node.leaving,
+            going: going::of_node(known, id),
         }
     });
     let count = group.map(|group| group.count).unwrap_or_default();
@@ -227,145 +262,7 @@ fn cluster(state: &State, pool: usize) -> Cluster {
         alive: count.alive,
         needed: config.threshold.needed(count.total),
         total: count.total,
-        leaving: config.leaving,
+        going: going::of_cluster(known, pool),
         nodes: nodes.collect(),
-    }
-}
-
-/// The document for people.
-#[must_use]
-pub fn text(status: &Status) -> String {
-    let mut text = format!("epoch {}", status.epoch);
-    if status.adopted {
-        text.push_str(", adopted from an earlier daemon");
-    }
-    text.push('\n');
-    if let Some(Freeze { left_s, nodes }) = &status.freeze {
-        text.push_str(&format!(
-            "ALARM: the plan is frozen for {left_s:.1} s more: not believed that these vanished: {}\n",
-            nodes.join(", ")
-        ));
-    }
-    status.services.iter().for_each(|service| text.push_str(&service_text(service)));
-    text.push_str(&format!("\n{}\n", cluster_table(&status.clusters)));
-    if let Some(watched) = &status.watched {
-        text.push_str(&format!("{watched}\n"));
-    }
-    text.push_str(&packets_text(&status.counters));
-    for event in status.events.iter().rev().take(10).rev() {
-        let ago = status.monotonic_ns.saturating_sub(event.at_ns) as f64 / 1e9;
-        text.push_str(&format!("{ago:>8.1} s ago  {}\n", event.text));
-    }
-    text
-}
-
-/// What became of packets so far: what happened, the most frequent first, four a line.
-fn packets_text(counters: &serde_json::Map<String, serde_json::Value>) -> String {
-    let counted = counters.iter().filter_map(|(name, count)| Some((name, count.as_u64()?)));
-    let mut counted: Vec<(&String, u64)> = counted.filter(|(_, count)| *count > 0).collect();
-    counted.sort_by_key(|&(name, count)| (std::cmp::Reverse(count), name));
-    let line = |some: &[(&String, u64)]| {
-        let words: Vec<String> =
-            some.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        format!("packets {}\n", words.join(", "))
-    };
-    counted.chunks(4).map(line).collect()
-}
-
-/// A service with its clusters.
-fn service_text(service: &Service) -> String {
-    let mut text = format!("\nservice {} {}/{}", service.name, service.address, service.protocol);
-    if service.dropped > 0.0 {
-        text.push_str(&format!(", {} DROPPED", percent(service.dropped)));
-    }
-    let mut table = rows(&["cluster", "role", "home", "share", "since", "why"]);
-    for member in &service.clusters {
-        let since = humantime::format_duration(Duration::from_secs(member.since_s as u64));
-        table.add_row([
-            &member.name,
-            &member.role,
-            &percent(member.home),
-            &percent(member.share),
-            &since.to_string(),
-            &member.reason,
-        ]);
-    }
-    text.push_str(&format!("\n{table}\n"));
-    text
-}
-
-/// All clusters with their nodes.
-fn cluster_table(clusters: &[Cluster]) -> Table {
-    let mut table = rows(&[
-        "cluster",
-        "check",
-        "health",
-        "alive/needed/total",
-        "node",
-        "number",
-        "address",
-        "state",
-        "share",
-    ]);
-    for cluster in clusters {
-        let health = match (cluster.leaving, cluster.healthy) {
-            (true, _) => "leaving",
-            (false, true) => "healthy",
-            (false, false) => "UNHEALTHY",
-        };
-        let counts = format!("{}/{}/{}", cluster.alive, cluster.needed, cluster.total);
-        let mut first = [cluster.name.as_str(), &cluster.check, health, &counts];
-        for node in &cluster.nodes {
-            let mut state = node.state.clone();
-            if let Some(reason) = &node.reason {
-                state += &format!(": {reason}");
-            }
-            if let Some(why) = &node.unreachable {
-                state += &format!(", gets nobody: {why}");
-            }
-            if node.leaving {
-                state += ", leaving";
-            }
-            let number = node.number.to_string();
-            let share = percent(node.share);
-            let rest = [node.name.as_str(), &number, &node.address, &state, &share];
-            table.add_row(first.iter().copied().chain(rest));
-            first = [""; 4];
-        }
-    }
-    table
-}
-
-fn rows(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
-    table
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1}%", share * 100.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use lb_common::{Counters, Reason};
-
-    use super::*;
-
-    #[test]
-    fn packets_are_told_the_most_frequent_first_and_only_what_there_was() {
-        let text = |counters: &Counters| {
-            let all = counters.iter().map(|(r, n)| (r.name().to_owned(), n.into()));
-            packets_text(&all.collect())
-        };
-        assert_eq!(text(&Counters::default()), "");
-        let mut counters = Counters::default();
-        let counted =
-            [Reason::PassNotIp, Reason::DropTooBig, Reason::AnswerEcho, Reason::ReplySent];
-        counted.iter().for_each(|reason| counters.count(*reason));
-        (0..7).for_each(|_| counters.count(Reason::DropUnresolved));
-        let lines = "packets drop_unresolved 7, answer_echo 1, drop_too_big 1, pass_not_ip 1\n\
-                     packets reply_sent 1\n";
-        assert_eq!(text(&counters), lines);
     }
 }

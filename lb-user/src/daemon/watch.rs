@@ -78,7 +78,14 @@ impl Watchers {
             &mut tasks,
             send,
         );
-        Ok(Self { engine, ways: Ways::default(), tasks })
+        let this = Self { engine, ways: Ways::default(), tasks };
+        this.rest(view);
+        Ok(this)
+    }
+
+    /// Checks no target any more that is in maintenance, and all others.
+    pub(super) fn rest(&self, view: &View<'_>) {
+        self.engine.rest(view.admins.resting(view.model));
     }
 
     /// Something else to do for as long as this lives.

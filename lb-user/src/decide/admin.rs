@@ -57,6 +57,11 @@ impl Admins {
         }
     }
 
+    /// What is wanted of a node, whatever is wanted of its cluster.
+    pub fn own(&self, node: usize) -> Wish {
+        self.nodes[node]
+    }
+
     /// What is wanted of a cluster as a whole.
     pub fn cluster(&self, cluster: usize) -> Wish {
         self.clusters[cluster]

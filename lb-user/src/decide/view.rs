@@ -56,6 +56,13 @@ impl View<'_> {
         tables.map(|table| table.slots_naming(id.raw())).sum()
     }
 
+    /// The same for a pool, whose node table slots of services name.
+    pub fn slots_of_pool(&self, pool: usize) -> usize {
+        let Some(id) = self.model.ids.table(pool) else { return 0 };
+        let tables = self.published.into_iter().flat_map(|intent| &intent.services);
+        tables.map(|table| table.slots_naming(id.raw())).sum()
+    }
+
     /// What is known of a node of a pool, by position in its cluster's nodes.
     pub fn state(&self, pool: usize, index: usize) -> NodeState {
         let target = self.model.pool(pool).targets.get(index);

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use lb_common::{ClusterId, ServiceId, Slot};
+use lb_common::{ClusterId, NodeId, ServiceId, Slot};
 
 use super::{Decision, Model};
 pub use sweep::{Sweep, Swept};
@@ -92,6 +92,16 @@ impl Tracks {
     /// When the next window closes.
     pub fn ends(&self) -> Option<Duration> {
         self.all().filter_map(|track| track.ends()).min()
+    }
+
+    /// When the last window closes of slots that were a node's.
+    pub fn closes_for_node(&self, id: NodeId) -> Option<Duration> {
+        self.clusters.iter().flatten().filter_map(|track| track.closes_for(id.raw())).max()
+    }
+
+    /// When the last window closes of services' slots that a node table stood behind.
+    pub fn closes_for_cluster(&self, id: ClusterId) -> Option<Duration> {
+        self.services.iter().flatten().filter_map(|track| track.closes_for(id.raw())).max()
     }
 
     /// Whether some slot waits for a sweep.

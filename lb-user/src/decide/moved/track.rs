@@ -169,6 +169,13 @@ impl Track {
         self.marks.get(slot)?.ends()
     }
 
+    /// When the last window closes of slots whose old connections go to a member.
+    pub fn closes_for(&self, member: u16) -> Option<Duration> {
+        let marks = self.base.as_ref()?.iter().zip(&self.marks);
+        let its = marks.filter(|(base, _)| base.member() == Some(member));
+        its.filter_map(|(_, mark)| mark.ends()).max()
+    }
+
     /// Whether the pins that are left in a slot are to go.
     pub fn is_cut(&self, slot: usize) -> bool {
         self.marks.get(slot) == Some(&Mark::Cut)

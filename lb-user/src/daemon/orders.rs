@@ -1,0 +1,147 @@
+//! What is ordered of a node or a cluster, and whether that is something new.
+
+use crate::decide::{Admin, Event, View};
+
+/// What an order is about.
+enum Whom {
+    /// Position of the cluster.
+    Cluster(usize),
+    /// Position of the node, and of its cluster.
+    Node(usize, usize),
+}
+
+/// The event that brings an order about, or why there is nothing to do. `whom`: `CLUSTER` or
+/// `CLUSTER/NODE`.
+pub(super) fn order(view: &View<'_>, whom: &str, admin: Admin) -> Result<Event, String> {
+    let admins = view.admins;
+    match find(view, whom)? {
+        Whom::Cluster(cluster) => {
+            let mut nodes = view.model.nodes_of(cluster);
+            let is = admins.cluster(cluster).admin;
+            let mut some = || nodes.any(|node| admins.own(node).admin != Admin::InService);
+            if is == admin && (admin != Admin::InService || !some()) {
+                return Err(format!("{whom} is {} already", word(admin)));
+            }
+            Ok(Event::AdministerCluster { cluster, admin })
+        }
+        Whom::Node(node, cluster) => {
+            let (own, whole) = (admins.own(node).admin, admins.cluster(cluster).admin);
+            let name = &view.model.config.clusters[cluster].name;
+            if own == Admin::InService && whole > admin {
+                let is = word(whole);
+                return Err(format!("{whom} is {is} with all of its cluster: name {name} instead"));
+            }
+            if own == admin || admin != Admin::InService && whole >= admin {
+                return Err(format!("{whom} is {} already", word(admin)));
+            }
+            if admin == Admin::Drained && view.model.node(node).leaving {
+                return Err(format!("{whom} is leaving: it is drained already"));
+            }
+            let node = view.model.ids.node(node).ok_or_else(|| format!("{whom} has no id"))?;
+            Ok(Event::Administer { node, admin })
+        }
+    }
+}
+
+/// What is said once an order is carried out.
+pub(super) fn done(whom: &str, admin: Admin) -> String {
+    let then = match admin {
+        Admin::InService => "",
+        Admin::Drained => ": no new flows; `understudy status` says when the old ones have ended",
+        Admin::Maintenance => ": no new flows, no checks; at the drain limit what is left is cut",
+    };
+    format!("{whom} is {}{then}", word(admin))
+}
+
+/// What is wanted of somebody, in a word or two.
+pub(super) fn word(admin: Admin) -> &'static str {
+    match admin {
+        Admin::InService => "in service",
+        Admin::Drained => "drained",
+        Admin::Maintenance => "in maintenance",
+    }
+}
+
+fn find(view: &View<'_>, whom: &str) -> Result<Whom, String> {
+    let model = view.model;
+    let (name, node) = match whom.split_once('/') {
+        Some((cluster, node)) => (cluster, Some(node)),
+        None => (whom, None),
+    };
+    let clusters = &model.config.clusters;
+    let Some(cluster) = clusters.iter().position(|cluster| cluster.name == name) else {
+        let names: Vec<&str> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+        return Err(format!("there is no cluster {name:?}; there are {}", names.join(", ")));
+    };
+    let Some(node) = node else { return Ok(Whom::Cluster(cluster)) };
+    // Of two of one name the one of the file stands before the one that is leaving.
+    let found = model.nodes_of(cluster).find(|&at| model.node(at).name == node);
+    let position = found.ok_or_else(|| {
+        let names: Vec<&str> = clusters[cluster].nodes.iter().map(|n| n.name.as_str()).collect();
+        format!("cluster {name} has no node {node:?}; it has {}", names.join(", "))
+    })?;
+    Ok(Whom::Node(position, cluster))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::{config, decide::State};
+
+    const SITE: &str = "\
+[[cluster]]
+name = \"A\"
+health = { type = \"tcp\", port = 80 }
+nodes = [{ name = \"a1\", address = \"192.0.2.1\" }, { name = \"a2\", address = \"192.0.2.2\" }]
+[[cluster]]
+name = \"B\"
+health = { type = \"tcp\", port = 80 }
+nodes = [{ name = \"b1\", address = \"192.0.2.3\" }]
+[[service]]
+name = \"web\"
+address = \"198.51.100.1\"
+port = 80
+protocol = \"tcp\"
+masters = [\"A\"]
+standbys = [\"B\"]
+";
+
+    #[test]
+    fn orders_say_what_is_wrong_with_them() {
+        use Admin::{Drained, InService, Maintenance};
+        let checked = config::parse(SITE, "site.toml").expect("a good configuration");
+        let mut state = State::new(Arc::new(checked.config), Duration::ZERO);
+        let ok = "";
+        // One after the other.
+        let cases = [
+            ("Q", Drained, "there is no cluster \"Q\"; there are A, B"),
+            ("A/b1", Drained, "cluster A has no node \"b1\"; it has a1, a2"),
+            ("A/", Drained, "cluster A has no node \"\"; it has a1, a2"),
+            ("A/a1", InService, "A/a1 is in service already"),
+            ("A", InService, "A is in service already"),
+            ("A/a1", Drained, ok),
+            ("A/a1", Drained, "A/a1 is drained already"),
+            ("A/a1", Maintenance, ok),
+            ("A/a1", Drained, ok),
+            ("A", InService, ok),
+            ("A/a1", InService, "A/a1 is in service already"),
+            ("A/a1", Drained, ok),
+            ("A", Maintenance, ok),
+            ("A", Maintenance, "A is in maintenance already"),
+            ("A/a2", InService, "A/a2 is in maintenance with all of its cluster: name A instead"),
+            ("A/a2", Maintenance, "A/a2 is in maintenance already"),
+            ("A/a1", InService, ok),
+            ("A", Drained, ok),
+            ("A/a2", Maintenance, ok),
+            ("A", InService, ok),
+            ("A/a2", InService, "A/a2 is in service already"),
+        ];
+        for (step, (whom, admin, expected)) in cases.into_iter().enumerate() {
+            let found = order(&state.view(), whom, admin);
+            assert_eq!(found.as_ref().err().map_or(ok, String::as_str), expected, "step {step}");
+            state.step(Duration::ZERO, &found.into_iter().collect::<Vec<_>>());
+        }
+    }
+}
