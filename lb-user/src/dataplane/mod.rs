@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod display;
 pub mod grace;
+pub mod life;
 pub mod memory;
 pub mod pins;
 pub mod vips;
