@@ -93,17 +93,15 @@ mod tests {
     const SITE: &str = "\
 [[cluster]]
 name = \"A\"
-health = { type = \"tcp\", port = 80 }
 nodes = [{ name = \"a1\", address = \"192.0.2.1\" }, { name = \"a2\", address = \"192.0.2.2\" }]
 [[cluster]]
 name = \"B\"
-health = { type = \"tcp\", port = 80 }
 nodes = [{ name = \"b1\", address = \"192.0.2.3\" }]
 [[service]]
 name = \"web\"
-address = \"198.51.100.1\"
-port = 80
+address = \"198.51.100.1:80\"
 protocol = \"tcp\"
+backup = \"one-standby\"
 masters = [\"A\"]
 standbys = [\"B\"]
 ";

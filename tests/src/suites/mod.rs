@@ -10,6 +10,7 @@ mod hops;
 mod lab;
 mod lab_child;
 mod operator;
+mod orders;
 mod per_service;
 mod probes;
 mod refused;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Case> {
         connections::CASES,
         refused::CASES,
         operator::CASES,
+        orders::CASES,
         hops::CASES,
         via::CASES,
         probes::CASES,

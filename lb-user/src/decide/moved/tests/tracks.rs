@@ -269,3 +269,18 @@ fn who_is_called_otherwise_is_the_same() {
     let before = Arc::clone(&table.0);
     assert!(Arc::ptr_eq(&before, &before.renamed(&heirs)), "nothing to be done");
 }
+
+#[test]
+fn the_last_window_of_a_member_is_the_last_that_opened() {
+    let mut table = Table::new("aabb");
+    table.goes(0, "cabb");
+    table.goes(10, "ccbc");
+    let closes = |table: &Table| [0, 1, 2].map(|member| table.0.closes_for(member));
+    let until = |opened: u64| Some(at(opened + DRAIN));
+    assert_eq!(closes(&table), [until(10), until(10), None]);
+    // Home again: that window is closed.
+    table.goes(20, "cabc");
+    assert_eq!(closes(&table), [until(0), until(10), None]);
+    table.goes(10 + DRAIN, "cabc");
+    assert_eq!(closes(&table), [None; 3]);
+}
