@@ -3,6 +3,7 @@
 pub mod events;
 mod graces;
 mod requests;
+mod saved;
 mod startup;
 pub mod status;
 mod watch;
@@ -28,6 +29,7 @@ use crate::{
     object::object,
 };
 use events::{Events, Format};
+use saved::Plans;
 use watch::{Seen, Watchers};
 
 /// How often the daemon shows in `CONTROL` that it lives.
@@ -82,6 +84,7 @@ struct Daemon {
     pending: Option<Arc<Intent>>,
     /// Told which epoch to wait for.
     grace: std::sync::mpsc::Sender<u64>,
+    plans: Plans,
     events: Events,
     adopted: bool,
     /// The engine of the configuration in force has ended.
@@ -108,7 +111,7 @@ pub async fn run(
     let mut hang_up = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
     let (opened, socket) = open(&config, &interfaces)?;
     startup::raise_descriptor_limit();
-    startup::report_attached(&opened);
+    startup::report_attached(&opened, config.lb.pins);
     startup::warn_about_vips(&config).await;
 
     let (send, mut inputs) = unbounded_channel();
@@ -157,6 +160,7 @@ fn open(config: &Config, interfaces: &[String]) -> Result<(Opened, Socket), Daem
         interfaces,
         secret: config.lb.secret,
         hash: config.lb.hash,
+        pins: config.lb.pins,
     })?;
     // After the lock is taken: before that the socket could be a living daemon's.
     match Socket::listen(&config.lb.socket) {
@@ -178,13 +182,17 @@ impl Daemon {
         inputs: UnboundedSender<Input>,
         format: Format,
     ) -> Self {
-        let Opened { dataplane, grace, adopted, ebpf, .. } = opened;
+        let Opened { mut dataplane, grace, adopted, ebpf, .. } = opened;
         startup::log_of_the_program(ebpf);
         let (epochs, waited_for) = std::sync::mpsc::channel();
         let done = inputs.clone();
         std::thread::spawn(move || graces::wait_for(grace, &waited_for, &done));
+        let plans = Plans::beside(&config.lb.socket);
+        let begin = saved::begin(&config, &plans, &mut dataplane, adopted, Duration::ZERO);
+        let mut events = Events::written(format);
+        startup::tell(&begin, dataplane.epoch(), &mut events);
         Self {
-            state: State::new(Arc::clone(&config), Duration::ZERO),
+            state: begin.state,
             config,
             source,
             generation: 0,
@@ -195,7 +203,8 @@ impl Daemon {
             start: Instant::now(),
             pending: None,
             grace: epochs,
-            events: Events::written(format),
+            plans,
+            events,
             adopted,
             blind: false,
         }
@@ -295,6 +304,7 @@ impl Daemon {
         for effect in self.state.step(self.start.elapsed(), batch) {
             match effect {
                 Effect::Publish(intent) => {
+                    self.save();
                     self.pending = Some(intent);
                     self.commit();
                 }
@@ -316,6 +326,20 @@ impl Daemon {
         }
     }
 
+    /// Writes down what the next daemon has to know of what was just published.
+    fn save(&mut self) {
+        let file = self.plans.save(&self.state).unwrap_or_else(|error| {
+            let text = format!(
+                "cannot write the file of the plan: the next daemon will forget which connections \
+                 have moved: {error}"
+            );
+            warn!("{text}");
+            self.events.add(self.dataplane.epoch(), "plan_unsaved", "", text);
+            0
+        });
+        self.dataplane.name_file(file);
+    }
+
     /// Commits what is pending, if there is room.
     fn commit(&mut self) {
         let Some(intent) = self.pending.take() else { return };
@@ -326,6 +350,9 @@ impl Daemon {
                 self.events.tell(epoch, "commit", "", text);
                 self.events.close();
                 self.adopted = false;
+                if let Err(error) = self.plans.remove_others(&self.dataplane.files()) {
+                    warn!("cannot remove files of earlier plans: {error}");
+                }
                 // The thread ends only with the process.
                 let _ = self.grace.send(epoch);
                 if let Err(error) = self.dataplane.show(&intent) {

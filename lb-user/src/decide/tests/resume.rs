@@ -12,8 +12,8 @@ use super::{
 use crate::{
     config::{BackupMode, Config, Failback},
     decide::{
-        Admin, Effect, Event, Intent, MissReason, NodeState, Outcome, Remembered, Saved, State,
-        group::Hold,
+        Admin, Effect, Event, Intent, Live, MissReason, NodeState, Outcome, Remembered, Saved,
+        State, group::Hold,
     },
 };
 
@@ -32,8 +32,16 @@ fn maps(intent: &Intent) -> Remembered {
         flaps: table.flaps,
         ..Directory::default()
     };
-    let clusters = intent.clusters.iter().map(|t| (directory(t), Arc::clone(&t.slots)));
-    Remembered { nodes: intent.nodes.clone(), clusters: clusters.collect() }
+    let live = |table: &crate::decide::Table| Live {
+        directory: directory(table),
+        slots: Arc::clone(&table.slots),
+        base: table.base.clone(),
+    };
+    Remembered {
+        nodes: intent.nodes.clone(),
+        services: intent.services.iter().map(live).collect(),
+        clusters: intent.clusters.iter().map(live).collect(),
+    }
 }
 
 /// The next daemon, with the file that it reads.
