@@ -304,7 +304,7 @@ impl Daemon {
         for effect in self.state.step(self.start.elapsed(), batch) {
             match effect {
                 Effect::Publish(intent) => {
-                    self.save();
+                    self.save_plan();
                     self.pending = Some(intent);
                     self.commit();
                 }
@@ -326,20 +326,6 @@ impl Daemon {
         }
     }
 
-    /// Writes down what the next daemon has to know of what was just published.
-    fn save(&mut self) {
-        let file = self.plans.save(&self.state).unwrap_or_else(|error| {
-            let text = format!(
-                "cannot write the file of the plan: the next daemon will forget which connections \
-                 have moved: {error}"
-            );
-            warn!("{text}");
-            self.events.add(self.dataplane.epoch(), "plan_unsaved", "", text);
-            0
-        });
-        self.dataplane.name_file(file);
-    }
-
     /// Commits what is pending, if there is room.
     fn commit(&mut self) {
         let Some(intent) = self.pending.take() else { return };
@@ -350,9 +336,7 @@ impl Daemon {
                 self.events.tell(epoch, "commit", "", text);
                 self.events.close();
                 self.adopted = false;
-                if let Err(error) = self.plans.remove_others(&self.dataplane.files()) {
-                    warn!("cannot remove files of earlier plans: {error}");
-                }
+                self.remove_other_plans();
                 // The thread ends only with the process.
                 let _ = self.grace.send(epoch);
                 if let Err(error) = self.dataplane.show(&intent) {

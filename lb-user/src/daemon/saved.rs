@@ -17,7 +17,9 @@ use std::{
 };
 
 use thiserror::Error;
+use tracing::warn;
 
+use super::Daemon;
 use crate::{
     config::Config,
     dataplane::Dataplane,
@@ -95,6 +97,29 @@ pub(super) fn begin(
         Err(lost) => {
             dataplane.forget_pins();
             Begin { state: fresh(), told: Some(Err(lost)) }
+        }
+    }
+}
+
+impl Daemon {
+    /// Writes down what the next daemon has to know of what was just published.
+    pub(super) fn save_plan(&mut self) {
+        let file = self.plans.save(&self.state).unwrap_or_else(|error| {
+            let text = format!(
+                "cannot write the file of the plan: the next daemon will forget which connections \
+                 have moved: {error}"
+            );
+            warn!("{text}");
+            self.events.add(self.dataplane.epoch(), "plan_unsaved", "", text);
+            0
+        });
+        self.dataplane.name_file(file);
+    }
+
+    /// Removes the files of plans that no generation names any more.
+    pub(super) fn remove_other_plans(&self) {
+        if let Err(error) = self.plans.remove_others(&self.dataplane.files()) {
+            warn!("cannot remove files of earlier plans: {error}");
         }
     }
 }

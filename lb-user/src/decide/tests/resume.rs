@@ -13,7 +13,7 @@ use crate::{
     config::{BackupMode, Config, Failback},
     decide::{
         Admin, Effect, Event, Intent, Live, MissReason, NodeState, Outcome, Remembered, Saved,
-        State, group::Hold,
+        State, Unfit, group::Hold,
     },
 };
 
