@@ -146,7 +146,11 @@ pub struct PlanRecord {
     /// MAC addresses that frames to them have; zero: unknown.
     pub macs: [[u8; 6]; MAX_INTERFACES],
     /// Zero.
-    pub reserved: [u32; 11],
+    pub unused: u32,
+    /// Number of the file that says what the ids of this generation name, for the next daemon; 0: none.
+    pub file: u64,
+    /// Zero.
+    pub reserved: [u32; 8],
 }
 
 impl PlanRecord {
@@ -358,7 +362,7 @@ const _: () = {
     assert!(size_of::<Directory>() == 16 && sum(&[4, 4, 1, 1, 1, 1, 2, 1, 1]) == 16);
     assert!(size_of::<ServiceRecord>() == 32 && sum(&[16, 16]) == 32);
     assert!(size_of::<PlanRecord>() == 128);
-    assert!(sum(&[4, 4 * MAX_INTERFACES, 6 * MAX_INTERFACES, 11 * 4]) == 128);
+    assert!(sum(&[4, 4 * MAX_INTERFACES, 6 * MAX_INTERFACES, 4, 8, 8 * 4]) == 128);
     assert!(size_of::<NodeRecord>() == 64);
     assert!(sum(&[6, 6, 4, 16, 16, 2, 2, 2, 1, 1, 4, 1, 1, 1, 1]) == 64);
     assert!(size_of::<FragmentBucket>() == sum(&[8 * FRAGMENT_WAYS]));

@@ -5,6 +5,7 @@ mod graces;
 mod left;
 mod orders;
 mod requests;
+mod saved;
 mod startup;
 pub mod status;
 mod sweeps;
@@ -32,6 +33,7 @@ use crate::{
 };
 use events::{Events, Format};
 use left::Left;
+use saved::Plans;
 use sweeps::{Found, Sweeper};
 use watch::{Seen, Watchers};
 
@@ -92,6 +94,7 @@ struct Daemon {
     grace: std::sync::mpsc::Sender<u64>,
     sweeper: Sweeper,
     left: Left,
+    plans: Plans,
     events: Events,
     adopted: bool,
     /// The engine of the configuration in force has ended.
@@ -118,7 +121,7 @@ pub async fn run(
     let mut hang_up = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
     let (opened, socket) = open(&config, &interfaces)?;
     startup::raise_descriptor_limit();
-    startup::report_attached(&opened);
+    startup::report_attached(&opened, config.lb.pins);
     startup::warn_about_vips(&config).await;
 
     let (send, mut inputs) = unbounded_channel();
@@ -167,6 +170,7 @@ fn open(config: &Config, interfaces: &[String]) -> Result<(Opened, Socket), Daem
         interfaces,
         secret: config.lb.secret,
         hash: config.lb.hash,
+        pins: config.lb.pins,
     })?;
     // After the lock is taken: before that the socket could be a living daemon's.
     match Socket::listen(&config.lb.socket) {
@@ -188,13 +192,17 @@ impl Daemon {
         inputs: UnboundedSender<Input>,
         format: Format,
     ) -> Self {
-        let Opened { dataplane, grace, adopted, ebpf, .. } = opened;
+        let Opened { mut dataplane, grace, adopted, ebpf, .. } = opened;
         startup::log_of_the_program(ebpf);
         let (epochs, waited_for) = std::sync::mpsc::channel();
         let done = inputs.clone();
         std::thread::spawn(move || graces::wait_for(grace, &waited_for, &done));
+        let plans = Plans::beside(&config.lb.socket);
+        let begin = saved::begin(&config, &plans, &mut dataplane, adopted, Duration::ZERO);
+        let mut events = Events::written(format);
+        startup::tell(&begin, dataplane.epoch(), &mut events);
         Self {
-            state: State::new(Arc::clone(&config), Duration::ZERO),
+            state: begin.state,
             config,
             source,
             generation: 0,
@@ -207,7 +215,8 @@ impl Daemon {
             start: Instant::now(),
             pending: None,
             grace: epochs,
-            events: Events::written(format),
+            plans,
+            events,
             adopted,
             blind: false,
         }
@@ -321,6 +330,7 @@ impl Daemon {
         for effect in self.state.step(self.start.elapsed(), batch) {
             match effect {
                 Effect::Publish(intent) => {
+                    self.save_plan();
                     self.pending = Some(intent);
                     self.commit();
                 }
@@ -352,6 +362,7 @@ impl Daemon {
                 self.events.tell(epoch, "commit", "", text);
                 self.events.close();
                 self.adopted = false;
+                self.remove_other_plans();
                 // The thread ends only with the process.
                 let _ = self.grace.send(epoch);
                 if let Err(error) = self.dataplane.show(&intent) {

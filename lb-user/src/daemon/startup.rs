@@ -6,6 +6,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::time;
 use tracing::{error, info, warn};
 
+use super::{events::Events, saved::Begin};
 use crate::{
     config::Config,
     dataplane::{self, Opened, attach::Attached},
@@ -31,8 +32,9 @@ pub(super) fn undo(config: &Config, adopted: bool) {
     }
 }
 
-/// Says how the program came to each interface.
-pub(super) fn report_attached(opened: &Opened) {
+/// Says how the program came to each interface, and warns if another number of `pins` is in force than
+/// the configuration has.
+pub(super) fn report_attached(opened: &Opened, pins: u32) {
     for (target, how) in &opened.attached {
         match how {
             Attached::Native => info!("attached to {} in native mode", target.name),
@@ -48,6 +50,33 @@ pub(super) fn report_attached(opened: &Opened) {
     }
     if opened.adopted {
         info!("adopted epoch {}, which stays in force", opened.dataplane.epoch());
+        let there = opened.dataplane.pins();
+        if there != pins {
+            warn!(
+                "the map of pins in force has room for {there}, not for {pins} as the configuration \
+                 says: its size changes only after `understudy detach`"
+            );
+        }
+    }
+}
+
+/// Says what a daemon goes on from.
+pub(super) fn tell(begin: &Begin, epoch: u64, events: &mut Events) {
+    match &begin.told {
+        None => {}
+        Some(Ok(text)) => {
+            info!("{text}");
+            events.add(epoch, "resumed", "", text.clone());
+        }
+        Some(Err(lost)) => {
+            let text = format!(
+                "of the plan in force nothing is known but its tables: {lost}. Packets go by them \
+                 until every node has been checked; then all pins are forgotten, and connections \
+                 break that are elsewhere than the new plan says"
+            );
+            warn!("{text}");
+            events.add(epoch, "plan_lost", "", text);
+        }
     }
 }
 

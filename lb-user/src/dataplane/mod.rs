@@ -4,24 +4,28 @@ pub mod attach;
 pub mod display;
 pub mod grace;
 pub mod life;
+mod live;
 pub mod memory;
 pub mod pins;
 pub mod vips;
 pub mod watched;
 pub mod writer;
 
-use std::{io, path::Path, sync::Arc};
+use std::{collections::BTreeSet, io, path::Path, sync::Arc};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::MapError,
     programs::{ProgramError, Xdp},
 };
-use lb_common::{Counters, HashAlgorithm, HashKey, maps};
+use lb_common::{Counters, HashAlgorithm, HashKey, maps, pin::PIN_WAYS};
 use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
-use crate::{decide::Intent, secret};
+use crate::{
+    decide::{Intent, Remembered},
+    secret,
+};
 use attach::{AttachError, Attached, Target};
 use display::Display;
 use grace::Grace;
@@ -38,6 +42,16 @@ pub struct Dataplane {
     memory: Arc<Memory>,
     writer: Writer,
     display: Display,
+    forgetting: Option<Forgetting>,
+}
+
+/// Pins of ids that nobody knows any more. No packet looks for them by a plan without moved slots.
+#[derive(Clone, Copy)]
+enum Forgetting {
+    /// Packets still go by the plan that they are of.
+    Wanted,
+    /// This epoch put the first plan without moved slots in force.
+    Since(u64),
 }
 
 /// What to bring up.
@@ -52,6 +66,8 @@ pub struct Options<'a> {
     pub secret: Option<[u8; 16]>,
     /// The function of the flow hash.
     pub hash: HashAlgorithm,
+    /// How many connections can be pinned, where the map is new: a power of two.
+    pub pins: u32,
 }
 
 /// A data plane just opened.
@@ -118,6 +134,7 @@ impl Dataplane {
                     memory: up.memory,
                     writer: up.writer,
                     display: up.display,
+                    forgetting: None,
                 },
                 grace: up.grace,
                 attached: targets.into_iter().zip(up.attached).collect(),
@@ -140,7 +157,45 @@ impl Dataplane {
     /// # Errors
     /// See [`CommitError`]; the plan in force stays.
     pub fn commit(&mut self, intent: &Intent) -> Result<u64, CommitError> {
-        self.writer.commit(&self.memory, intent)
+        // Its slots may have moved, and packets look for pins.
+        if let Some(Forgetting::Since(_)) = self.forgetting {
+            return Err(CommitError::Busy);
+        }
+        let epoch = self.writer.commit(&self.memory, intent)?;
+        self.forgetting = self.forgetting.map(|_| Forgetting::Since(epoch));
+        Ok(epoch)
+    }
+
+    /// What is committed from now on goes with this file ([`lb_common::PlanRecord::file`]).
+    pub fn name_file(&mut self, file: u64) {
+        self.writer.name_file(file);
+    }
+
+    /// The file that goes with what was committed last; 0: none.
+    pub fn file(&self) -> u64 {
+        self.writer.file()
+    }
+
+    /// The files that some generation names.
+    pub fn files(&self) -> BTreeSet<u64> {
+        let plans = (0..self.memory.plans.len()).filter_map(|i| self.memory.plans.get(i));
+        plans.map(|plan| plan.file).filter(|file| *file != 0).collect()
+    }
+
+    /// What the generation in force says, for a daemon that goes on with it.
+    pub fn remembered(&self) -> Remembered {
+        live::remembered(&self.memory, &self.writer)
+    }
+
+    /// Removes all pins as soon as packets go by the next plan, of which no slot may have moved; before
+    /// that there is no other commit.
+    pub fn forget_pins(&mut self) {
+        self.forgetting = Some(Forgetting::Wanted);
+    }
+
+    /// How many connections can be pinned.
+    pub fn pins(&self) -> u32 {
+        self.memory.pins.len() * PIN_WAYS as u32
     }
 
     /// Shows the plan in force in the maps for people.
@@ -159,6 +214,10 @@ impl Dataplane {
     /// A grace period begun under `epoch` has ended.
     pub fn graced(&mut self, epoch: u64) {
         self.writer.graced(epoch);
+        if matches!(self.forgetting, Some(Forgetting::Since(since)) if since <= epoch) {
+            live::remove_pins(&self.memory);
+            self.forgetting = None;
+        }
     }
 
     /// The epoch in force.
@@ -225,6 +284,8 @@ fn bring_up(
     targets: &[Target],
 ) -> Result<Up, OpenError> {
     let mut loader = EbpfLoader::new();
+    // A map that is pinned already stays as large as it is.
+    loader.map_max_entries(maps::PINS.name, options.pins / PIN_WAYS as u32);
     for spec in maps::ALL {
         loader.map_pin_path(spec.name, pins.map(spec));
     }

@@ -8,6 +8,7 @@ use std::{
     fs::{self, DirBuilder, File, TryLockError},
     io,
     mem::offset_of,
+    ops::RangeInclusive,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
@@ -17,6 +18,7 @@ use lb_common::{
     Control,
     layout::LAYOUT_VERSION,
     maps::{self, MapKind, MapSpec},
+    pin::{MAX_PINS_LOG2, MIN_PINS_LOG2, PIN_WAYS},
 };
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use thiserror::Error;
@@ -237,7 +239,7 @@ impl LinkName {
     }
 }
 
-/// How a map differs from what it must be.
+/// How a map differs from what it must be. How many pins there are is whoever's who made the map.
 pub fn difference(spec: &MapSpec, info: &MapInfo) -> Option<String> {
     let kind = match info.map_type() {
         Ok(MapType::Hash) => Some(MapKind::Hash),
@@ -247,11 +249,43 @@ pub fn difference(spec: &MapSpec, info: &MapInfo) -> Option<String> {
         _ => None,
     };
     let is = [info.key_size(), info.value_size(), info.max_entries(), info.map_flags()];
-    let must = [spec.key_size, spec.value_size, spec.max_entries, spec.flags];
+    let must = [spec.key_size, spec.value_size, entries(spec, info.max_entries()), spec.flags];
     (kind != Some(spec.kind) || is != must).then(|| {
         format!(
             "{}: [key size, value size, entries, flags] is {is:?}, must be {must:?} of type {:?}",
             spec.name, spec.kind
         )
     })
+}
+
+/// How many elements a map must have that has `there`.
+fn entries(spec: &MapSpec, there: u32) -> u32 {
+    let can_be = BUCKETS.contains(&there) && there.is_power_of_two();
+    if spec.name == maps::PINS.name && can_be { there } else { spec.max_entries }
+}
+
+/// So many buckets of pins there can be.
+const BUCKETS: RangeInclusive<u32> =
+    1 << (MIN_PINS_LOG2 - PIN_WAYS.ilog2())..=1 << (MAX_PINS_LOG2 - PIN_WAYS.ilog2());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pins_come_in_several_sizes() {
+        for (there, must) in [
+            (1 << 8, 1 << 8),
+            (1 << 22, 1 << 22),
+            (1 << 7, maps::PINS_LEN),
+            (1 << 23, maps::PINS_LEN),
+            (1000, maps::PINS_LEN),
+            (0, maps::PINS_LEN),
+        ] {
+            assert_eq!(entries(&maps::PINS, there), must, "{there}");
+        }
+        for spec in maps::ALL.iter().filter(|spec| spec.name != maps::PINS.name) {
+            assert_eq!(entries(spec, 1 << 8), spec.max_entries, "{}", spec.name);
+        }
+    }
 }

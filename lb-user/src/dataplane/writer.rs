@@ -6,7 +6,7 @@
 use std::{collections::HashMap, ops::ControlFlow, sync::Arc};
 
 use lb_common::{
-    Chunk, Directory, NodeRecord, PortRange, ServiceRecord, Slot,
+    Chunk, Directory, NodeRecord, PlanRecord, PortRange, ServiceRecord, Slot,
     layout::{
         CHUNK_SLOTS, GENERATIONS, MAX_CHUNKS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES,
         MAX_TABLE_LOG2, MIN_TABLE_LOG2, REPLY_PLACES, REPLY_RANGES, VIP_BIT_WORDS, VIP_PLACES,
@@ -25,6 +25,8 @@ pub struct Writer {
     graced: u64,
     /// Tables of the generations that programs may still read, `graced..=live`.
     generations: Vec<Generation>,
+    /// As [`PlanRecord::file`] of what is committed from now on.
+    file: u64,
 }
 
 struct Generation {
@@ -112,7 +114,9 @@ impl Writer {
             });
         }
         let tables = tables.into_values().collect();
-        Self { live: epoch, graced: epoch, generations: vec![Generation { epoch, tables }] }
+        let file = memory.plans.get(generation_index(epoch, 1, 0)).map_or(0, |plan| plan.file);
+        let generations = vec![Generation { epoch, tables }];
+        Self { live: epoch, graced: epoch, generations, file }
     }
 
     /// The epoch in force.
@@ -172,7 +176,8 @@ impl Writer {
         at(Step::Generation)?;
         write_vips(memory, epoch, &vips);
         write_replies(memory, epoch, &replies);
-        memory.plans.set(generation_index(epoch, 1, 0), intent.plan);
+        let plan = PlanRecord { file: self.file, ..intent.plan };
+        memory.plans.set(generation_index(epoch, 1, 0), plan);
         // Ids that nobody has point nowhere.
         let directory = |table: &Table| match table.slots.is_empty() {
             true => Directory::default(),
@@ -201,6 +206,23 @@ impl Writer {
         self.generations.push(Generation { epoch, tables });
         at(Step::Done)?;
         Ok(epoch)
+    }
+
+    /// The file that says what the ids of what is committed name; 0: none.
+    pub fn file(&self) -> u64 {
+        self.file
+    }
+
+    /// What is committed from now on goes with this file.
+    pub fn name_file(&mut self, file: u64) {
+        self.file = file;
+    }
+
+    /// The slots of the tables of the live generation, by their first chunk.
+    pub(super) fn live_slots(&self) -> HashMap<u32, Arc<[Slot]>> {
+        let live = self.generations.iter().filter(|generation| generation.epoch == self.live);
+        let tables = live.flat_map(|generation| &generation.tables);
+        tables.map(|table| (table.first, Arc::clone(&table.slots))).collect()
     }
 
     /// Whether programs may still read an older generation than the live one.

@@ -50,7 +50,7 @@ pub use notice::{Notice, ReleasedBy};
 pub use plan::{Decision, Planner, Regime, ServicePlan};
 pub use pool::{Pool, Pools, TargetId, Variant};
 use ramp::Ramps;
-pub use resume::{Remembered, Saved, Unfit};
+pub use resume::{Live, Remembered, Saved, Unfit};
 pub use view::View;
 
 /// What happened.

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::{
     Admin, GroupMonitor, Ids, MissReason, Model, Named, NodeMonitor, NodeState, Pools, State,
+    Tracks,
 };
 use crate::config::Config;
 
@@ -30,16 +31,34 @@ pub struct Saved {
 pub struct Remembered {
     /// By node id.
     pub nodes: Vec<NodeRecord>,
-    /// By cluster id, with the owners of the slots.
-    pub clusters: Vec<(Directory, Arc<[Slot]>)>,
+    /// By service id.
+    pub services: Vec<Live>,
+    /// By cluster id.
+    pub clusters: Vec<Live>,
 }
 
-/// A saved configuration and its ids do not go together.
+/// A table in force.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    /// Its flags; `log2` is 0 if there is none.
+    pub directory: Directory,
+    /// Owners with their states.
+    pub slots: Arc<[Slot]>,
+    /// Whom old connections of slots in `DRAIN` go to.
+    pub base: Option<Arc<[Slot]>>,
+}
+
+/// A saved configuration, its ids and the tables do not go together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("its ids are not those of its configuration")]
+#[error("its ids are not those of its configuration, or not those of the tables in force")]
 pub struct Unfit;
 
 impl State {
+    /// What the plan is made by. Another one means that something else is to be saved.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
     /// What the next daemon needs.
     pub fn saved(&self) -> Saved {
         let Model { config, ids, .. } = &*self.model;
@@ -61,15 +80,16 @@ impl State {
         let model = Arc::new(Model::with(Arc::new(config), pools, ids));
         let mut state = Self::with_model(Arc::clone(&model), now);
         state.named = named;
+        state.tracks = Tracks::resumed(&model, maps, now)?;
         state.resume_admins(maps, now);
         for pool in 0..model.pools.pools.len() {
             let Some(id) = model.ids.table(pool) else { continue };
-            let Some((directory, slots)) = maps.clusters.get(id.index()) else { continue };
-            state.resume_nodes(pool, slots, maps);
+            let Some(live) = maps.clusters.get(id.index()) else { continue };
+            state.resume_nodes(pool, &live.slots, maps);
             // Nothing was written for it yet.
-            if directory.log2 > 0 {
+            if live.directory.log2 > 0 {
                 let rules = model.cluster(pool);
-                state.inherited[pool] = Some(GroupMonitor::resume(rules, directory, now));
+                state.inherited[pool] = Some(GroupMonitor::resume(rules, &live.directory, now));
             }
         }
         Ok(state)

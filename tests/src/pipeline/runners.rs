@@ -8,7 +8,7 @@ use aya::{
     Ebpf,
     programs::{TestRun, TestRunOptions, Xdp},
 };
-use lb_common::{Counters, FragmentBucket, HashAlgorithm, Limit};
+use lb_common::{Counters, FragmentBucket, HashAlgorithm, Limit, pin::DEFAULT_PINS};
 use lb_ebpf::{Action, Routed, Tables};
 use lb_user::{
     dataplane::{Dataplane, Opened, Options, PROGRAM, memory::Memory, writer::Writer},
@@ -156,6 +156,7 @@ impl KernelRunner {
             interfaces: &[],
             secret: Some(SECRET),
             hash,
+            pins: DEFAULT_PINS,
         })?;
         let mut runner = Self { opened, directory };
         runner.opened.dataplane.commit(intent)?;

@@ -3,7 +3,7 @@
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use lb_common::HashAlgorithm;
+use lb_common::{HashAlgorithm, pin::DEFAULT_PINS};
 use lb_user::{
     dataplane::{self, Dataplane, Opened, Options, attach::Attached},
     object::object,
@@ -47,6 +47,7 @@ fn native_adopted_detached() -> Result<()> {
         interfaces: &interfaces,
         secret: None,
         hash: HashAlgorithm::Multilinear,
+        pins: DEFAULT_PINS,
     };
     let mut first = Dataplane::open(&options)?;
     ensure!(how(&first) == [Attached::Native], "first {:?}", first.attached);

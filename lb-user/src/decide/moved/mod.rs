@@ -16,7 +16,7 @@ use std::{
 
 use lb_common::{ClusterId, NodeId, ServiceId, Slot};
 
-use super::{Decision, Model};
+use super::{Decision, Live, Model, Remembered, Unfit};
 pub use sweep::{Sweep, Swept};
 pub use track::{Limit, Track};
 
@@ -36,6 +36,31 @@ pub struct Tracks {
 type Known = HashMap<(*const (), *const Slot), Arc<Track>, BuildHasherDefault<DefaultHasher>>;
 
 impl Tracks {
+    /// Those that another process left. Windows count from now.
+    ///
+    /// # Errors
+    /// Some slot names what has no id.
+    pub(super) fn resumed(model: &Model, live: &Remembered, now: Duration) -> Result<Self, Unfit> {
+        let (ids, mut left) = (&model.ids, Left::new());
+        let mut tracks = Self::default();
+        for (id, table) in live.services.iter().enumerate() {
+            // What has no id has no table any more.
+            let there = ServiceId::new(id).is_some_and(|id| ids.service_at(id).is_some());
+            let table = Some(table).filter(|_| there);
+            let limit = |was: Slot, is: Slot| limit(model, was.member().or(is.member()));
+            let known = |pool| ids.table_of(pool).is_some();
+            tracks.services.push(resume(table, &mut left, None, known, limit, now)?);
+        }
+        for (id, table) in live.clusters.iter().enumerate() {
+            let id = ClusterId::new(id).filter(|id| ids.table_at(*id).is_some());
+            let table = Some(table).filter(|_| id.is_some());
+            let limit = limit(model, id.map(ClusterId::raw));
+            let known = |node| ids.node_of(node).is_some();
+            tracks.clusters.push(resume(table, &mut left, Some(limit), known, |_, _| limit, now)?);
+        }
+        Ok(tracks)
+    }
+
     /// All of them as a decision has them now.
     #[must_use]
     pub fn advance(&self, model: &Model, decision: &Decision, now: Duration) -> Self {
@@ -130,6 +155,32 @@ impl Tracks {
         let same = same(&self.services, &services) && same(&self.clusters, &clusters);
         Self { number: self.number + u64::from(!same), services, clusters }
     }
+}
+
+/// Tables that were left, by the addresses of their slots and base, and how long a node table's
+/// connections stay: those that are one allocation stay one.
+type Left = BTreeMap<(*const Slot, Option<*const Slot>, Option<Limit>), Arc<Track>>;
+
+fn resume(
+    live: Option<&Live>,
+    left: &mut Left,
+    whose: Option<Limit>,
+    known: impl Fn(u16) -> bool,
+    limit: impl Fn(Slot, Slot) -> Limit,
+    now: Duration,
+) -> Result<Option<Arc<Track>>, Unfit> {
+    let Some(live) = live.filter(|live| !live.slots.is_empty()) else { return Ok(None) };
+    let base = live.base.as_deref();
+    let key = (live.slots.as_ptr(), base.map(<[Slot]>::as_ptr), whose);
+    if let Some(track) = left.get(&key) {
+        return Ok(Some(Arc::clone(track)));
+    }
+    if !live.slots.iter().filter_map(|slot| slot.member()).all(known) {
+        return Err(Unfit);
+    }
+    let track = Arc::new(Track::resumed(&live.slots, base, limit, now));
+    left.insert(key, Arc::clone(&track));
+    Ok(Some(track))
 }
 
 /// How long connections stay that a table's cluster had.

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use lb_common::{Slot, SlotState};
 
 /// How long the old connections of a slot may go on after it moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Limit {
     /// So long they go to the node that they are on, pinned or not; zero: they move with the slot.
     pub drain: Duration,

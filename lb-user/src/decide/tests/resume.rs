@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lb_common::{Directory, NodeId};
+use lb_common::{Directory, NodeId, Slot, SlotState};
 
 use super::{
     fixture::{checked, cluster, config, percent, service},
@@ -12,8 +12,8 @@ use super::{
 use crate::{
     config::{BackupMode, Config, Failback},
     decide::{
-        Admin, Effect, Event, Intent, MissReason, NodeState, Outcome, Remembered, Saved, State,
-        group::Hold,
+        Admin, Effect, Event, Intent, Live, MissReason, NodeState, Outcome, Remembered, Saved,
+        State, Unfit, group::Hold,
     },
 };
 
@@ -32,8 +32,16 @@ fn maps(intent: &Intent) -> Remembered {
         flaps: table.flaps,
         ..Directory::default()
     };
-    let clusters = intent.clusters.iter().map(|t| (directory(t), Arc::clone(&t.slots)));
-    Remembered { nodes: intent.nodes.clone(), clusters: clusters.collect() }
+    let live = |table: &crate::decide::Table| Live {
+        directory: directory(table),
+        slots: Arc::clone(&table.slots),
+        base: table.base.clone(),
+    };
+    Remembered {
+        nodes: intent.nodes.clone(),
+        services: intent.services.iter().map(live).collect(),
+        clusters: intent.clusters.iter().map(live).collect(),
+    }
 }
 
 /// The next daemon, with the file that it reads.
@@ -94,6 +102,50 @@ fn the_same_plan_again_without_a_single_check() {
     assert_eq!(again.view().state(0, 0), NodeState::Up);
     again.step(at(3), &all(0..1, MISS)[..1]);
     assert!(matches!(again.view().state(0, 0), NodeState::Down(_)));
+}
+
+/// How many slots of all tables of a plan are in each state but `CLEAN`.
+fn moved(plan: &Intent) -> [usize; 2] {
+    let tables = plan.services.iter().chain(&plan.clusters);
+    let slots: Vec<_> = tables.flat_map(|table| table.slots.iter()).collect();
+    [SlotState::Drain, SlotState::Residue]
+        .map(|state| slots.iter().filter(|slot| slot.state() == state).count())
+}
+
+#[test]
+fn what_moved_is_known_and_windows_count_anew() {
+    let mut file = two();
+    file.clusters.iter_mut().for_each(|cluster| cluster.drain = at(60));
+    let mut state = State::new(Arc::new(file.clone()), at(0));
+    all_well(&mut state);
+    let drain = |node| {
+        let node = NodeId::new(node).expect("an id");
+        Event::Administer { node, admin: Admin::Drained }
+    };
+    // The window of one has closed, that of the other is open.
+    state.step(at(10), &[drain(0)]);
+    state.step(at(50), &[drain(3)]);
+    state.step(at(75), &[]);
+    let plan = state.view().published.cloned().expect("a plan");
+    assert!(moved(&plan).iter().all(|&slots| slots > 0), "{:?}", moved(&plan));
+    let mut again = next(&state, &file, at(0));
+    assert_eq!(with_ways(&mut again, at(1)).as_ref(), Some(&plan));
+    again.step(at(59), &[]);
+    assert_eq!(again.view().published, Some(&plan));
+    again.step(at(60), &[]);
+    let plan = again.view().published.expect("a plan");
+    assert!(moved(plan)[0] == 0 && moved(plan)[1] > 0 && again.wants_sweep(), "{:?}", moved(plan));
+}
+
+#[test]
+fn tables_of_other_ids_are_refused() {
+    let mut state = State::new(Arc::new(two()), at(0));
+    all_well(&mut state);
+    let mut maps = maps(state.view().published.expect("a plan"));
+    let strange = |live: &mut Live| live.slots = vec![Slot::clean(9); live.slots.len()].into();
+    assert!(State::resume(state.saved(), &maps, at(0)).is_ok());
+    strange(&mut maps.clusters[0]);
+    assert_eq!(State::resume(state.saved(), &maps, at(0)).err(), Some(Unfit));
 }
 
 #[test]
