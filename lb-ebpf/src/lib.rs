@@ -194,7 +194,9 @@ pub trait Tables {
     /// Puts `to` in the place of the tag `from`, at once; whether it was `from`. What was written
     /// before is seen by who sees `to`.
     fn claim_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool;
-    /// Overwrites the value of a way.
+    /// Puts `to` in the place of the value `from`, at once; whether it was `from`.
+    fn renew_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool;
+    /// Overwrites the value of a way whose tag is `pin::BUSY` by the caller.
     fn set_pin(&self, bucket: u32, way: usize, value: u64);
     /// Counts something beside the verdict.
     fn note(&self, reason: Reason);

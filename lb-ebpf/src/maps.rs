@@ -222,6 +222,13 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn renew_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool {
+        let Some(entry) = pin_way(bucket, way) else { return false };
+        // SAFETY: as in `claim_pin`.
+        unsafe { compare_and_swap(&raw mut (*entry).value, from, to) }
+    }
+
+    #[inline(always)]
     fn set_pin(&self, bucket: u32, way: usize, value: u64) {
         if let Some(entry) = pin_way(bucket, way) {
             // SAFETY: as in `pin`.

@@ -48,8 +48,9 @@ pub(crate) struct Matter {
     // These two are written at once, where that is aligned.
     /// A [`By`].
     by: u8,
-    /// Whether what has no pin may be of another node than what opens.
-    differs: u8,
+    /// The [`PinState`] of a connection that has no pin and did not just open; 0: it needs none, what
+    /// opens has the same node.
+    unpinned: u8,
     /// A [`Kind`].
     kind: u8,
 }
@@ -68,7 +69,7 @@ impl Matter {
             service,
             kind,
             by: By::Own as u8,
-            differs: 0,
+            unpinned: 0,
         }
     }
 
@@ -113,7 +114,7 @@ impl Matter {
         self.base.forget::<T>(salt);
         self.to.forget::<T>(salt);
         self.by = T::forget(u64::from(self.by), salt) as u8;
-        self.differs = T::forget(u64::from(self.differs), salt) as u8;
+        self.unpinned = T::forget(u64::from(self.unpinned), salt) as u8;
     }
 }
 
@@ -179,10 +180,14 @@ fn owned<T: Tables>(tables: &T, matter: &mut Matter, flow: &FlowKey) -> Option<(
     if slots.drain() {
         let base = select::base(tables, epoch, directory, &slots).ok()?;
         matter.base = base;
-        let differs = !base.is(own);
-        matter.differs = u8::from(differs);
-        if differs && is_up(tables, epoch, base)? {
-            matter.goes(base, By::Base);
+        if !base.is(own) {
+            matter.unpinned = PinState::Live as u8;
+            if is_up(tables, epoch, base)? {
+                matter.goes(base, By::Base);
+            } else if flow.protocol == TCP {
+                // Its node is gone, and it nearly always with it: what uses its ports next is another.
+                matter.unpinned = PinState::Closing as u8;
+            }
         }
     }
     if directory.by_source != 0 {
@@ -215,9 +220,11 @@ fn settled<T: Tables>(tables: &T, matter: &mut Matter) -> Option<()> {
         return open(tables, matter);
     }
     let lasts = matter.is(Kind::Other) || matter.is(Kind::Fin);
-    if lasts && matter.differs != 0 && !matter.to.is_nobody() {
+    if lasts && matter.unpinned != 0 && !matter.to.is_nobody() {
+        let ends = matter.unpinned == PinState::Closing as u8;
+        let state = if ends { PinState::Closing } else { PinState::Live };
         // Without room for a pin, what comes next is answered in the same way.
-        put(tables, matter, matter.to, matter.after(PinState::Live))?;
+        put(tables, matter, matter.to, matter.after(state))?;
     }
     Some(())
 }
@@ -231,7 +238,7 @@ fn open<T: Tables>(tables: &T, matter: &mut Matter) -> Option<()> {
         matter.to = own;
         return Some(());
     }
-    let needed = matter.differs != 0 || matter.hit.value != 0;
+    let needed = matter.unpinned != 0 || matter.hit.value != 0;
     let refused = needed && !put(tables, matter, own, PinState::Half)?;
     if !refused {
         matter.goes(own, By::Own);

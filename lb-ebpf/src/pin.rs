@@ -50,25 +50,24 @@ pub(crate) fn find<T: Tables>(tables: &T, hit: &mut Hit) -> Result<(), Verdict> 
 #[inline(always)]
 pub(crate) fn touch<T: Tables>(tables: &T, hit: &Hit, pin: Pin, state: PinState) {
     let now = Pin { state, last: Tick::at(tables.now()), ..pin }.raw();
-    // Most packets of a tick change nothing, and so take no cache line from another CPU.
+    // Most packets of a tick change nothing, and so take no cache line from another CPU. If it is not
+    // what it was, another packet has renewed it just now, or it is another's.
     if now != hit.value {
-        tables.set_pin(hit.bucket, hit.way as usize, now);
+        tables.renew_pin(hit.bucket, hit.way as usize, hit.value, now);
     }
 }
 
 /// Makes a pin, in the place of the one that the connection has. Whether there was room.
 #[inline(always)]
 pub(crate) fn put<T: Tables>(tables: &T, hit: &Hit, pin: Pin) -> Result<bool, Verdict> {
-    let made = if hit.value != 0 {
-        tables.set_pin(hit.bucket, hit.way as usize, pin.raw());
-        true
-    } else {
-        match insert(tables, hit.tag, pin.raw()) {
+    let (tag, value) = (hit.tag, pin.raw());
+    let instead = hit.value != 0 && write(tables, hit.bucket, hit.way as usize, tag, tag, value);
+    let made = instead
+        || match insert(tables, tag, value) {
             MADE => true,
             REFUSED => false,
             _ => return Err(Verdict::BAD_TABLE),
-        }
-    };
+        };
     tables.note(if made { Reason::PinMade } else { Reason::PinRefused });
     Ok(made)
 }
@@ -167,15 +166,24 @@ const fn free_for(census: u64, half: bool) -> u64 {
     if half && halves >= MOST_HALF as u64 { 0 } else { census & 0xff }
 }
 
+/// Puts a pin in the place of a way whose tag is `from`. Whether it was.
+#[inline(always)]
+fn write<T: Tables>(tables: &T, bucket: u32, way: usize, from: u64, tag: u64, value: u64) -> bool {
+    if !tables.claim_pin(bucket, way, from, BUSY) {
+        return false;
+    }
+    tables.set_pin(bucket, way, value);
+    tables.claim_pin(bucket, way, BUSY, tag)
+}
+
 /// Puts a pin in the place of a way of a kind. Whether there was one that nobody else took.
 #[inline(never)]
 fn take<T: Tables>(tables: &T, bucket: u32, wanted: u64, tag: u64, value: u64) -> bool {
     let now = Tick::at(tables.now());
     for way in 0..PIN_WAYS {
         let Some(entry) = tables.pin(bucket, way) else { return false };
-        if weigh(&entry, now) & wanted != 0 && tables.claim_pin(bucket, way, entry.tag, BUSY) {
-            tables.set_pin(bucket, way, value);
-            return tables.claim_pin(bucket, way, BUSY, tag);
+        if weigh(&entry, now) & wanted != 0 && write(tables, bucket, way, entry.tag, tag, value) {
+            return true;
         }
     }
     false

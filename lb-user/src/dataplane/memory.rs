@@ -306,6 +306,12 @@ impl Tables for Memory {
         })
     }
 
+    fn renew_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool {
+        self.pin_words(bucket, way).is_some_and(|(_, value)| {
+            value.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        })
+    }
+
     fn set_pin(&self, bucket: u32, way: usize, value: u64) {
         if let Some((_, place)) = self.pin_words(bucket, way) {
             place.store(value, Ordering::Relaxed);

@@ -214,11 +214,14 @@ impl Tables for Seen<'_> {
             _ => Some(entry),
         }
     }
-    fn set_pin(&self, bucket: u32, way: usize, value: u64) {
-        let closing = Pin::from_raw(value).is_some_and(|pin| pin.state == PinState::Closing);
+    fn renew_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool {
+        let closing = Pin::from_raw(to).is_some_and(|pin| pin.state == PinState::Closing);
         if closing && self.world.published.without == Without::Closing {
             self.memory().claim_pin(bucket, way, self.tag.get(), FREE);
         }
+        self.memory().renew_pin(bucket, way, from, to)
+    }
+    fn set_pin(&self, bucket: u32, way: usize, value: u64) {
         self.memory().set_pin(bucket, way, value);
     }
     fn claim_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool {
