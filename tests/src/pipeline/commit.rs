@@ -44,6 +44,10 @@ const PLANS: usize = 5;
 const _: () = assert!(PLANS > GENERATIONS as usize && PLANS % 2 == 1);
 /// The node that each plan leads to.
 const NODES: [u16; PLANS] = [10, 20, 30, 40, 50];
+/// Chunks of each table.
+const TABLE_CHUNKS: u32 = (1 << MIN_TABLE_LOG2) / CHUNK_SLOTS;
+/// The file of the plan of the writer that is killed.
+const FILE: u64 = 77;
 /// The argument that makes `suites` a writer who kills itself.
 pub const KILLED_WRITER: &str = "--killed-writer";
 
@@ -209,7 +213,7 @@ fn until_busy(writer: &mut Writer, memory: &Memory, number: &mut usize) -> anyho
     ensure!(refused == Err(CommitError::Busy), "the commit too many: {refused:?}");
     ensure!((memory.epoch(), writer.chunks_in_use()) == (epoch, used), "it changed something");
     // Four tables a plan, and none is shared.
-    let plans = 4 * ((1 << MIN_TABLE_LOG2) / CHUNK_SLOTS) * GENERATIONS;
+    let plans = 4 * TABLE_CHUNKS * GENERATIONS;
     ensure!(used == plans, "{used} chunks in use, {GENERATIONS} plans have {plans}");
     Ok(())
 }
@@ -218,8 +222,8 @@ fn until_busy(writer: &mut Writer, memory: &Memory, number: &mut usize) -> anyho
 /// force, and the next writer goes on from there.
 pub fn killed_at_each_step() -> anyhow::Result<()> {
     let mut steps = Vec::new();
-    let mut memory = MemoryRunner::new(&plan(0), HashAlgorithm::Multilinear)?;
-    memory.writer.commit_observed(&memory.memory, &plan(1), |step| {
+    let mut memory = MemoryRunner::new(&based(0), HashAlgorithm::Multilinear)?;
+    memory.writer.commit_observed(&memory.memory, &based(1), |step| {
         steps.push(step);
         ControlFlow::Continue(())
     })?;
@@ -227,7 +231,7 @@ pub fn killed_at_each_step() -> anyhow::Result<()> {
     ensure!(steps.iter().any(|s| matches!(s, Step::Table(_))), "no table written: {steps:?}");
 
     for (number, step) in steps.iter().enumerate() {
-        let kernel = KernelRunner::new(&plan(0), HashAlgorithm::Multilinear)?;
+        let kernel = KernelRunner::new(&based(0), HashAlgorithm::Multilinear)?;
         let status = Command::new(env::current_exe()?)
             .args([KILLED_WRITER, &kernel.directory().display().to_string(), &number.to_string()])
             .status()?;
@@ -237,12 +241,41 @@ pub fn killed_at_each_step() -> anyhow::Result<()> {
         ensure!(is == expected, "killed at {step:?}: packets see plan {is}, not {expected}");
 
         let memory = kernel.opened.dataplane.memory();
+        is_in_force(memory, &based(expected)).with_context(|| format!("killed at {step:?}"))?;
         let mut writer = Writer::adopt(memory);
-        let used = writer.chunks_in_use();
-        ensure!(used > 0 && used < 20, "killed at {step:?}: {used} chunks in use");
-        writer.commit(memory, &plan(1))?;
+        let (used, file) = (writer.chunks_in_use(), writer.file());
+        ensure!(used == 5 * TABLE_CHUNKS, "killed at {step:?}: {used} chunks in use");
+        ensure!(file == [0, FILE][expected], "killed at {step:?}: its file is {file}");
+        writer.commit(memory, &based(1))?;
         let is = seen_by(&kernel.opened.ebpf, 1)?;
         ensure!(is == 1, "after {step:?} and a new commit packets see plan {is}");
+    }
+    Ok(())
+}
+
+/// As [`plan`], with a base: of a table that no packet goes by.
+fn based(which: usize) -> Intent {
+    let mut intent = plan(which);
+    let other = &mut intent.clusters[(which + 1) % PLANS];
+    other.slots = other.slots.iter().map(|slot| slot.in_state(SlotState::Drain)).collect();
+    other.base = Some(all(member(4 * PLANS + which)).slots);
+    intent
+}
+
+/// Fails unless the node tables in force are those of a plan.
+fn is_in_force(memory: &Memory, plan: &Intent) -> anyhow::Result<()> {
+    let same = |directory: Directory, slots: &[Slot]| {
+        (0..).zip(slots).all(|(i, slot)| memory.table_slot(&directory, i) == Some(*slot))
+    };
+    for (number, table) in plan.clusters.iter().enumerate() {
+        let id = ClusterId::new(number).context("a cluster that the maps have")?;
+        let directory = memory.cluster(memory.epoch(), id).context("its directory")?;
+        ensure!(same(directory, &table.slots), "cluster {number} is not of this plan");
+        let based = match &table.base {
+            None => directory.base == Directory::NO_BASE,
+            Some(base) => same(Directory { first: directory.base, ..directory }, base),
+        };
+        ensure!(based, "the base of cluster {number} is not of this plan");
     }
     Ok(())
 }
@@ -255,7 +288,9 @@ pub fn killed_writer(directory: &str, at: &str) -> anyhow::Result<()> {
     let memory = Memory::open(directory.as_ref())?;
     let at: usize = at.parse()?;
     let mut number = 0;
-    Writer::adopt(&memory).commit_observed(&memory, &plan(1), |_| {
+    let mut writer = Writer::adopt(&memory);
+    writer.name_file(FILE);
+    writer.commit_observed(&memory, &based(1), |_| {
         if number == at {
             // Signalled to this very process: it ends here.
             let _ = kill(nix::unistd::getpid(), Signal::SIGKILL);
@@ -300,7 +335,6 @@ pub fn room_comes_back() -> anyhow::Result<()> {
 /// A base stands beside its table, shared as tables are, for as long as a plan has it; who takes over
 /// the memory knows it, too.
 pub fn bases() -> anyhow::Result<()> {
-    const TABLE: u32 = (1 << MIN_TABLE_LOG2) / CHUNK_SLOTS;
     let memory = Memory::anonymous()?;
     let mut writer = Writer::adopt(&memory);
     let id = ServiceId::new(0).expect("the first service");
@@ -322,17 +356,17 @@ pub fn bases() -> anyhow::Result<()> {
     writer.commit(&memory, &plan(0, None))?;
     writer.graced(writer.epoch());
     ensure!(directory(&memory, 0)?.base == Directory::NO_BASE);
-    ensure!(writer.chunks_in_use() == 2 * TABLE, "{} chunks", writer.chunks_in_use());
+    ensure!(writer.chunks_in_use() == 2 * TABLE_CHUNKS, "{} chunks", writer.chunks_in_use());
 
     writer.commit(&memory, &plan(1, Some(0)))?;
     writer.graced(writer.epoch());
     let [moved, rests] = [directory(&memory, 0)?, directory(&memory, 1)?];
     ensure!((moved.base, rests.base) == (rests.first, Directory::NO_BASE), "{moved:?}, {rests:?}");
-    ensure!(writer.chunks_in_use() == 3 * TABLE, "{} chunks", writer.chunks_in_use());
+    ensure!(writer.chunks_in_use() == 3 * TABLE_CHUNKS, "{} chunks", writer.chunks_in_use());
 
     // A base that is nobody's table: whoever takes over must not write over it.
     writer.commit(&memory, &plan(1, Some(2)))?;
-    let used = 4 * TABLE;
+    let used = 4 * TABLE_CHUNKS;
     let mut writer = Writer::adopt(&memory);
     ensure!(writer.chunks_in_use() == used, "{} chunks adopted", writer.chunks_in_use());
     let moved = directory(&memory, 0)?;
@@ -340,7 +374,7 @@ pub fn bases() -> anyhow::Result<()> {
     let base = Directory { first: moved.base, ..moved };
     ensure!((0..1 << MIN_TABLE_LOG2).all(|i| memory.table_slot(&base, i) == Some(member(2))));
     writer.graced(writer.epoch());
-    ensure!(writer.chunks_in_use() == 3 * TABLE, "{} chunks", writer.chunks_in_use());
+    ensure!(writer.chunks_in_use() == 3 * TABLE_CHUNKS, "{} chunks", writer.chunks_in_use());
 
     let mut wrong = plan(1, Some(0));
     wrong.clusters[0].base = Some(vec![member(0); 2 << MIN_TABLE_LOG2].into());
