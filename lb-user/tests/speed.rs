@@ -118,7 +118,7 @@ impl Bench {
                 last: Tick::at(0),
             };
             assert!(self.memory.claim_pin(bucket, way, FREE, tag), "a place is taken");
-            self.memory.set_pin(bucket, way, pin.raw());
+            assert!(self.memory.renew_pin(bucket, way, 0, pin.raw()), "it is written");
         }
         assert_eq!(number, u64::from(DEFAULT_PINS));
     }

@@ -5,33 +5,20 @@ use anyhow::{Result, ensure};
 use super::scene::Scene;
 use crate::{configuration::Configuration, suites::ward::node, topology::NodeIndex};
 
-pub(super) fn node_death() -> Result<()> {
+/// Connections that opened while a node was dead stay where they are when it is back.
+pub(super) fn node_death_and_return() -> Result<()> {
     let mut scene = Scene::open()?;
     scene.die("a1")?;
     scene.all_are_heard()?;
     // A sixth of them was there.
     let ended = scene.ended_with_their_node();
     ensure!(ended > 100, "only {ended} connections ended with their node");
-    scene.moved()
-}
-
-/// Connections that opened while a node was dead stay where they are when it is back.
-pub(super) fn node_return() -> Result<()> {
-    let mut scene = Scene::open()?;
-    scene.die("a1")?;
-    scene.all_are_heard()?;
     scene.bring_back("a1")?;
     scene.moved()
 }
 
-/// Two of three nodes of A die: S takes over, but connections on the third stay there.
-pub(super) fn cluster_failure() -> Result<()> {
-    let mut scene = Scene::open()?;
-    fail_cluster(&mut scene)?;
-    scene.moved()
-}
-
-/// A takes its slots home within the window of its failure, but connections on S stay there.
+/// Two of three nodes of A die, and S takes over, but connections on the third stay there. A takes its
+/// slots home within the window of that, but connections on S stay there.
 pub(super) fn cluster_flap() -> Result<()> {
     let mut scene = Scene::open()?;
     fail_cluster(&mut scene)?;
@@ -40,7 +27,7 @@ pub(super) fn cluster_flap() -> Result<()> {
 }
 
 /// The same when the window has closed, and all who were on the dead nodes are open again elsewhere.
-pub(super) fn cluster_return() -> Result<()> {
+pub(super) fn cluster_failure_and_return() -> Result<()> {
     let mut scene = Scene::open()?;
     fail_cluster(&mut scene)?;
     scene.windows_close()?;

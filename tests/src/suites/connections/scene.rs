@@ -4,12 +4,15 @@
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
+use lb_common::Pin;
 
 use crate::{
+    board::Knowledge,
     clock::Moment,
     configuration::Configuration,
     load::{Break, Held, Kind, Load, Outcome, Rates, Sample},
     site::Site,
+    status::Going,
     suites::ward::{PATIENCE, ask, node, share, site, until_in_plan},
     windows::Windows,
 };
@@ -279,14 +282,28 @@ impl Scene {
         Ok(())
     }
 
-    /// How many pins there are.
-    pub(super) fn pins(&self) -> Result<usize> {
-        Ok(self.windows.pins()?.len())
+    /// Every pin there is.
+    pub(super) fn pins(&self) -> Result<Vec<Pin>> {
+        self.windows.pins()
+    }
+
+    /// Waits until what is said of a node that is to serve no longer fits.
+    pub(super) fn going(&mut self, name: &str, fits: impl Fn(&Going) -> bool) -> Result<()> {
+        let said = |known: &Knowledge| known.status.as_ref()?.node(node(name))?.going.clone();
+        let fitting = self.site.until(&format!("what is left on {name}"), |known| {
+            said(known).filter(|going| fits(going)).map(drop)
+        });
+        fitting.with_context(|| format!("told is {:?}", said(&self.site.board.watch.now())))
     }
 }
 
 /// How many packets' pins were looked for since the maps were made.
 fn looked_for() -> Result<u64> {
+    counter("pin_looked_for")
+}
+
+/// What the daemon's status says of a counter.
+pub(super) fn counter(name: &str) -> Result<u64> {
     let counters = ask()?.counters;
-    counters.get("pin_looked_for").copied().context("the daemon counts no pins looked for")
+    counters.get(name).copied().with_context(|| format!("the daemon counts no {name}"))
 }
