@@ -306,8 +306,9 @@ impl State {
                 released
             }
             Event::Swept(swept) => {
-                self.tracks = self.tracks.swept(swept);
                 self.swept = Some(Arc::clone(swept));
+                let Some(tracks) = self.tracks.swept(swept) else { return false };
+                self.tracks = tracks;
                 true
             }
         }

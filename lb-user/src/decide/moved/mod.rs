@@ -81,15 +81,16 @@ impl Tracks {
         self.replaced(services, clusters)
     }
 
-    /// All of them after a sweep; as they are, if it was made with others.
+    /// All of them after a sweep. `None`: it changes nothing, or was made with others.
     #[must_use]
-    pub fn swept(&self, swept: &Swept) -> Self {
+    pub fn swept(&self, swept: &Swept) -> Option<Self> {
         if swept.number != self.number {
-            return self.clone();
+            return None;
         }
         let services = clear(&self.services, &swept.services);
         let clusters = clear(&self.clusters, &swept.clusters);
-        self.replaced(services, clusters)
+        let next = self.replaced(services, clusters);
+        (next.number != self.number).then_some(next)
     }
 
     /// All of them where other ids stand for pools.

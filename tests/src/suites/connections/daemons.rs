@@ -5,8 +5,9 @@ use aya::programs::links::{FdLink, PinnedLink};
 
 use super::scene::Scene;
 use crate::{
+    clock::Moment,
     owner::Owner,
-    suites::ward::{node, until_in_plan},
+    suites::ward::{events, node, until_in_plan},
 };
 
 /// Killed within a window, when connections are both where their slot is and where it was.
@@ -19,6 +20,29 @@ pub(super) fn kill_9() -> Result<()> {
     // What an operator ordered outlives the daemon.
     until_in_plan(&mut scene.site, node("a1"), false)?;
     scene.moved()
+}
+
+/// What a daemon wrote down of its plan is lost with it. The next one says so, and makes the same plan
+/// anew; the one after that goes on as ever.
+pub(super) fn plan_lost() -> Result<()> {
+    let mut scene = Scene::open()?;
+    scene.site.kill_daemon()?;
+    scene.site.lose_plan()?;
+    scene.all_are_heard()?;
+    let from = Moment::now();
+    scene.site.start_daemon()?;
+    scene.site.catch_up()?;
+    let lost = events(&scene.site, "plan_lost", from);
+    let said = lost.iter().any(|text| text.contains("cannot read its file"));
+    ensure!(said, "it says of the lost file only {lost:?}");
+    ensure!(scene.site.log().contains("cannot read its file"), "its log does not say so");
+    scene.all_are_heard()?;
+    scene.site.kill_daemon()?;
+    scene.site.start_daemon()?;
+    scene.site.catch_up()?;
+    let resumed = events(&scene.site, "resumed", from);
+    ensure!(resumed.len() == 1, "{} daemons say that they go on: {resumed:?}", resumed.len());
+    scene.undisturbed()
 }
 
 pub(super) fn start_with_changes() -> Result<()> {

@@ -15,6 +15,7 @@ pub(super) const CASES: &[Case] = &[
     Case::network("connections/node-death-and-return", failures::node_death_and_return),
     Case::network("connections/cluster-failure-and-return", failures::cluster_failure_and_return),
     Case::network("connections/cluster-flap", failures::cluster_flap),
+    Case::network("connections/ramp", failures::ramp),
     Case::network("connections/overlapping", failures::overlapping),
     Case::network("connections/drain-cluster", drains::drain_cluster),
     Case::network("connections/drain-eight-thousand", drains::drain_eight_thousand),
@@ -29,6 +30,7 @@ pub(super) const CASES: &[Case] = &[
     Case::network("connections/service-added-and-removed", reloads::service_added_and_removed),
     Case::network("connections/200-reloads-of-weights", reloads::two_hundred),
     Case::network("connections/kill-9", daemons::kill_9),
+    Case::network("connections/plan-lost", daemons::plan_lost),
     Case::network("connections/start-with-changes", daemons::start_with_changes),
     Case::network(
         "connections/second-daemon-stop-and-upgrade",
