@@ -5,13 +5,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lb_common::{Directory, NodeRecord, Slot};
+use lb_common::{Directory, NodeRecord, PlanRecord, Slot};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
-    Admin, GroupMonitor, Ids, MissReason, Model, Named, NodeMonitor, NodeState, Pools, State,
-    Tracks,
+    Admin, GroupMonitor, Host, Ids, MissReason, Model, Named, NextHop, NodeMonitor, NodeState,
+    Pools, State, Tracks,
 };
 use crate::config::Config;
 
@@ -29,6 +29,10 @@ pub struct Saved {
 /// What the maps say of the plan in force.
 #[derive(Clone, Debug, Default)]
 pub struct Remembered {
+    /// What holds for all of it.
+    pub plan: PlanRecord,
+    /// This host's own addresses, as [`super::Intent::own`] has them, in any order.
+    pub own: Vec<[u32; 4]>,
     /// By node id.
     pub nodes: Vec<NodeRecord>,
     /// By service id.
@@ -82,6 +86,12 @@ impl State {
         state.named = named;
         state.tracks = Tracks::resumed(&model, maps, now)?;
         state.resume_admins(maps, now);
+        // Until they are heard, ways and host are what packets go by now.
+        state.host = Host::written(&maps.plan, &maps.own);
+        for node in 0..model.nodes.len() {
+            let record = model.ids.node(node).and_then(|id| maps.nodes.get(id.index()));
+            state.hops[node] = record.and_then(NextHop::written);
+        }
         for pool in 0..model.pools.pools.len() {
             let Some(id) = model.ids.table(pool) else { continue };
             let Some(live) = maps.clusters.get(id.index()) else { continue };
