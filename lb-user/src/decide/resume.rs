@@ -21,12 +21,20 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// What has to be known of a plan beside the maps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Saved {
+    /// [`Saved::FORMAT`] of who wrote it.
+    pub format: u32,
     /// The configuration in effect, with what is leaving, without its secrets.
     pub config: Config,
     /// Its ids.
     pub ids: Ids,
     /// Ids that nobody has, and pins may name.
     pub named: Named,
+}
+
+impl Saved {
+    /// Changes when a file of before can no longer be read. A field more is no change: it has a default
+    /// ([`Config`]).
+    pub const FORMAT: u32 = 1;
 }
 
 /// What the maps say of the plan in force.
@@ -72,7 +80,12 @@ impl State {
     /// What the next daemon needs.
     pub fn saved(&self) -> Saved {
         let Model { config, ids, .. } = &*self.model;
-        Saved { config: Config::clone(config), ids: ids.clone(), named: self.named.clone() }
+        Saved {
+            format: Saved::FORMAT,
+            config: Config::clone(config),
+            ids: ids.clone(),
+            named: self.named.clone(),
+        }
     }
 
     /// The state of the daemon before, as far as it is remembered, to be succeeded by one under the
@@ -81,7 +94,7 @@ impl State {
     /// # Errors
     /// What was saved contradicts itself.
     pub fn resume(saved: Saved, maps: &Remembered, now: Duration) -> Result<Self, Unfit> {
-        let Saved { config, ids, named } = saved;
+        let Saved { format: _, config, ids, named } = saved;
         if !is_sound(&config) {
             return Err(Unfit);
         }
