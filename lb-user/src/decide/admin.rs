@@ -129,6 +129,13 @@ impl Admins {
         !over.is_empty()
     }
 
+    /// Cuts a node off if it is in maintenance.
+    pub(super) fn cut(&mut self, node: usize) {
+        if self.effective[node] == Admin::Maintenance {
+            self.cut.insert(node);
+        }
+    }
+
     /// When to call [`Admins::expire`].
     pub(super) fn deadline(&self, model: &Model) -> Option<Duration> {
         (0..self.nodes.len()).filter_map(|node| self.cut_at(model, node)).min()

@@ -118,6 +118,8 @@ pub struct State {
     hops: Vec<Option<NextHop>>,
     /// `None`: not known yet.
     host: Option<Host>,
+    /// It said so itself; else it is as a plan has it, which may lack what that did not need.
+    host_spoke: bool,
     /// No plan is made before this time unless every target has an outcome.
     grace_ends: Duration,
     /// Ids that nobody has now, and pins may name.
@@ -165,6 +167,7 @@ impl State {
             admins: Admins::new(&model),
             hops: vec![None; model.nodes.len()],
             host: None,
+            host_spoke: false,
             grace_ends: now + grace,
             named: Named::default(),
             inherited: vec![None; model.pools.pools.len()],
@@ -282,7 +285,10 @@ impl State {
                 let Some(known) = at.and_then(|at| self.hops.get_mut(at)) else { return false };
                 std::mem::replace(known, hop) != hop
             }
-            Event::Host(host) => self.host.replace(host.clone()).as_ref() != Some(host),
+            Event::Host(host) => {
+                self.host_spoke = true;
+                self.host.replace(host.clone()).as_ref() != Some(host)
+            }
             &Event::Administer { node, admin } => {
                 let Some(at) = self.model.ids.node_at(node) else { return false };
                 let changed =

@@ -176,7 +176,8 @@ fn resume(
     if let Some(track) = left.get(&key) {
         return Ok(Some(Arc::clone(track)));
     }
-    if !live.slots.iter().filter_map(|slot| slot.member()).all(known) {
+    let all = live.slots.iter().chain(base.into_iter().flatten());
+    if !all.filter_map(|slot| slot.member()).all(known) {
         return Err(Unfit);
     }
     let track = Arc::new(Track::resumed(&live.slots, base, limit, now));

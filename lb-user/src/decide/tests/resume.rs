@@ -24,7 +24,7 @@ fn at(seconds: u64) -> Duration {
 }
 
 /// What the maps hold of a plan.
-fn maps(intent: &Intent) -> Remembered {
+pub(super) fn maps(intent: &Intent) -> Remembered {
     let directory = |table: &crate::decide::Table| Directory {
         log2: table.slots.len().max(1).ilog2() as u8,
         healthy: table.healthy.into(),
@@ -38,6 +38,8 @@ fn maps(intent: &Intent) -> Remembered {
         base: table.base.clone(),
     };
     Remembered {
+        plan: intent.plan,
+        own: intent.own.clone(),
         nodes: intent.nodes.clone(),
         services: intent.services.iter().map(live).collect(),
         clusters: intent.clusters.iter().map(live).collect(),
@@ -45,7 +47,7 @@ fn maps(intent: &Intent) -> Remembered {
 }
 
 /// The next daemon, with the file that it reads.
-fn next(state: &State, file: &Config, now: Duration) -> State {
+pub(super) fn next(state: &State, file: &Config, now: Duration) -> State {
     let json = serde_json::to_string(&state.saved()).expect("JSON");
     let saved: Saved = serde_json::from_str(&json).expect("what was saved");
     let maps = maps(state.view().published.expect("a plan"));
@@ -53,7 +55,7 @@ fn next(state: &State, file: &Config, now: Duration) -> State {
     before.succeed(file, now).expect("ids")
 }
 
-fn two() -> Config {
+pub(super) fn two() -> Config {
     let mut config = config(vec![
         cluster("A", 1, percent(50), &[1, 1, 1]),
         cluster("B", 1, percent(50), &[1, 1]),
