@@ -38,9 +38,9 @@ use sweeps::{Found, Sweeper};
 use watch::{Seen, Watchers};
 
 /// How often the daemon shows in `CONTROL` that it lives.
-const HEARTBEAT: Duration = Duration::from_millis(500);
+pub(crate) const HEARTBEAT: Duration = Duration::from_millis(500);
 
-/// Why the daemon did not start.
+/// Why the daemon did not start, or could not go on.
 #[derive(Debug, Error)]
 #[allow(missing_docs)]
 pub enum DaemonError {

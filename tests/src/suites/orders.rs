@@ -100,10 +100,19 @@ fn without_a_daemon() -> Result<()> {
     let file = small.directory().join("small.toml").display().to_string();
     let epoch = small.status()?["epoch"].clone();
     small.stop(Signal::SIGKILL)?;
+    let elsewhere = small.directory().join("elsewhere.sock").display().to_string();
+    let pins = small.pins().display().to_string();
+    let output = small.understudy(&["status", "--socket", &elsewhere, "--bpffs", &pins])?;
+    let (code, told) = (output.status.code(), said(&output));
+    let lives = format!("a daemon lives, but does not answer at {elsewhere}");
+    ensure!(code == Some(1) && told.contains(&lives), "{told}");
     let ask = |small: &Small, format: &str| {
         small.understudy(&["status", "--config", &file, "--format", format])
     };
     let text = ask(&small, "text")?;
+    small.until("the sign of life is old", |small| {
+        Ok(!said(&ask(small, "text")?).contains("a daemon lives"))
+    })?;
     let (code, told) = (text.status.code(), said(&text));
     ensure!(code == Some(1) && told.contains("its last sign of life was"), "{told}");
     ensure!(told.contains(&format!("epoch {epoch} holds on 1 interface:")), "{told}");
