@@ -93,7 +93,9 @@ impl Daemon {
         if let Some(watchers) = &self.watchers {
             watchers.rest(&self.state.view());
         }
-        Ok(orders::done(whom, admin))
+        let in_force = self.sweeper.in_force();
+        let in_force = in_force.is_some_and(|intent| self.state.view().wishes_are_in(intent));
+        Ok(orders::done(whom, admin, in_force))
     }
 
     /// Where flows go by the tables in force: a list of [`explain::Answer`], or a refusal.

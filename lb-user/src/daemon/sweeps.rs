@@ -106,6 +106,11 @@ impl Daemon {
         }
         let Some(sweep) = self.state.sweep() else { return };
         let job = Job { generation: self.generation, epoch: self.dataplane.epoch(), sweep };
+    /// What this daemon put in force last.
+    pub(super) fn in_force(&self) -> Option<&Arc<Intent>> {
+        self.in_force.as_ref()
+    }
+
         // The thread ends only with the process.
         let _ = self.sweeper.jobs.send(job);
         self.sweeper.next = None;
