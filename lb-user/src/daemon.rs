@@ -60,6 +60,8 @@ pub enum DaemonError {
     NoChecks,
 }
 
+    #[error("the thread that looks at pins ended; packets go on by the tables in force")]
+    NoSweeps,
 /// Everything that the loop reacts to, besides time and signals.
 enum Input {
     /// Something that the watchers of a configuration saw.
@@ -70,6 +72,8 @@ enum Input {
     Swept(Found),
     Asked(Asked),
 }
+    /// Nobody looks at the pins any more.
+    NoSweeps,
 
 /// Counts configurations: events of an earlier one come too late.
 type Generation = u64;
@@ -97,8 +101,8 @@ struct Daemon {
     plans: Plans,
     events: Events,
     adopted: bool,
-    /// The engine of the configuration in force has ended.
-    blind: bool,
+    /// A thread has ended without which there is no going on.
+    lost: Option<DaemonError>,
 }
 
 /// Runs until SIGTERM or SIGINT. Program, links and tables stay in force then. `source` is the
@@ -154,8 +158,8 @@ pub async fn run(
             Some(()) = OptionFuture::from(deadline.map(time::sleep_until)) => daemon.step(&[]),
         }
         // Nothing would be noticed any more; whoever supervises starts another one.
-        if daemon.blind {
-            return Err(DaemonError::NoChecks);
+        if let Some(lost) = daemon.lost.take() {
+            return Err(lost);
         }
     }
     info!("stopping; program, links and tables stay in force (`understudy detach` removes them)");
@@ -218,7 +222,7 @@ impl Daemon {
             plans,
             events,
             adopted,
-            blind: false,
+            lost: None,
         }
     }
 
@@ -265,6 +269,11 @@ impl Daemon {
                 Input::Swept(found) => {
                     // What came before it is of a configuration that it may replace.
                     self.step(&std::mem::take(&mut batch));
+                Input::NoSweeps => {
+                    let (epoch, lost) = (self.dataplane.epoch(), DaemonError::NoSweeps);
+                    self.events.add(epoch, "no_sweeps", "", lost.to_string());
+                    self.lost = Some(lost);
+                }
                     self.swept(found);
                 }
                 Input::Asked((request, reply)) => {
@@ -311,8 +320,8 @@ impl Daemon {
                 }
                 batch.push(Event::Host(host));
             }
+                self.lost = Some(DaemonError::NoChecks);
             Seen::Ended => {
-                self.blind = true;
                 self.events.add(epoch, "no_checks", "", DaemonError::NoChecks.to_string());
             }
             Seen::GatewayAnswers(gateway) => {

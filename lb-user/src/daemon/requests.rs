@@ -119,8 +119,8 @@ impl Daemon {
             events: &self.events,
             watched: self.watchers.as_ref().map(|w| w.watched(self.lag.longest())),
             adopted: self.adopted,
-            found,
-            is_current: found.is_some_and(|found| self.is_of_now(found)),
+            found: self.sweeper.last(),
+            is_current: self.sweeper.is_current(&self.now()),
             left: &self.left,
         })
     }

@@ -221,11 +221,6 @@ impl State {
         self.running.is_none() || !self.undecided.is_empty() || frozen
     }
 
-    /// Whether slots wait for pins to be looked at.
-    pub fn wants_sweep(&self) -> bool {
-        self.published.is_some() && self.tracks.has_residue()
-    }
-
     /// What pins are judged by, once what was published last is in force, and packets that began
     /// before have ended. What it finds is to come back as [`Event::Swept`]. `None`: nothing is
     /// published yet.

@@ -129,11 +129,6 @@ impl Tracks {
         self.services.iter().flatten().filter_map(|track| track.closes_for(id.raw())).max()
     }
 
-    /// Whether some slot waits for a sweep.
-    pub fn has_residue(&self) -> bool {
-        self.all().any(|track| track.has_residue())
-    }
-
     /// Whether all slots are `CLEAN`.
     pub fn is_clean(&self) -> bool {
         self.all().all(|track| track.is_clean())

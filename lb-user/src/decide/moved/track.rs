@@ -29,8 +29,6 @@ pub struct Track {
     marks: Vec<Mark>,
     /// When the next window closes.
     ends: Option<Duration>,
-    /// Some slot is in `RESIDUE`.
-    residue: bool,
 }
 
 /// What else is known of a slot.
@@ -57,7 +55,7 @@ impl Track {
     /// A table that nothing is known of from before.
     pub fn at_rest(decided: &Arc<[Slot]>) -> Self {
         let (slots, decided) = (Arc::clone(decided), Arc::clone(decided));
-        Self { slots, base: None, decided, marks: Vec::new(), ends: None, residue: false }
+        Self { slots, base: None, decided, marks: Vec::new(), ends: None }
     }
 
     /// The table that another process left: windows that are open count from now. `limit` as in
@@ -186,11 +184,6 @@ impl Track {
         self.marks.is_empty()
     }
 
-    /// Whether a slot is in `RESIDUE`, which only a sweep ends.
-    pub fn has_residue(&self) -> bool {
-        self.residue
-    }
-
     /// To be changed, of so many slots at least.
     fn draft(&self, slots: usize) -> Draft {
         let length = slots.max(self.slots.len());
@@ -275,7 +268,6 @@ impl Draft {
         }
         Track {
             ends: self.marks.iter().filter_map(Mark::ends).min(),
-            residue,
             slots: self.slots.into(),
             base: drain.then(|| self.base.into()),
             decided: Arc::clone(decided),
