@@ -1,5 +1,6 @@
 //! One loop over a closed set of inputs → `decide` → effects. Owns the data plane.
 
+mod commits;
 pub mod events;
 mod graces;
 mod left;
@@ -21,12 +22,12 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     time::{self, Instant, MissedTickBehavior},
 };
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::{
     config::Config,
     control::{Asked, ControlError, Socket},
-    dataplane::{self, Dataplane, Opened, writer::CommitError},
+    dataplane::{self, Dataplane, Opened},
     decide::{Effect, Event, Intent, State, intent, reason},
     engine::{EngineError, pass_on, worst::Worst},
     object::object,
@@ -261,11 +262,7 @@ impl Daemon {
                     self.see(seen, &mut batch);
                 }
                 Input::Seen(..) => {}
-                Input::Graced(epoch) => {
-                    self.dataplane.graced(epoch);
-                    self.sweeper.graced(epoch);
-                    self.commit();
-                }
+                Input::Graced(epoch) => self.graced(epoch),
                 Input::Swept(found) => {
                     // What came before it is of a configuration that it may replace.
                     self.step(&std::mem::take(&mut batch));
@@ -358,36 +355,6 @@ impl Daemon {
         }
         if self.pending.is_none() && !self.state.is_undecided() {
             self.events.close();
-        }
-    }
-
-    /// Commits what is pending, if there is room.
-    fn commit(&mut self) {
-        let Some(intent) = self.pending.take() else { return };
-        let begin = Instant::now();
-        match self.dataplane.commit(&intent) {
-            Ok(epoch) => {
-                let text = format!("epoch {epoch} in force, written in {:?}", begin.elapsed());
-                self.events.tell(epoch, "commit", "", text);
-                self.events.close();
-                self.adopted = false;
-                self.remove_other_plans();
-                // The thread ends only with the process.
-                let _ = self.grace.send(epoch);
-                if let Err(error) = self.dataplane.show(&intent) {
-                    error!("cannot update the maps for people: {error}");
-                }
-                self.sweeper.committed(intent);
-            }
-            // Tried again after the grace period that is under way, unless a later plan comes.
-            Err(CommitError::Busy) => self.pending = Some(intent),
-            Err(CommitError::NoRoom { .. }) if self.dataplane.waits_for_grace() => {
-                self.pending = Some(intent);
-            }
-            Err(refused) => {
-                let text = format!("cannot commit, the plan in force stays: {refused}");
-                self.events.add(self.dataplane.epoch(), "refused", "", text);
-            }
         }
     }
 }

@@ -90,6 +90,8 @@ pub enum Event {
     Release(ClusterId),
     /// Pins were looked at.
     Swept(Arc<Swept>),
+    /// There is no room for what slots were before: connections without pins go to the owners.
+    CloseWindows,
 }
 
 /// What to do, in order.
@@ -303,6 +305,10 @@ impl State {
             Event::Swept(swept) => {
                 self.tracks = self.tracks.swept(swept);
                 self.swept = Some(Arc::clone(swept));
+                true
+            }
+            Event::CloseWindows => {
+                self.tracks = self.tracks.closed();
                 true
             }
         }

@@ -92,6 +92,20 @@ impl Tracks {
         self.replaced(services, clusters)
     }
 
+    /// All of them with no window open: those are over before their time.
+    #[must_use]
+    pub fn closed(&self) -> Self {
+        let mut known = BTreeMap::new();
+        let mut close = |track: &Option<Arc<Track>>| {
+            let track = track.as_ref()?;
+            let closed = known.entry(Arc::as_ptr(track)).or_insert_with(|| track.closed());
+            Some(Arc::clone(closed))
+        };
+        let services = self.services.iter().map(&mut close).collect();
+        let clusters = self.clusters.iter().map(&mut close).collect();
+        self.replaced(services, clusters)
+    }
+
     /// All of them where other ids stand for pools.
     #[must_use]
     pub fn renamed(&self, heirs: &BTreeMap<u16, u16>) -> Self {

@@ -100,6 +100,17 @@ impl Track {
         Arc::new(draft.finish(decided))
     }
 
+    /// The table as it is when its windows have closed.
+    #[must_use]
+    pub fn closed(self: &Arc<Self>) -> Arc<Self> {
+        if self.ends.is_none() {
+            return Arc::clone(self);
+        }
+        let mut draft = self.draft(0);
+        (0..draft.slots.len()).for_each(|i| draft.close(i, Duration::MAX));
+        Arc::new(draft.finish(&self.decided))
+    }
+
     /// The table once a sweep found pins in these of its slots only, in ascending order: others need
     /// not be looked at any more.
     #[must_use]

@@ -113,6 +113,21 @@ fn a_window_opens_closes_and_is_swept() {
 }
 
 #[test]
+fn windows_close_at_once_where_there_is_no_room_for_them() {
+    let mut running = Running::new(two());
+    assert!(running.check(10, 0..1, MISS));
+    let [clean, moved, _] = states(&running.intent.clusters[0]);
+    assert!(moved > 0 && running.step(11, &[Event::CloseWindows]));
+    assert_eq!(states(&running.intent.clusters[0]), [clean, 0, moved]);
+    assert_eq!(running.state.deadline(), None);
+    assert!(!running.step(12, &[Event::CloseWindows]), "none is open");
+    // What is pinned stays where it is until a sweep.
+    let swept = running.swept();
+    assert!(running.step(13, &[swept]));
+    assert_eq!(states(&running.intent.clusters[0]), [clean + moved, 0, 0]);
+}
+
+#[test]
 fn limits_are_the_clusters_of_before() {
     let mut running = Running::new(two());
     assert!(running.check(10, 3..6, MISS), "B fails");
