@@ -51,7 +51,10 @@ impl Daemon {
 
     /// Packets that began before an epoch have ended.
     pub(super) fn graced(&mut self, epoch: u64) {
-        self.dataplane.graced(epoch);
+        if self.dataplane.graced(epoch) {
+            // The same once more: what is in force may have its file's name now.
+            self.pending = self.pending.take().or(self.sweeper.in_force().cloned());
+        }
         self.sweeper.graced(epoch);
         self.commit();
     }
