@@ -1,6 +1,7 @@
 //! One loop over a closed set of inputs → `decide` → effects. Owns the data plane.
 
 mod commits;
+pub mod detach;
 pub mod events;
 mod graces;
 mod left;
@@ -59,10 +60,10 @@ pub enum DaemonError {
     Signals(#[source] std::io::Error),
     #[error("the thread of the checks ended; packets go on by the tables in force")]
     NoChecks,
-}
-
     #[error("the thread that looks at pins ended; packets go on by the tables in force")]
     NoSweeps,
+}
+
 /// Everything that the loop reacts to, besides time and signals.
 enum Input {
     /// Something that the watchers of a configuration saw.
@@ -71,10 +72,10 @@ enum Input {
     Graced(u64),
     /// The pins were looked at.
     Swept(Found),
-    Asked(Asked),
-}
     /// Nobody looks at the pins any more.
     NoSweeps,
+    Asked(Asked),
+}
 
 /// Counts configurations: events of an earlier one come too late.
 type Generation = u64;
@@ -202,7 +203,7 @@ impl Daemon {
         let (epochs, waited_for) = std::sync::mpsc::channel();
         let done = inputs.clone();
         std::thread::spawn(move || graces::wait_for(grace, &waited_for, &done));
-        let plans = Plans::beside(&config.lb.socket);
+        let plans = Plans::beside(&config.lb.socket, &config.lb.bpffs);
         let begin = saved::begin(&config, &plans, &mut dataplane, adopted, Duration::ZERO);
         let mut events = Events::written(format);
         startup::tell(&begin, dataplane.epoch(), &mut events);
@@ -266,12 +267,12 @@ impl Daemon {
                 Input::Swept(found) => {
                     // What came before it is of a configuration that it may replace.
                     self.step(&std::mem::take(&mut batch));
+                    self.swept(found);
+                }
                 Input::NoSweeps => {
                     let (epoch, lost) = (self.dataplane.epoch(), DaemonError::NoSweeps);
                     self.events.add(epoch, "no_sweeps", "", lost.to_string());
                     self.lost = Some(lost);
-                }
-                    self.swept(found);
                 }
                 Input::Asked((request, reply)) => {
                     // What came before the request is in its answer, and not of a configuration
@@ -317,9 +318,9 @@ impl Daemon {
                 }
                 batch.push(Event::Host(host));
             }
-                self.lost = Some(DaemonError::NoChecks);
             Seen::Ended => {
                 self.events.add(epoch, "no_checks", "", DaemonError::NoChecks.to_string());
+                self.lost = Some(DaemonError::NoChecks);
             }
             Seen::GatewayAnswers(gateway) => {
                 let watchers = self.watchers.as_ref();

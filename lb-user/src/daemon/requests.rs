@@ -111,7 +111,6 @@ impl Daemon {
     }
 
     fn status(&self) -> String {
-        let found = self.sweeper.last();
         status::render(status::Known {
             state: &self.state,
             now: self.start.elapsed(),
