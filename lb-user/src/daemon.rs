@@ -1,5 +1,7 @@
 //! One loop over a closed set of inputs → `decide` → effects. Owns the data plane.
 
+mod commits;
+pub mod detach;
 pub mod events;
 mod graces;
 mod left;
@@ -21,12 +23,12 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     time::{self, Instant, MissedTickBehavior},
 };
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::{
     config::Config,
     control::{Asked, ControlError, Socket},
-    dataplane::{self, Dataplane, Opened, writer::CommitError},
+    dataplane::{self, Dataplane, Opened},
     decide::{Effect, Event, Intent, State, intent, reason},
     engine::{EngineError, pass_on, worst::Worst},
     object::object,
@@ -38,9 +40,9 @@ use sweeps::{Found, Sweeper};
 use watch::{Seen, Watchers};
 
 /// How often the daemon shows in `CONTROL` that it lives.
-const HEARTBEAT: Duration = Duration::from_millis(500);
+pub(crate) const HEARTBEAT: Duration = Duration::from_millis(500);
 
-/// Why the daemon did not start.
+/// Why the daemon did not start, or could not go on.
 #[derive(Debug, Error)]
 #[allow(missing_docs)]
 pub enum DaemonError {
@@ -58,6 +60,8 @@ pub enum DaemonError {
     Signals(#[source] std::io::Error),
     #[error("the thread of the checks ended; packets go on by the tables in force")]
     NoChecks,
+    #[error("the thread that looks at pins ended; packets go on by the tables in force")]
+    NoSweeps,
 }
 
 /// Everything that the loop reacts to, besides time and signals.
@@ -68,6 +72,8 @@ enum Input {
     Graced(u64),
     /// The pins were looked at.
     Swept(Found),
+    /// Nobody looks at the pins any more.
+    NoSweeps,
     Asked(Asked),
 }
 
@@ -97,8 +103,8 @@ struct Daemon {
     plans: Plans,
     events: Events,
     adopted: bool,
-    /// The engine of the configuration in force has ended.
-    blind: bool,
+    /// A thread has ended without which there is no going on.
+    lost: Option<DaemonError>,
 }
 
 /// Runs until SIGTERM or SIGINT. Program, links and tables stay in force then. `source` is the
@@ -154,8 +160,8 @@ pub async fn run(
             Some(()) = OptionFuture::from(deadline.map(time::sleep_until)) => daemon.step(&[]),
         }
         // Nothing would be noticed any more; whoever supervises starts another one.
-        if daemon.blind {
-            return Err(DaemonError::NoChecks);
+        if let Some(lost) = daemon.lost.take() {
+            return Err(lost);
         }
     }
     info!("stopping; program, links and tables stay in force (`understudy detach` removes them)");
@@ -197,7 +203,7 @@ impl Daemon {
         let (epochs, waited_for) = std::sync::mpsc::channel();
         let done = inputs.clone();
         std::thread::spawn(move || graces::wait_for(grace, &waited_for, &done));
-        let plans = Plans::beside(&config.lb.socket);
+        let plans = Plans::beside(&config.lb.socket, &config.lb.bpffs);
         let begin = saved::begin(&config, &plans, &mut dataplane, adopted, Duration::ZERO);
         let mut events = Events::written(format);
         startup::tell(&begin, dataplane.epoch(), &mut events);
@@ -218,7 +224,7 @@ impl Daemon {
             plans,
             events,
             adopted,
-            blind: false,
+            lost: None,
         }
     }
 
@@ -257,15 +263,16 @@ impl Daemon {
                     self.see(seen, &mut batch);
                 }
                 Input::Seen(..) => {}
-                Input::Graced(epoch) => {
-                    self.dataplane.graced(epoch);
-                    self.sweeper.graced(epoch);
-                    self.commit();
-                }
+                Input::Graced(epoch) => self.graced(epoch),
                 Input::Swept(found) => {
                     // What came before it is of a configuration that it may replace.
                     self.step(&std::mem::take(&mut batch));
                     self.swept(found);
+                }
+                Input::NoSweeps => {
+                    let (epoch, lost) = (self.dataplane.epoch(), DaemonError::NoSweeps);
+                    self.events.add(epoch, "no_sweeps", "", lost.to_string());
+                    self.lost = Some(lost);
                 }
                 Input::Asked((request, reply)) => {
                     // What came before the request is in its answer, and not of a configuration
@@ -312,8 +319,8 @@ impl Daemon {
                 batch.push(Event::Host(host));
             }
             Seen::Ended => {
-                self.blind = true;
                 self.events.add(epoch, "no_checks", "", DaemonError::NoChecks.to_string());
+                self.lost = Some(DaemonError::NoChecks);
             }
             Seen::GatewayAnswers(gateway) => {
                 let watchers = self.watchers.as_ref();
@@ -349,36 +356,6 @@ impl Daemon {
         }
         if self.pending.is_none() && !self.state.is_undecided() {
             self.events.close();
-        }
-    }
-
-    /// Commits what is pending, if there is room.
-    fn commit(&mut self) {
-        let Some(intent) = self.pending.take() else { return };
-        let begin = Instant::now();
-        match self.dataplane.commit(&intent) {
-            Ok(epoch) => {
-                let text = format!("epoch {epoch} in force, written in {:?}", begin.elapsed());
-                self.events.tell(epoch, "commit", "", text);
-                self.events.close();
-                self.adopted = false;
-                self.remove_other_plans();
-                // The thread ends only with the process.
-                let _ = self.grace.send(epoch);
-                if let Err(error) = self.dataplane.show(&intent) {
-                    error!("cannot update the maps for people: {error}");
-                }
-                self.sweeper.committed(intent);
-            }
-            // Tried again after the grace period that is under way, unless a later plan comes.
-            Err(CommitError::Busy) => self.pending = Some(intent),
-            Err(CommitError::NoRoom { .. }) if self.dataplane.waits_for_grace() => {
-                self.pending = Some(intent);
-            }
-            Err(refused) => {
-                let text = format!("cannot commit, the plan in force stays: {refused}");
-                self.events.add(self.dataplane.epoch(), "refused", "", text);
-            }
         }
     }
 }

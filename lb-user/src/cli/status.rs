@@ -1,6 +1,9 @@
 //! `understudy status`: what the running daemon does; or, if none answers, what holds without it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +11,12 @@ use super::{Format, load, print};
 use crate::{
     config::{DEFAULT_BPFFS, DEFAULT_SOCKET},
     control::{self, ControlError, Request},
-    daemon::{events::Event, status},
+    daemon::{self, events::Event, status},
     dataplane::life::Life,
 };
+
+/// Whose last sign of life is not older lives, or did a moment ago.
+const ALIVE: Duration = daemon::HEARTBEAT.saturating_mul(4);
 
 /// The answer to [`Request::Events`].
 #[derive(Deserialize)]
@@ -40,7 +46,7 @@ pub(super) struct Args {
 /// What is told of a daemon that does not answer.
 #[derive(Serialize)]
 struct Silence {
-    /// Always.
+    /// Always: none answers. One that gave a sign of life just now may live, and answer elsewhere.
     daemon: Option<()>,
     epoch: u64,
     /// Since its last sign of life, in seconds; `None`: there never was one.
@@ -70,7 +76,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let answer = match control::ask(&socket, &Request::Status) {
         Ok(answer) => answer,
         Err(refused @ ControlError::Refused(_)) => return Err(refused.into()),
-        Err(error) => return nobody_answers(error, &bpffs, args.format),
+        Err(error) => return nobody_answers(error, &socket, &bpffs, args.format),
     };
     match args.format {
         Format::Json => print(&answer)?,
@@ -80,12 +86,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Tells what holds without a daemon; that none answers is an error all the same.
-fn nobody_answers(error: ControlError, bpffs: &Path, format: Format) -> anyhow::Result<()> {
+fn nobody_answers(
+    error: ControlError,
+    socket: &Path,
+    bpffs: &Path,
+    format: Format,
+) -> anyhow::Result<()> {
     let directory = bpffs.display();
     match Life::read(bpffs) {
         Ok(Some(life)) => {
             let text = match format {
-                Format::Text => text(&life),
+                Format::Text => text(&life, socket),
                 Format::Json => {
                     let Life { epoch, silent, interfaces } = life;
                     let heartbeat_age_s = silent.map(|silent| silent.as_secs_f64());
@@ -104,7 +115,15 @@ fn nobody_answers(error: ControlError, bpffs: &Path, format: Format) -> anyhow::
     }
 }
 
-fn text(life: &Life) -> String {
+fn text(life: &Life, socket: &Path) -> String {
+    if let Some(silent) = life.silent.filter(|silent| *silent < ALIVE) {
+        let (silent, socket) = (silent.as_secs_f64(), socket.display());
+        return format!(
+            "a daemon lives, but does not answer at {socket}: its last sign of life was {silent:.1} s \
+             ago\nname its socket with --socket, or its configuration with --config; if it ended \
+             just now, ask again\n"
+        );
+    }
     let sign = match life.silent {
         Some(silent) => format!("its last sign of life was {:.1} s ago", silent.as_secs_f64()),
         None => "there never was a sign of life".to_owned(),
@@ -125,8 +144,6 @@ fn text(life: &Life) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -148,9 +165,20 @@ mod tests {
                 "no daemon answers; its last sign of life was 12.3 s ago\nthe program is attached \
                  to no interface\n",
             ),
+            (
+                Life { silent: Some(ALIVE), ..life },
+                "no daemon answers; its last sign of life was 2.0 s ago\nepoch 7 holds on 2 \
+                 interfaces: packets go on by the last plan, and no change of nodes is noticed\n",
+            ),
+            (
+                Life { silent: Some(Duration::from_millis(300)), ..life },
+                "a daemon lives, but does not answer at /run/x.sock: its last sign of life was 0.3 s \
+                 ago\nname its socket with --socket, or its configuration with --config; if it \
+                 ended just now, ask again\n",
+            ),
         ];
         for (life, expected) in cases {
-            assert_eq!(text(&life), expected);
+            assert_eq!(text(&life, Path::new("/run/x.sock")), expected);
         }
     }
 }

@@ -19,23 +19,22 @@ pub(super) fn order(view: &View<'_>, whom: &str, admin: Admin) -> Result<Event, 
             let mut nodes = view.model.nodes_of(cluster);
             let is = admins.cluster(cluster).admin;
             let mut some = || nodes.any(|node| admins.own(node).admin != Admin::InService);
+            leaves(whom, view.model.config.clusters[cluster].leaving, is, admin)?;
             if is == admin && (admin != Admin::InService || !some()) {
                 return Err(format!("{whom} is {} already", word(admin)));
             }
             Ok(Event::AdministerCluster { cluster, admin })
         }
         Whom::Node(node, cluster) => {
-            let (own, whole) = (admins.own(node).admin, admins.cluster(cluster).admin);
-            let name = &view.model.config.clusters[cluster].name;
-            if own == Admin::InService && whole > admin {
-                let is = word(whole);
+            let (is, whole) = (admins.node(view.model, node).admin, admins.cluster(cluster).admin);
+            // The stronger one would count on.
+            if whole > admin {
+                let (is, name) = (word(whole), &view.model.config.clusters[cluster].name);
                 return Err(format!("{whom} is {is} with all of its cluster: name {name} instead"));
             }
-            if own == admin || admin != Admin::InService && whole >= admin {
+            leaves(whom, view.model.node(node).leaving, is, admin)?;
+            if is == admin {
                 return Err(format!("{whom} is {} already", word(admin)));
-            }
-            if admin == Admin::Drained && view.model.node(node).leaving {
-                return Err(format!("{whom} is leaving: it is drained already"));
             }
             let node = view.model.ids.node(node).ok_or_else(|| format!("{whom} has no id"))?;
             Ok(Event::Administer { node, admin })
@@ -43,14 +42,29 @@ pub(super) fn order(view: &View<'_>, whom: &str, admin: Admin) -> Result<Event, 
     }
 }
 
-/// What is said once an order is carried out.
-pub(super) fn done(whom: &str, admin: Admin) -> String {
+/// Who is leaving gets no new flows, whatever is ordered.
+fn leaves(whom: &str, leaving: bool, is: Admin, admin: Admin) -> Result<(), String> {
+    match (leaving, admin, is) {
+        (true, Admin::InService, _) => {
+            Err(format!("{whom} is leaving: it serves again once the file names it, and a reload"))
+        }
+        (true, Admin::Drained, Admin::InService) => {
+            Err(format!("{whom} is leaving: it is drained already"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is said once an order is given. `in_force`: packets go by it already, and a daemon that starts
+/// finds it in the maps.
+pub(super) fn done(whom: &str, admin: Admin, in_force: bool) -> String {
+    let when = if in_force { "" } else { " with the next plan, not yet" };
     let then = match admin {
         Admin::InService => "",
         Admin::Drained => ": no new flows; `understudy status` says when the old ones have ended",
         Admin::Maintenance => ": no new flows, no checks; at the drain limit what is left is cut",
     };
-    format!("{whom} is {}{then}", word(admin))
+    format!("{whom} is {}{when}{then}", word(admin))
 }
 
 /// What is wanted of somebody, in a word or two.
@@ -106,6 +120,19 @@ masters = [\"A\"]
 standbys = [\"B\"]
 ";
 
+    /// Without `A/a2` and `B`.
+    const LESS: &str = "\
+[[cluster]]
+name = \"A\"
+nodes = [{ name = \"a1\", address = \"192.0.2.1\" }]
+[[service]]
+name = \"web\"
+address = \"198.51.100.1:80\"
+protocol = \"tcp\"
+backup = \"none\"
+masters = [\"A\"]
+";
+
     #[test]
     fn orders_say_what_is_wrong_with_them() {
         use Admin::{Drained, InService, Maintenance};
@@ -130,8 +157,14 @@ standbys = [\"B\"]
             ("A", Maintenance, "A is in maintenance already"),
             ("A/a2", InService, "A/a2 is in maintenance with all of its cluster: name A instead"),
             ("A/a2", Maintenance, "A/a2 is in maintenance already"),
-            ("A/a1", InService, ok),
+            ("A/a2", Drained, "A/a2 is in maintenance with all of its cluster: name A instead"),
+            ("A/a1", InService, "A/a1 is in maintenance with all of its cluster: name A instead"),
             ("A", Drained, ok),
+            ("A/a1", InService, "A/a1 is drained with all of its cluster: name A instead"),
+            ("A/a1", Drained, "A/a1 is drained already"),
+            ("A/a2", Maintenance, ok),
+            ("A/a2", Drained, ok),
+            ("A/a2", Drained, "A/a2 is drained already"),
             ("A/a2", Maintenance, ok),
             ("A", InService, ok),
             ("A/a2", InService, "A/a2 is in service already"),
@@ -140,6 +173,41 @@ standbys = [\"B\"]
             let found = order(&state.view(), whom, admin);
             assert_eq!(found.as_ref().err().map_or(ok, String::as_str), expected, "step {step}");
             state.step(Duration::ZERO, &found.into_iter().collect::<Vec<_>>());
+        }
+    }
+    #[test]
+    fn who_is_leaving_is_not_in_service() {
+        use Admin::{Drained, InService, Maintenance};
+        let parsed = |text: &str| config::parse(text, "site.toml").expect("a configuration").config;
+        let state = State::new(Arc::new(parsed(SITE)), Duration::ZERO);
+        let mut state = state.succeed(&parsed(LESS), Duration::ZERO).expect("ids");
+        for whom in ["A/a2", "B"] {
+            let cases = [
+                (InService, "is leaving: it serves again once the file names it, and a reload"),
+                (Drained, "is leaving: it is drained already"),
+                (Maintenance, ""),
+                (InService, "is leaving: it serves again once the file names it, and a reload"),
+                (Drained, ""),
+            ];
+            for (admin, expected) in cases {
+                let found = order(&state.view(), whom, admin);
+                let said = found.as_ref().err().map_or("", String::as_str);
+                assert_eq!(said.strip_prefix(&format!("{whom} ")).unwrap_or(said), expected);
+                state.step(Duration::ZERO, &found.into_iter().collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn an_order_that_is_not_in_force_says_so() {
+        let cases = [
+            (Admin::Drained, true, "A is drained: no new flows; "),
+            (Admin::Drained, false, "A is drained with the next plan, not yet: no new flows; "),
+            (Admin::InService, false, "A is in service with the next plan, not yet"),
+        ];
+        for (admin, in_force, begin) in cases {
+            let said = done("A", admin, in_force);
+            assert!(said.starts_with(begin), "{said}");
         }
     }
 }

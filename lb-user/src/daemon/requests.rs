@@ -93,7 +93,9 @@ impl Daemon {
         if let Some(watchers) = &self.watchers {
             watchers.rest(&self.state.view());
         }
-        Ok(orders::done(whom, admin))
+        let in_force = self.sweeper.in_force();
+        let in_force = in_force.is_some_and(|intent| self.state.view().wishes_are_in(intent));
+        Ok(orders::done(whom, admin, in_force))
     }
 
     /// Where flows go by the tables in force: a list of [`explain::Answer`], or a refusal.
@@ -109,7 +111,6 @@ impl Daemon {
     }
 
     fn status(&self) -> String {
-        let found = self.sweeper.last();
         status::render(status::Known {
             state: &self.state,
             now: self.start.elapsed(),
@@ -117,8 +118,8 @@ impl Daemon {
             events: &self.events,
             watched: self.watchers.as_ref().map(|w| w.watched(self.lag.longest())),
             adopted: self.adopted,
-            found,
-            is_current: found.is_some_and(|found| self.is_of_now(found)),
+            found: self.sweeper.last(),
+            is_current: self.sweeper.is_current(&self.now()),
             left: &self.left,
         })
     }

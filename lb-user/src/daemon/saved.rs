@@ -1,17 +1,17 @@
 //! The file that says what the ids of a generation name, for the next daemon; how a daemon begins over
 //! what another one left.
 //!
-//! `NAME.plan-NUMBER.json` stands beside the control socket `NAME.sock`. It is whole before the first
-//! commit that needs it, and the generation names its number, which was drawn by chance: no file of
-//! another time is taken for it.
+//! `NAME.plan-PINS-NUMBER.json` stands beside the control socket `NAME.sock`; PINS says whose directory of
+//! pins it is about. It is whole before the first commit that needs it, and the generation names its
+//! number, which was drawn by chance: no file of another time is taken for it.
 
 use std::{
     collections::BTreeSet,
     fs::{self, OpenOptions},
     io::{self, Write},
     ops::ControlFlow,
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
+    path::{self, Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -119,7 +119,7 @@ impl Daemon {
         let file = self.plans.save(&self.state).unwrap_or_else(|error| {
             let text = format!(
                 "cannot write the file of the plan: the next daemon will forget which connections \
-                 have moved: {error}"
+                 have moved, and all orders: {error}"
             );
             warn!("{text}");
             self.events.add(self.dataplane.epoch(), "plan_unsaved", "", text);
@@ -137,11 +137,12 @@ impl Daemon {
 }
 
 impl Plans {
-    /// Those that belong to a control socket.
-    pub(super) fn beside(socket: &Path) -> Self {
+    /// Those that belong to a control socket and a directory of pins: daemons may use one socket after
+    /// the other, each with pins of its own.
+    pub(super) fn beside(socket: &Path, bpffs: &Path) -> Self {
         let name = socket.file_stem().unwrap_or_default().to_string_lossy();
         let directory = socket.parent().unwrap_or(Path::new("/")).to_owned();
-        Self { directory, prefix: format!("{name}.plan-"), last: None }
+        Self { directory, prefix: format!("{name}.plan-{:016x}-", digest(bpffs)), last: None }
     }
 
     /// Writes what the next daemon has to know of a state, unless the last file says it. Returns the
@@ -176,6 +177,26 @@ impl Plans {
             }
         }
         Ok(())
+    }
+
+    /// All files of them, half written ones, too.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(super) fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with(&self.prefix) {
+                files.push(entry.path());
+            }
+        }
+        Ok(files)
     }
 
     fn read(&self, number: u64) -> Result<Saved, Lost> {
@@ -228,6 +249,16 @@ impl Plans {
     }
 }
 
+/// Tells directories of pins apart: FNV-1a of the path, the same in all versions.
+fn digest(bpffs: &Path) -> u64 {
+    let there = fs::canonicalize(bpffs).or_else(|_| path::absolute(bpffs));
+    let there = there.unwrap_or_else(|_| bpffs.to_owned());
+    let bytes = there.as_os_str().as_bytes().iter();
+    bytes.fold(0xcbf2_9ce4_8422_2325, |digest, &byte| {
+        (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
+
 /// A number that no file has had.
 fn number() -> io::Result<u64> {
     let drawn = u128::from_ne_bytes(secret::generate()?);
@@ -235,6 +266,8 @@ fn number() -> io::Result<u64> {
     Ok((drawn as u64).max(1))
 }
 
+#[cfg(test)]
+mod apart_tests;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]

@@ -72,7 +72,8 @@ pub(super) fn tell(begin: &Begin, epoch: u64, events: &mut Events) {
             let text = format!(
                 "of the plan in force nothing is known but its tables: {lost}. Packets go by them \
                  until every node has been checked; then all pins are forgotten, and connections \
-                 break that are elsewhere than the new plan says"
+                 break that are elsewhere than the new plan says. Orders are forgotten, too: what was \
+                 drained or in maintenance is in service again"
             );
             warn!("{text}");
             events.add(epoch, "plan_lost", "", text);

@@ -135,7 +135,7 @@ pub(super) struct Known<'a> {
     pub(super) adopted: bool,
     /// What was found when the pins were looked at last.
     pub(super) found: Option<&'a Found>,
-    /// Whether that was by the tables in force.
+    /// Whether that was by the tables in force, and they are what was decided last.
     pub(super) is_current: bool,
     pub(super) left: &'a Left,
 }

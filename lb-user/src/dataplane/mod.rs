@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod display;
+mod forget;
 pub mod grace;
 pub mod life;
 pub(crate) mod live;
@@ -29,6 +30,7 @@ use crate::{
 };
 use attach::{AttachError, Attached, Target};
 use display::Display;
+use forget::Forgetting;
 use grace::Grace;
 use memory::Memory;
 use pins::{Found, PinDir};
@@ -43,16 +45,7 @@ pub struct Dataplane {
     memory: Arc<Memory>,
     writer: Writer,
     display: Display,
-    forgetting: Option<Forgetting>,
-}
-
-/// Pins of ids that nobody knows any more. No packet looks for them by a plan without moved slots.
-#[derive(Clone, Copy)]
-enum Forgetting {
-    /// Packets still go by the plan that they are of.
-    Wanted,
-    /// This epoch put the first plan without moved slots in force.
-    Since(u64),
+    forgetting: Forgetting,
 }
 
 /// What to bring up.
@@ -135,7 +128,7 @@ impl Dataplane {
                     memory: up.memory,
                     writer: up.writer,
                     display: up.display,
-                    forgetting: None,
+                    forgetting: Forgetting::default(),
                 },
                 grace: up.grace,
                 attached: targets.into_iter().zip(up.attached).collect(),
@@ -158,18 +151,13 @@ impl Dataplane {
     /// # Errors
     /// See [`CommitError`]; the plan in force stays.
     pub fn commit(&mut self, intent: &Intent) -> Result<u64, CommitError> {
-        // Its slots may have moved, and packets look for pins.
-        if let Some(Forgetting::Since(_)) = self.forgetting {
-            return Err(CommitError::Busy);
-        }
-        let epoch = self.writer.commit(&self.memory, intent)?;
-        self.forgetting = self.forgetting.map(|_| Forgetting::Since(epoch));
-        Ok(epoch)
+        self.forgetting.commit(&mut self.writer, &self.memory, intent)
     }
 
-    /// What is committed from now on goes with this file ([`lb_common::PlanRecord::file`]).
+    /// What is committed from now on goes with this file ([`lb_common::PlanRecord::file`]); while pins
+    /// are being forgotten, with none.
     pub fn name_file(&mut self, file: u64) {
-        self.writer.name_file(file);
+        self.forgetting.name_file(file);
     }
 
     /// The file that goes with what was committed last; 0: none.
@@ -191,7 +179,7 @@ impl Dataplane {
     /// Removes all pins as soon as packets go by the next plan, of which no slot may have moved; before
     /// that there is no other commit.
     pub fn forget_pins(&mut self) {
-        self.forgetting = Some(Forgetting::Wanted);
+        self.forgetting.begin();
     }
 
     /// How many connections can be pinned.
@@ -212,13 +200,11 @@ impl Dataplane {
         self.writer.waits_for_grace()
     }
 
-    /// A grace period begun under `epoch` has ended.
-    pub fn graced(&mut self, epoch: u64) {
+    /// A grace period begun under `epoch` has ended. Whether the plan in force is to be committed again,
+    /// since its file may be named only now.
+    pub fn graced(&mut self, epoch: u64) -> bool {
         self.writer.graced(epoch);
-        if matches!(self.forgetting, Some(Forgetting::Since(since)) if since <= epoch) {
-            live::remove_pins(&self.memory);
-            self.forgetting = None;
-        }
+        self.forgetting.graced(&self.memory, epoch)
     }
 
     /// The epoch in force.

@@ -90,6 +90,8 @@ pub enum Event {
     Release(ClusterId),
     /// Pins were looked at.
     Swept(Arc<Swept>),
+    /// There is no room for what slots were before: connections without pins go to the owners.
+    CloseWindows,
 }
 
 /// What to do, in order.
@@ -224,11 +226,6 @@ impl State {
         self.running.is_none() || !self.undecided.is_empty() || frozen
     }
 
-    /// Whether slots wait for pins to be looked at.
-    pub fn wants_sweep(&self) -> bool {
-        self.published.is_some() && self.tracks.has_residue()
-    }
-
     /// What pins are judged by, once what was published last is in force, and packets that began
     /// before have ended. What it finds is to come back as [`Event::Swept`]. `None`: nothing is
     /// published yet.
@@ -315,6 +312,10 @@ impl State {
                 self.swept = Some(Arc::clone(swept));
                 let Some(tracks) = self.tracks.swept(swept) else { return false };
                 self.tracks = tracks;
+                true
+            }
+            Event::CloseWindows => {
+                self.tracks = self.tracks.closed();
                 true
             }
         }

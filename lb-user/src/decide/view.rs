@@ -8,6 +8,7 @@ use super::{
     group::GroupMonitor,
     host,
     moved::{Swept, Tracks},
+    resume::admin_code,
 };
 
 /// What can be looked at from outside.
@@ -46,6 +47,16 @@ impl View<'_> {
     /// What is missing.
     pub fn way(&self, node: usize) -> Result<NextHop, NoWay> {
         host::usable(self.model, node, self.hops[node])
+    }
+
+    /// Whether an intent has what the operator wants of each node.
+    pub fn wishes_are_in(&self, intent: &Intent) -> bool {
+        let wanted = (0..).zip(self.admins.effective());
+        let mut wanted = wanted.filter_map(|(at, is)| Some((self.model.ids.node(at)?, *is)));
+        wanted.all(|(id, is)| {
+            let record = intent.nodes.get(id.index()).copied().unwrap_or_default();
+            record.admin == admin_code(is)
+        })
     }
 
     /// What has to end before a node that is drained, in maintenance or leaving has none of its old

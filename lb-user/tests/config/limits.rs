@@ -134,12 +134,16 @@ fn slot_memory() {
         }
         config::parse(&text, "lb.toml")
     };
-    // Half of it holds 190 of them beside the 64 clusters' tables of 2 chunks.
-    let few = different(190).map(|checked| checked.warnings.len());
+    // A quarter of it holds 94 of them beside the 64 clusters' tables of 2 chunks.
+    let few = different(94).map(|checked| checked.warnings.len());
     assert_eq!(few.ok(), Some(0));
-    let some = different(191).map(|checked| checked.warnings);
+    let some = different(95).map(|checked| checked.warnings);
     let some = some.map(|all| all.iter().map(|w| w.message().to_owned()).collect::<Vec<_>>());
-    assert!(some.is_ok_and(|all| all.len() == 1 && all[0].contains("has no room beside them")));
+    assert!(
+        some.is_ok_and(
+            |all| all.len() == 1 && all[0].contains("no room to remember what they were")
+        )
+    );
     let many = different(400).map_err(|errors| errors.to_string());
     assert!(many.is_err_and(|errors| errors.contains("chunks of memory, there are 24576")));
 }

@@ -2,6 +2,7 @@
 //! reload, a release, a detach.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
     os::fd::AsRawFd,
@@ -273,8 +274,17 @@ fn detach() -> Result<()> {
     small.start(&file)?;
     small.stop(Signal::SIGKILL)?;
     ensure!(small.attached()?, "kill -9 took the program off");
+    let plans = |small: &Small| -> Result<usize> {
+        let mut plans = 0;
+        for entry in fs::read_dir(small.directory())? {
+            plans += usize::from(entry?.file_name().to_string_lossy().contains(".plan-"));
+        }
+        Ok(plans)
+    };
+    ensure!(plans(&small)? > 0, "no file says what the plan in force names");
     let output = small.understudy(&arguments)?;
     ensure!(output.status.success(), "detach: {}", said(&output));
     ensure!(!small.attached()? && !small.pins().exists(), "something is left");
+    ensure!(plans(&small)? == 0, "a plan's file is left");
     Ok(())
 }

@@ -126,8 +126,9 @@ fn goes_over(raw: &Raw, config: &Config) -> Span {
     }
 }
 
-/// Whether one plan fits the slot memory, and whether the next one fits beside it. Services of one
-/// shape share a table; pools of one cluster may each need their own.
+/// Whether one plan fits the slot memory, and whether those fit beside it that may follow at once: when
+/// all tables move, each has a base beside what it was; and the same again while that window is open.
+/// Services of one shape share a table; pools of one cluster may each need their own.
 fn chunks(config: &Config, pools: &Pools, report: &mut Report) {
     let shapes: BTreeSet<_> = config
         .services
@@ -145,11 +146,17 @@ fn chunks(config: &Config, pools: &Pools, report: &mut Report) {
                 alike (they share a table)";
     if chunks > u64::from(MAX_CHUNKS) {
         report.error(0..0, message).help(help);
-    } else if chunks > u64::from(MAX_CHUNKS / 2) {
-        let message = format!("{message}: a change of all of them at once has no room beside them");
+    } else if chunks > u64::from(MAX_CHUNKS / PLANS) {
+        let message = format!(
+            "{message}: if most of them change, there may be no room to remember what they were, and \
+             connections move with their slots"
+        );
         report.warning(0..0, message).help(help);
     }
 }
+
+/// So much room the tables need at most: those in force and their bases, the next ones and theirs.
+const PLANS: u32 = 4;
 
 /// Pools with their weights and priorities.
 type Seats = BTreeSet<(Option<usize>, u32, u32)>;

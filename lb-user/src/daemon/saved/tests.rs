@@ -35,7 +35,7 @@ fn state(text: &str) -> State {
 }
 
 fn plans(directory: &tempfile::TempDir) -> Plans {
-    Plans::beside(&directory.path().join("control.sock"))
+    Plans::beside(&directory.path().join("control.sock"), Path::new("/pins"))
 }
 
 fn names(directory: &tempfile::TempDir) -> BTreeSet<String> {
@@ -66,7 +66,7 @@ fn killed_at_each_step() {
         }
         let new = next.save(&is).expect("a new file");
         next.remove_others(&BTreeSet::from([old])).expect("removed");
-        let left = [old, new].map(|number| format!("control.plan-{number}.json"));
+        let left = [old, new].map(|number| format!("{}{number}.json", next.prefix));
         assert_eq!(names(&directory), BTreeSet::from(left), "{stop:?}");
         next.remove_others(&BTreeSet::from([new])).expect("removed");
         assert_eq!(names(&directory).len(), 1);
@@ -189,6 +189,8 @@ fn what_is_missing_or_damaged_is_said() {
     }
     plans.remove_others(&BTreeSet::new()).expect("removed");
     assert_eq!(names(&directory).len(), 4);
-    let nowhere = Plans::beside(&directory.path().join("missing/control.sock")).save(&state);
+    let mut nowhere =
+        Plans::beside(&directory.path().join("missing/control.sock"), Path::new("/pins"));
+    let nowhere = nowhere.save(&state);
     assert!(nowhere.is_err(), "a file without a directory");
 }

@@ -93,6 +93,20 @@ impl Tracks {
         (next.number != self.number).then_some(next)
     }
 
+    /// All of them with no window open: those are over before their time.
+    #[must_use]
+    pub fn closed(&self) -> Self {
+        let mut known = BTreeMap::new();
+        let mut close = |track: &Option<Arc<Track>>| {
+            let track = track.as_ref()?;
+            let closed = known.entry(Arc::as_ptr(track)).or_insert_with(|| track.closed());
+            Some(Arc::clone(closed))
+        };
+        let services = self.services.iter().map(&mut close).collect();
+        let clusters = self.clusters.iter().map(&mut close).collect();
+        self.replaced(services, clusters)
+    }
+
     /// All of them where other ids stand for pools.
     #[must_use]
     pub fn renamed(&self, heirs: &BTreeMap<u16, u16>) -> Self {
@@ -128,11 +142,6 @@ impl Tracks {
     /// When the last window closes of services' slots that a node table stood behind.
     pub fn closes_for_cluster(&self, id: ClusterId) -> Option<Duration> {
         self.services.iter().flatten().filter_map(|track| track.closes_for(id.raw())).max()
-    }
-
-    /// Whether some slot waits for a sweep.
-    pub fn has_residue(&self) -> bool {
-        self.all().any(|track| track.has_residue())
     }
 
     /// Whether all slots are `CLEAN`.

@@ -16,7 +16,7 @@ use super::{Tracks, track::Track};
 use crate::decide::{Intent, Model, Named};
 
 /// What pins are judged by: tables, ports and nodes that are in force.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Sweep {
     pub(super) tracks: Tracks,
     /// By cluster id: as [`lb_common::Directory`] has it.

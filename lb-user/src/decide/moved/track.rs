@@ -29,8 +29,6 @@ pub struct Track {
     marks: Vec<Mark>,
     /// When the next window closes.
     ends: Option<Duration>,
-    /// Some slot is in `RESIDUE`.
-    residue: bool,
 }
 
 /// What else is known of a slot.
@@ -57,7 +55,7 @@ impl Track {
     /// A table that nothing is known of from before.
     pub fn at_rest(decided: &Arc<[Slot]>) -> Self {
         let (slots, decided) = (Arc::clone(decided), Arc::clone(decided));
-        Self { slots, base: None, decided, marks: Vec::new(), ends: None, residue: false }
+        Self { slots, base: None, decided, marks: Vec::new(), ends: None }
     }
 
     /// The table that another process left: windows that are open count from now. `limit` as in
@@ -100,6 +98,17 @@ impl Track {
             draft.turn(i, decided[i >> split], &limit, now);
         }
         Arc::new(draft.finish(decided))
+    }
+
+    /// The table as it is when its windows have closed.
+    #[must_use]
+    pub fn closed(self: &Arc<Self>) -> Arc<Self> {
+        if self.ends.is_none() {
+            return Arc::clone(self);
+        }
+        let mut draft = self.draft(0);
+        (0..draft.slots.len()).for_each(|i| draft.close(i, Duration::MAX));
+        Arc::new(draft.finish(&self.decided))
     }
 
     /// The table once a sweep found pins in these of its slots only, in ascending order: others need
@@ -186,11 +195,6 @@ impl Track {
         self.marks.is_empty()
     }
 
-    /// Whether a slot is in `RESIDUE`, which only a sweep ends.
-    pub fn has_residue(&self) -> bool {
-        self.residue
-    }
-
     /// To be changed, of so many slots at least.
     fn draft(&self, slots: usize) -> Draft {
         let length = slots.max(self.slots.len());
@@ -275,7 +279,6 @@ impl Draft {
         }
         Track {
             ends: self.marks.iter().filter_map(Mark::ends).min(),
-            residue,
             slots: self.slots.into(),
             base: drain.then(|| self.base.into()),
             decided: Arc::clone(decided),

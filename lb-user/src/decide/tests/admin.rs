@@ -66,6 +66,24 @@ fn of_node(admin: Admin) -> Event {
 }
 
 #[test]
+fn a_plan_has_an_order_only_from_its_commit_on() {
+    let mut state = running();
+    let before = plan(&state);
+    assert!(state.view().wishes_are_in(&before));
+    state.step(at(5), &[of_node(Admin::Drained)]);
+    assert!(!state.view().wishes_are_in(&before) && state.view().wishes_are_in(&plan(&state)));
+    // Under another file nothing is published before what is new has spoken.
+    let (mut more, drained) = (two(), plan(&state));
+    let mut node = more.clusters[0].nodes[2].clone();
+    (node.name, node.address) = ("a04".into(), [10, 9, 9, 9].into());
+    more.clusters[0].nodes.push(node);
+    let mut next = state.succeed(&more, at(10)).expect("ids");
+    assert!(next.view().wishes_are_in(&drained));
+    assert_eq!(next.step(at(11), &[drain_all(Admin::Maintenance)]).len(), 1, "a notice only");
+    assert!(!next.view().wishes_are_in(&drained));
+}
+
+#[test]
 fn a_drained_cluster_gets_nothing_and_keeps_what_it_has() {
     let mut state = running();
     let before = shares(&state);

@@ -1,4 +1,4 @@
-//! What the state does with tables over time: when it publishes them, and when it wants a sweep.
+//! What the state does with tables over time: when it publishes them, and what sweeps change.
 
 use std::{sync::Arc, time::Duration};
 
@@ -89,14 +89,14 @@ fn states(table: &Table) -> [usize; 3] {
 fn a_window_opens_closes_and_is_swept() {
     let mut running = Running::new(two());
     let steady = Arc::clone(&running.intent);
-    assert_eq!((running.state.deadline(), running.state.wants_sweep()), (None, false));
+    assert_eq!(running.state.deadline(), None);
     assert!(running.check(10, 0..1, MISS));
     let moved = steady.clusters[0].slots.iter().filter(|slot| slot.member() == Some(0)).count();
     let all = steady.clusters[0].slots.len();
     assert_eq!(states(&running.intent.clusters[0]), [all - moved, moved, 0]);
     assert_eq!(running.intent.clusters[1], steady.clusters[1]);
     assert_eq!(running.state.deadline(), Some(at(10 + DRAIN)));
-    assert!(!running.state.wants_sweep() && !running.step(9 + DRAIN, &[]));
+    assert!(!running.step(9 + DRAIN, &[]));
     // A sweep in a window finds nothing to be done, and nothing is decided because of it.
     let early = running.swept();
     let news = running.state.apply(at(9 + DRAIN), &early, &mut Vec::new());
@@ -105,14 +105,28 @@ fn a_window_opens_closes_and_is_swept() {
 
     assert!(running.step(10 + DRAIN, &[]));
     assert_eq!(states(&running.intent.clusters[0]), [all - moved, 0, moved]);
-    assert!(running.state.wants_sweep());
     assert_eq!(running.state.deadline(), None);
     assert!(!running.step(11 + DRAIN, &[early]), "it was made with other tables");
     let swept = running.swept();
     assert!(running.step(12 + DRAIN, &[swept]));
     assert_eq!(states(&running.intent.clusters[0]), [all, 0, 0]);
-    assert!(!running.state.wants_sweep());
+    assert!(running.state.tracks.is_clean());
     assert!(running.state.view().swept.is_some_and(|swept| *swept != Swept::default()));
+}
+
+#[test]
+fn windows_close_at_once_where_there_is_no_room_for_them() {
+    let mut running = Running::new(two());
+    assert!(running.check(10, 0..1, MISS));
+    let [clean, moved, _] = states(&running.intent.clusters[0]);
+    assert!(moved > 0 && running.step(11, &[Event::CloseWindows]));
+    assert_eq!(states(&running.intent.clusters[0]), [clean, 0, moved]);
+    assert_eq!(running.state.deadline(), None);
+    assert!(!running.step(12, &[Event::CloseWindows]), "none is open");
+    // What is pinned stays where it is until a sweep.
+    let swept = running.swept();
+    assert!(running.step(13, &[swept]));
+    assert_eq!(states(&running.intent.clusters[0]), [clean + moved, 0, 0]);
 }
 
 #[test]
@@ -156,7 +170,7 @@ fn windows_go_on_under_another_configuration() {
     let mut config = two();
     config.clusters[0].drain = at(7);
     running.state = running.state.succeed(&config, at(20)).expect("ids");
-    assert!(!running.state.wants_sweep() && running.state.sweep().is_none(), "no plan yet");
+    assert!(running.state.sweep().is_none(), "no plan yet");
     assert!(running.step(21, &[]), "all is known");
     assert_eq!(running.intent.clusters[0], before.clusters[0]);
     assert_eq!(running.state.deadline(), Some(at(10 + DRAIN)), "the limit of when it opened");

@@ -122,7 +122,8 @@ impl<'a> World<'a> {
                     let view = self.view_of(model, pool.index());
                     self.views[view].group.held = None;
                 }
-                Event::Resolved { .. } | Event::Host(_) | Event::Swept(_) => {}
+                Event::Resolved { .. } | Event::Host(_) | Event::Swept(_) | Event::CloseWindows => {
+                }
             }
         }
         let first = !self.started;
