@@ -340,6 +340,7 @@ impl State {
         if before == after {
             return false;
         }
+        self.hear();
         notices.extend(notice::verdict(&self.model, target, after));
         // Before the very first plan there is nothing that could stay as it was.
         if self.running.is_some() || self.inherited.iter().any(Option::is_some) {

@@ -48,7 +48,7 @@ impl State {
         self.keep_targets(&mut next);
         next.tracks = self.tracks.renamed(&old.heirs(&new));
         next.host.clone_from(&self.host);
-        next.admins = self.admins.succeed(old, &new);
+        next.admins = self.admins.succeed(old, &new, |node| self.is_down(node));
         for node in 0..new.nodes.len() {
             let id = new.ids.node(node);
             if let Some(was) = id.and_then(|id| old.ids.node_at(id)) {
