@@ -191,6 +191,26 @@ fn a_pin_of_any_of_its_tables_keeps_a_cluster_in_a_service() {
 }
 
 #[test]
+fn who_carries_on_has_done_so_since_before() {
+    let [at, later] = [50, 100].map(Duration::from_secs);
+    let since = |state: &mut State| {
+        assert!(!state.step(later, &[]).is_empty());
+        state.view().since.to_vec()
+    };
+    let mut file = two();
+    file.clusters[0].nodes.remove(1);
+    let mut next = running(two()).succeed(&file, at).expect("ids");
+    assert_eq!(since(&mut next), [vec![NOW; 2]]);
+    let mut gone = next.dismiss(&Named::default(), at).expect("nothing names it");
+    assert_eq!(since(&mut gone), [vec![NOW; 2]]);
+    // Two reloads in a row, without a plan between them.
+    let again = gone.succeed(&two(), at).expect("ids");
+    assert_eq!(since(&mut again.succeed(&file, at).expect("ids")), [vec![NOW; 2]]);
+    file.services[0].masters[1].weight = 9;
+    assert_eq!(since(&mut gone.succeed(&file, at).expect("ids")), [vec![later; 2]]);
+}
+
+#[test]
 fn a_service_goes_at_once_and_its_id_does_not() {
     let mut more = two();
     let api = service(&more, "api", BackupMode::MultiMaster, "A B", "");
