@@ -130,7 +130,7 @@ impl Admins {
         !over.is_empty()
     }
 
-    /// Cuts a node off until it answers: what was known of it is forgotten, and it was down.
+    /// Cuts a node off until it answers: it was, or was down, and what was known of it is forgotten.
     pub(super) fn cut(&mut self, node: usize) {
         self.cut.insert(node);
     }

@@ -60,6 +60,18 @@ pub enum NodeState {
     Down(MissReason),
 }
 
+impl NodeState {
+    /// The higher, the better for who is sent there.
+    pub(super) const fn rank(self) -> u8 {
+        match self {
+            Self::Up => 3,
+            Self::NotWorking => 2,
+            Self::Down(_) => 1,
+            Self::Unknown => 0,
+        }
+    }
+}
+
 /// What the operator wants of a node, the weakest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Admin {

@@ -41,8 +41,11 @@ impl State {
     /// The configuration in effect without those leaving things that nothing names any more: no slot
     /// of a table that was published last, no base, and no pin. `None`: all have to stay.
     pub(super) fn without_gone(&self, pins: &Named) -> Option<Config> {
-        let named = Names::of(&self.model, self.published.as_deref()?, pins);
         let config = &self.model.config;
+        if !is_leaving(config) {
+            return None;
+        }
+        let named = Names::of(&self.model, self.published.as_deref()?, pins);
         let mut next = Config::clone(config);
         for (position, service) in next.services.iter_mut().enumerate() {
             let stays = |member: &Member| !member.leaving || named.member(position, member.cluster);
@@ -139,6 +142,14 @@ impl super::Table {
         members.dedup();
         members.into_iter()
     }
+}
+
+/// Whether anything is. Most of the time nothing is, and then tables need not be looked through.
+fn is_leaving(config: &Config) -> bool {
+    let node = |cluster: &Cluster| cluster.nodes.iter().any(|node| node.leaving);
+    let member = |service: &Service| service.members().any(|member| member.leaving);
+    config.clusters.iter().any(|cluster| cluster.leaving || node(cluster))
+        || config.services.iter().any(member)
 }
 
 /// Whether a cluster has a node of this name and address, and not as leaving.

@@ -120,6 +120,8 @@ pub struct State {
     hops: Vec<Option<NextHop>>,
     /// `None`: not known yet.
     host: Option<Host>,
+    /// It said so itself; else it is as a plan has it, which may lack what that did not need.
+    host_spoke: bool,
     /// No plan is made before this time unless every target has an outcome.
     grace_ends: Duration,
     /// Ids that nobody has now, and pins may name.
@@ -169,6 +171,7 @@ impl State {
             admins: Admins::new(&model),
             hops: vec![None; model.nodes.len()],
             host: None,
+            host_spoke: false,
             grace_ends: now + grace,
             named: Named::default(),
             inherited: vec![None; model.pools.pools.len()],
@@ -287,7 +290,10 @@ impl State {
                 let Some(known) = at.and_then(|at| self.hops.get_mut(at)) else { return false };
                 std::mem::replace(known, hop) != hop
             }
-            Event::Host(host) => self.host.replace(host.clone()).as_ref() != Some(host),
+            Event::Host(host) => {
+                self.host_spoke = true;
+                self.host.replace(host.clone()).as_ref() != Some(host)
+            }
             &Event::Administer { node, admin } => {
                 let Some(at) = self.model.ids.node_at(node) else { return false };
                 let changed =
@@ -311,8 +317,9 @@ impl State {
                 released
             }
             Event::Swept(swept) => {
-                self.tracks = self.tracks.swept(swept);
                 self.swept = Some(Arc::clone(swept));
+                let Some(tracks) = self.tracks.swept(swept) else { return false };
+                self.tracks = tracks;
                 true
             }
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Ids, Model, Named, OutOfIds, Pools, State, TargetId, Variant,
+    Ids, Model, Named, OutOfIds, Pools, State, TargetId, Variant, host,
     ids::Kept,
     leaving::{effective, identity},
 };
@@ -47,7 +47,10 @@ impl State {
         next.named = new.ids.without(&taken);
         self.keep_targets(&mut next);
         next.tracks = self.tracks.renamed(&old.heirs(&new));
-        next.host.clone_from(&self.host);
+        if self.host_spoke || host::needs_no_more(&new, old) {
+            next.host.clone_from(&self.host);
+            next.host_spoke = self.host_spoke;
+        }
         next.admins = self.admins.succeed(old, &new, |node| self.is_down(node));
         for node in 0..new.nodes.len() {
             let id = new.ids.node(node);
