@@ -9,7 +9,7 @@ use super::{memory::Memory, writer::Writer};
 use crate::decide::{Live, Remembered};
 
 /// Nodes and tables of the generation in force. Tables that share their memory are one here, too.
-pub(crate) fn remembered(memory: &Memory, writer: &Writer) -> Remembered {
+pub fn remembered(memory: &Memory, writer: &Writer) -> Remembered {
     let (epoch, tables) = (memory.epoch(), writer.live_slots());
     let slots = |first: u32| tables.get(&first).cloned();
     let live = |directory: Directory| {

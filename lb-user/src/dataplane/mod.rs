@@ -5,7 +5,7 @@ pub mod display;
 mod forget;
 pub mod grace;
 pub mod life;
-pub(crate) mod live;
+pub mod live;
 pub mod memory;
 pub mod pins;
 mod records;

@@ -104,7 +104,8 @@ impl NodeHealth {
         Self {
             in_service,
             eligible: in_service && state == NodeState::Up,
-            up: matches!(state, NodeState::Up | NodeState::NotWorking),
+            // Unknown is not down.
+            up: !matches!(state, NodeState::Down(_)),
             withheld: Withheld::default(),
         }
     }
@@ -301,7 +302,7 @@ mod tests {
             (health.in_service, health.eligible, health.up)
         };
         assert_eq!(bits(Up, Admin::InService), (true, true, true));
-        assert_eq!(bits(Unknown, Admin::InService), (true, false, false));
+        assert_eq!(bits(Unknown, Admin::InService), (true, false, true));
         assert_eq!(bits(DOWN, Admin::InService), (true, false, false));
         assert_eq!(bits(NotWorking, Admin::InService), (true, false, true));
         assert_eq!(bits(Up, Admin::Drained), (false, false, true));

@@ -21,8 +21,7 @@ pub(super) fn effective(before: &Config, file: &Config) -> Config {
                 sort_nodes(cluster);
             }
             None => {
-                let mut nodes: Vec<Node> = was.nodes.iter().map(leaving_node).collect();
-                nodes.iter_mut().for_each(|node| node.weight = 0);
+                let nodes = was.nodes.iter().map(leaving_node).collect();
                 next.clusters.push(Cluster { nodes, weight: 0, leaving: true, ..was.clone() });
             }
         }
@@ -116,12 +115,12 @@ impl<'a> Names<'a> {
         self.nodes[node] || self.pinned_node(node)
     }
 
-    /// A cluster in a service: by a slot of its table, or by a pin of a pool that it sees. Of a pool that
-    /// several see it may be another's pin; it stays then, too, since that one may go before the pin.
+    /// A cluster in a service: by a slot of its table, or by a pin of one of its own. That may be one of
+    /// another service; it stays then, too, since that one may go before the pin.
     fn member(&self, service: usize, cluster: usize) -> bool {
-        let pool = self.model.pools.seen_by(service, cluster);
-        let id = pool.and_then(|pool| self.model.ids.table(pool));
-        self.clusters[service][cluster] || id.is_some_and(|id| self.pins.tables.contains(&id.raw()))
+        let tables = self.model.pools_of(cluster).chain(self.model.variants_of(cluster));
+        let mut ids = tables.filter_map(|table| self.model.ids.table(table));
+        self.clusters[service][cluster] || ids.any(|id| self.pins.tables.contains(&id.raw()))
     }
 }
 

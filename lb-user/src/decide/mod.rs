@@ -6,6 +6,7 @@
 
 mod admin;
 pub mod check;
+mod first;
 pub mod flow;
 pub mod freeze;
 pub mod group;
@@ -37,6 +38,7 @@ use crate::config::{Config, Target};
 pub use admin::{Admins, Wish};
 pub use check::Violation;
 use check::{Checker, Facts};
+use first::Before;
 use freeze::{Freezer, Sight, Turn};
 use group::{Count, GroupMonitor, Hold};
 use health::NodeHealth;
@@ -128,6 +130,8 @@ pub struct State {
     named: Named,
     /// Groups of the configuration before, by pool, until the first plan.
     inherited: Vec<Option<GroupMonitor>>,
+    /// The plan of the configuration before, until the first one.
+    before: Option<Arc<Before>>,
     ramps: Ramps,
     /// From the first plan on.
     running: Option<Running>,
@@ -173,6 +177,7 @@ impl State {
             grace_ends: now + grace,
             named: Named::default(),
             inherited: vec![None; model.pools.pools.len()],
+            before: None,
             ramps: Ramps::new(&model),
             running: None,
             tracks: Tracks::default(),
@@ -348,6 +353,7 @@ impl State {
         if before == after {
             return false;
         }
+        self.hear();
         notices.extend(notice::verdict(&self.model, target, after));
         // Before the very first plan there is nothing that could stay as it was.
         if self.running.is_some() || self.inherited.iter().any(Option::is_some) {
@@ -366,20 +372,7 @@ impl State {
         let counts = pools.map(|pool| plan::count(&model, pool, &nodes[pool]));
         let counts: Vec<Count> = counts.collect();
         let Some(running) = &mut self.running else {
-            let mut groups = group::begin(&model, &counts);
-            let inherited = std::mem::take(&mut self.inherited);
-            let kept = groups.iter_mut().zip(inherited);
-            kept.for_each(|(group, was)| *group = was.unwrap_or(*group));
-            group::update(&model, &mut groups, &counts, now);
-            let mut values: Vec<group::Group> = groups.iter().map(GroupMonitor::group).collect();
-            self.ramps.advance(now);
-            self.ramps.withhold(&mut nodes, &mut values);
-            let decision = self.planner.decide(&nodes, &values, None);
-            notices.extend(notice::first(&model, &decision));
-            let since = 0..model.config.services.len();
-            let since = since.map(|service| vec![now; model.seats(service).len()]).collect();
-            self.running = Some(Running { calm: groups.clone(), groups, decision, since });
-            return;
+            return self.begin(nodes, &counts, now, notices);
         };
         let turns = group::update(&model, &mut running.groups, &counts, now);
         for (pool, turn) in turns.into_iter().enumerate() {
@@ -390,7 +383,8 @@ impl State {
         }
         let values = running.groups.iter().map(GroupMonitor::group);
         let mut groups: Vec<group::Group> = values.collect();
-        self.ramps.turn(&model, &running.decision, &nodes, &groups, now);
+        let before = (&*running.decision.nodes, &*running.decision.groups);
+        self.ramps.turn(&model, before, (&nodes, &groups), now);
         self.ramps.withhold(&mut nodes, &mut groups);
         if groups == running.decision.groups && nodes == running.decision.nodes {
             return;
