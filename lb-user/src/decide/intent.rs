@@ -22,7 +22,7 @@ use super::{
     model::{Model, NodePlace},
     moved::{Track, Tracks},
     plan::{Decision, Regime},
-    resume::{admin_code, state_code},
+    resume::state_code,
 };
 use crate::config::{Affinity, Ports, Source};
 
@@ -119,10 +119,7 @@ impl Intent {
         let addresses = config.services.iter().map(|s| address_words(s.address));
         let record = |i: usize| NodeRecord {
             state: state_code(best_state(view, i)),
-            admin: admin_code(
-                view.admins.own(i).admin,
-                view.admins.cluster(model.nodes[i].cluster).admin,
-            ),
+            admin: view.admin_code(i),
             ..node_record(model, i, is_up(model, i, decision), view.hops[i])
         };
         let services: Vec<Table> = services.collect();

@@ -51,12 +51,17 @@ impl View<'_> {
 
     /// Whether an intent has what the operator wants of each node.
     pub fn wishes_are_in(&self, intent: &Intent) -> bool {
-        let wanted = (0..).zip(self.admins.effective());
-        let mut wanted = wanted.filter_map(|(at, is)| Some((self.model.ids.node(at)?, *is)));
-        wanted.all(|(id, is)| {
+        (0..self.model.nodes.len()).all(|node| {
+            let Some(id) = self.model.ids.node(node) else { return true };
             let record = intent.nodes.get(id.index()).copied().unwrap_or_default();
-            record.admin == admin_code(is)
+            record.admin == self.admin_code(node)
         })
+    }
+
+    /// What the operator wants of a node, as its record has it.
+    pub(super) fn admin_code(&self, node: usize) -> u8 {
+        let whole = self.admins.cluster(self.model.nodes[node].cluster);
+        admin_code(self.admins.own(node).admin, whole.admin)
     }
 
     /// What has to end before a node that is drained, in maintenance or leaving has none of its old

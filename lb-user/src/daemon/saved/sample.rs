@@ -56,7 +56,7 @@ fn file() -> Arc<Config> {
 /// Reads what stands in a file.
 fn read(text: &str) -> Result<Saved, Lost> {
     let directory = tempfile::tempdir().expect("a directory");
-    let plans = Plans::beside(&directory.path().join("control.sock"));
+    let plans = Plans::beside(&directory.path().join("control.sock"), Path::new("/pins"));
     fs::write(plans.path(1), text).expect("a file");
     plans.read(1)
 }
