@@ -247,7 +247,8 @@ pub struct NodeRecord {
     pub v6: u8,
     /// What its checks say, for the next daemon: 0 unknown, 1 up, 2 not working, 3 down.
     pub state: u8,
-    /// What the operator wants, for the next daemon: 0 in service, 1 drained, 2 maintenance.
+    /// What the operator wants, for the next daemon: of the node in the two lowest bits, of its cluster
+    /// as a whole in the next two; 0 in service, 1 drained, 2 maintenance.
     pub admin: u8,
     /// Zero.
     pub reserved: u8,

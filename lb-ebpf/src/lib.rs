@@ -196,8 +196,6 @@ pub trait Tables {
     fn claim_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool;
     /// Puts `to` in the place of the value `from`, at once; whether it was `from`.
     fn renew_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool;
-    /// Overwrites the value of a way whose tag is `pin::BUSY` by the caller.
-    fn set_pin(&self, bucket: u32, way: usize, value: u64);
     /// Counts something beside the verdict.
     fn note(&self, reason: Reason);
     /// As [`Frame::forget`].

@@ -229,14 +229,6 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn set_pin(&self, bucket: u32, way: usize, value: u64) {
-        if let Some(entry) = pin_way(bucket, way) {
-            // SAFETY: as in `pin`.
-            unsafe { (&raw mut (*entry).value).write_volatile(value) }
-        }
-    }
-
-    #[inline(always)]
     fn forget(number: u64, salt: u64) -> u64 {
         forget(number, salt)
     }

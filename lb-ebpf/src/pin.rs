@@ -61,7 +61,8 @@ pub(crate) fn touch<T: Tables>(tables: &T, hit: &Hit, pin: Pin, state: PinState)
 #[inline(always)]
 pub(crate) fn put<T: Tables>(tables: &T, hit: &Hit, pin: Pin) -> Result<bool, Verdict> {
     let (tag, value) = (hit.tag, pin.raw());
-    let instead = hit.value != 0 && write(tables, hit.bucket, hit.way as usize, tag, tag, value);
+    let has = PinEntry { tag, value: hit.value };
+    let instead = hit.value != 0 && write(tables, hit.bucket, hit.way as usize, has, tag, value);
     let made = instead
         || match insert(tables, tag, value) {
             MADE => true,
@@ -166,14 +167,15 @@ const fn free_for(census: u64, half: bool) -> u64 {
     if half && halves >= MOST_HALF as u64 { 0 } else { census & 0xff }
 }
 
-/// Puts a pin in the place of a way whose tag is `from`. Whether it was.
+/// Puts a pin in the place of what a way has. Whether it had it yet: a packet of its own connection may
+/// have renewed it, and then it stays.
 #[inline(always)]
-fn write<T: Tables>(tables: &T, bucket: u32, way: usize, from: u64, tag: u64, value: u64) -> bool {
-    if !tables.claim_pin(bucket, way, from, BUSY) {
+fn write<T: Tables>(tables: &T, bucket: u32, way: usize, is: PinEntry, tag: u64, to: u64) -> bool {
+    if !tables.claim_pin(bucket, way, is.tag, BUSY) {
         return false;
     }
-    tables.set_pin(bucket, way, value);
-    tables.claim_pin(bucket, way, BUSY, tag)
+    let same = tables.renew_pin(bucket, way, is.value, to);
+    tables.claim_pin(bucket, way, BUSY, if same { tag } else { is.tag }) && same
 }
 
 /// Puts a pin in the place of a way of a kind. Whether there was one that nobody else took.
@@ -182,7 +184,7 @@ fn take<T: Tables>(tables: &T, bucket: u32, wanted: u64, tag: u64, value: u64) -
     let now = Tick::at(tables.now());
     for way in 0..PIN_WAYS {
         let Some(entry) = tables.pin(bucket, way) else { return false };
-        if weigh(&entry, now) & wanted != 0 && write(tables, bucket, way, entry.tag, tag, value) {
+        if weigh(&entry, now) & wanted != 0 && write(tables, bucket, way, entry, tag, value) {
             return true;
         }
     }

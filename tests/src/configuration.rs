@@ -23,6 +23,10 @@ pub struct Configuration {
     pub cluster: String,
     /// Nodes that are not in it.
     pub without: Vec<NodeIndex>,
+    /// The masters; S stands by for them.
+    pub masters: Vec<&'static str>,
+    /// Nodes that are at another one's address.
+    pub moved: BTreeMap<NodeIndex, NodeIndex>,
     /// Weights of nodes that do not have the usual one.
     pub weights: BTreeMap<NodeIndex, u32>,
     /// More services.
@@ -38,6 +42,8 @@ impl Default for Configuration {
             health: health.to_owned(),
             cluster: String::new(),
             without: Vec::new(),
+            masters: vec!["A", "B"],
+            moved: BTreeMap::new(),
             weights: BTreeMap::new(),
             services: String::new(),
         }
@@ -55,7 +61,9 @@ impl Configuration {
     #[must_use]
     pub fn text(&self, owner: Owner) -> String {
         let (bpffs, socket) = (owner.bpffs(), Daemon::socket(owner));
-        let clusters: String = CLUSTERS.iter().map(|name| self.cluster(name)).collect();
+        let there = |name: &&&str| self.masters.contains(name) || **name == "S";
+        let clusters: String =
+            CLUSTERS.iter().filter(there).map(|name| self.cluster(name)).collect();
         format!(
             r#"[lb]
 secret = "000102030405060708090a0b0c0d0e0f"
@@ -70,16 +78,15 @@ name = "{INTERFACE}"
             bpffs = bpffs.display(),
             socket = socket.display(),
             lb = self.lb,
-            web = service_at("web", self.variant.service()),
+            web = service_at("web", self.variant.service(), &self.masters),
             services = self.services,
         )
     }
 
     fn cluster(&self, name: &str) -> String {
         let node = |index: NodeIndex| {
-            let node = index.node();
-            let (name, number) = (node.name, index.number());
-            let address = self.variant.node(node);
+            let (name, number) = (index.node().name, index.number());
+            let address = self.variant.node(self.moved.get(&index).unwrap_or(&index).node());
             // The others leave the service's port as it is.
             let port = match self.variant.forward {
                 Forward::Nat => format!("port = {}, ", self.variant.node_port()),
@@ -114,17 +121,17 @@ nodes = [
 /// A service of the lab's clusters on a port of its VIP.
 #[must_use]
 pub fn service(name: &str, port: u16) -> String {
-    service_at(name, SocketAddr::new(Variant::default().vip(), port))
+    service_at(name, SocketAddr::new(Variant::default().vip(), port), &["A", "B"])
 }
 
-fn service_at(name: &str, address: SocketAddr) -> String {
+fn service_at(name: &str, address: SocketAddr, masters: &[&str]) -> String {
     format!(
         r#"[[service]]
 name = "{name}"
 address = "{address}"
 protocol = "tcp"
 backup = "one-standby"
-masters = ["A", "B"]
+masters = {masters:?}
 standbys = ["S"]
 "#
     )

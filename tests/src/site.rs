@@ -123,6 +123,23 @@ impl Site {
         self.until("nobody on the control socket", |known| known.status.is_none().then_some(()))
     }
 
+    /// Removes what the daemon wrote down of its plan for the next one.
+    ///
+    /// # Errors
+    /// If there is nothing.
+    pub fn lose_plan(&self) -> Result<()> {
+        let mut lost = 0;
+        for entry in fs::read_dir(Owner::this().directory())? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().contains(".plan-") {
+                fs::remove_file(entry.path()).context("removing the file of a plan")?;
+                lost += 1;
+            }
+        }
+        ensure!(lost > 0, "no daemon has written down a plan");
+        Ok(())
+    }
+
     /// Has the daemon end, and waits until nobody answers for it.
     ///
     /// # Errors

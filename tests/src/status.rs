@@ -73,6 +73,8 @@ pub struct Cluster {
     pub needed: u32,
     /// Nodes that count.
     pub total: u32,
+    /// If it is to serve no longer.
+    pub going: Option<Going>,
     /// Its nodes.
     pub nodes: Vec<Node>,
 }
@@ -87,6 +89,20 @@ pub struct Node {
     pub state: String,
     /// Its part of its cluster's slots.
     pub share: f64,
+    /// If it is to serve no longer.
+    pub going: Option<Going>,
+}
+
+/// What is left on who is to serve no longer.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Going {
+    /// Why: an operator's order, or it is no longer in the file.
+    pub state: String,
+    /// Flows that were seen since; absent: nobody has looked yet.
+    pub flows: Option<u64>,
+    /// Whether nobody is on it any more.
+    pub done: bool,
 }
 
 /// Something that happened.
@@ -160,12 +176,17 @@ impl Status {
         self.clusters.iter().filter(sees).find(named)
     }
 
+    /// A node, as the first service sees it.
+    #[must_use]
+    pub fn node(&self, node: NodeIndex) -> Option<&Node> {
+        let node = node.node();
+        self.cluster(node.cluster)?.nodes.iter().find(|n| n.name == node.name)
+    }
+
     /// The state of a node: `up`, `down` or `unknown`.
     #[must_use]
     pub fn state(&self, node: NodeIndex) -> &str {
-        let node = node.node();
-        let nodes = self.cluster(node.cluster).map_or(&[][..], |cluster| &cluster.nodes);
-        nodes.iter().find(|n| n.name == node.name).map_or("unknown", |n| &n.state)
+        self.node(node).map_or("unknown", |n| &n.state)
     }
 }
 

@@ -27,6 +27,9 @@ pub const DEFAULT_GUE_PORT: u16 = 6080;
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(300);
 
 /// A whole configuration. It is written without its secrets.
+///
+/// The next release reads what this one wrote. So a field that is added, here or in what is in it, has
+/// a `#[serde(default)]`: the value that it has where a configuration says nothing of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     /// `[lb]`

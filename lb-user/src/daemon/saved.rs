@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use serde::Deserialize;
 use thiserror::Error;
 use tracing::warn;
 
@@ -54,10 +55,21 @@ pub(super) enum Lost {
     Read { path: PathBuf, source: io::Error },
     #[error("its file {path} is not what was written: {source}")]
     Damaged { path: PathBuf, source: serde_json::Error },
+    #[error(
+        "its file {path} is of format {format}, which another version writes; this one reads format {}",
+        Saved::FORMAT
+    )]
+    Format { path: PathBuf, format: u32 },
     #[error(transparent)]
     Unfit(#[from] Unfit),
     #[error(transparent)]
     OutOfIds(#[from] OutOfIds),
+}
+
+/// What a file of any format says.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
 }
 
 /// The steps of writing a file; each is announced before it is done.
@@ -193,7 +205,12 @@ impl Plans {
         }
         let path = self.path(number);
         let text = fs::read(&path).map_err(|source| Lost::Read { path: path.clone(), source })?;
-        serde_json::from_slice(&text).map_err(|source| Lost::Damaged { path, source })
+        let damaged = |source| Lost::Damaged { path: path.clone(), source };
+        // Of another format nothing else need be as it is here.
+        match serde_json::from_slice(&text).map_err(damaged)? {
+            Format { format: Saved::FORMAT } => serde_json::from_slice(&text).map_err(damaged),
+            Format { format } => Err(Lost::Format { path, format }),
+        }
     }
 
     /// `observe` is told each step, and may stop there, as a crash would.
@@ -251,5 +268,7 @@ fn number() -> io::Result<u64> {
 
 #[cfg(test)]
 mod apart_tests;
+#[cfg(test)]
+mod sample;
 #[cfg(test)]
 mod tests;

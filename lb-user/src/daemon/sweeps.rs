@@ -259,7 +259,7 @@ mod tests {
     fn with(entry: PinEntry) -> Memory {
         let memory = Memory::anonymous().expect("memory");
         assert!(memory.claim_pin(PLACE.0, PLACE.1, FREE, entry.tag));
-        memory.set_pin(PLACE.0, PLACE.1, entry.value);
+        assert!(memory.renew_pin(PLACE.0, PLACE.1, 0, entry.value));
         memory
     }
 

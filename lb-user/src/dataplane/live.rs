@@ -1,15 +1,15 @@
 //! What the generation in force says to a daemon that comes after another one.
 
 use lb_common::{
-    Directory, PinBucket,
-    layout::{MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, generation_index},
+    Directory, PinBucket, VipEntry, VipKind,
+    layout::{MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, VIP_PLACES, generation_index},
 };
 
 use super::{memory::Memory, writer::Writer};
 use crate::decide::{Live, Remembered};
 
 /// Nodes and tables of the generation in force. Tables that share their memory are one here, too.
-pub(super) fn remembered(memory: &Memory, writer: &Writer) -> Remembered {
+pub fn remembered(memory: &Memory, writer: &Writer) -> Remembered {
     let (epoch, tables) = (memory.epoch(), writer.live_slots());
     let slots = |first: u32| tables.get(&first).cloned();
     let live = |directory: Directory| {
@@ -25,7 +25,12 @@ pub(super) fn remembered(memory: &Memory, writer: &Writer) -> Remembered {
     let cluster = |i| memory.clusters.get(generation_index(epoch, MAX_CLUSTERS, i));
     let services = (0..MAX_SERVICES).map(|i| service(i).unwrap_or_default().table);
     let clusters = (0..MAX_CLUSTERS).map(|i| cluster(i).unwrap_or_default());
+    let vip = |i| memory.vips.get(generation_index(epoch, VIP_PLACES, i));
+    let own = |entry: &VipEntry| entry.kind == VipKind::Own as u8;
+    let vips = (0..VIP_PLACES).filter_map(vip).filter(own);
     Remembered {
+        plan: memory.plans.get(generation_index(epoch, 1, 0)).unwrap_or_default(),
+        own: vips.map(|entry| entry.address).collect(),
         nodes: (0..MAX_NODES).map(node).collect(),
         services: services.map(live).collect(),
         clusters: clusters.map(live).collect(),
@@ -44,9 +49,9 @@ pub(super) fn remove_pins(memory: &Memory) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{collections::BTreeSet, sync::Arc};
 
-    use lb_common::{NodeRecord, PinEntry, Slot, SlotState, pin::PIN_WAYS};
+    use lb_common::{NodeRecord, PinEntry, PlanRecord, Slot, SlotState, pin::PIN_WAYS};
 
     use super::*;
     use crate::decide::{Intent, Table};
@@ -70,6 +75,8 @@ mod tests {
             services: vec![moved.clone(), moved.clone()],
             clusters: vec![Table::default(), moved.clone()],
             nodes: vec![NodeRecord::default(), node],
+            plan: PlanRecord { flags: PlanRecord::NAT, ..PlanRecord::default() },
+            own: vec![[0, 0, 0xffff, 9], [1, 2, 3, 4]],
             ..Intent::default()
         };
         let mut writer = Writer::adopt(&memory);
@@ -79,6 +86,8 @@ mod tests {
         assert_eq!(next.file(), 42);
         let live = remembered(&memory, &next);
         assert_eq!(live.nodes[..2], intent.nodes);
+        assert_eq!(live.plan, PlanRecord { file: 42, ..intent.plan });
+        assert_eq!(BTreeSet::from_iter(live.own), BTreeSet::from_iter(intent.own));
         for table in [&live.services[0], &live.services[1], &live.clusters[1]] {
             assert_eq!((&table.slots, &table.base), (&moved.slots, &moved.base));
         }

@@ -312,12 +312,6 @@ impl Tables for Memory {
         })
     }
 
-    fn set_pin(&self, bucket: u32, way: usize, value: u64) {
-        if let Some((_, place)) = self.pin_words(bucket, way) {
-            place.store(value, Ordering::Relaxed);
-        }
-    }
-
     fn note(&self, reason: Reason) {
         self.noted[reason as usize].fetch_add(1, Ordering::Relaxed);
     }

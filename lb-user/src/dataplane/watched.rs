@@ -122,11 +122,6 @@ impl<W: Fn(Question)> Tables for Watched<'_, W> {
     fn renew_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool {
         self.written().is_none_or(|memory| memory.renew_pin(bucket, way, from, to))
     }
-    fn set_pin(&self, bucket: u32, way: usize, value: u64) {
-        if let Some(memory) = self.written() {
-            memory.set_pin(bucket, way, value);
-        }
-    }
     fn note(&self, reason: Reason) {
         if let Some(memory) = self.written() {
             memory.note(reason);

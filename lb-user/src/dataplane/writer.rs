@@ -6,16 +6,16 @@
 use std::{collections::HashMap, ops::ControlFlow, sync::Arc};
 
 use lb_common::{
-    Chunk, Directory, NodeRecord, PlanRecord, PortRange, ServiceRecord, Slot,
+    Chunk, Directory, PlanRecord, Slot,
     layout::{
         CHUNK_SLOTS, GENERATIONS, MAX_CHUNKS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES,
-        MAX_TABLE_LOG2, MIN_TABLE_LOG2, REPLY_PLACES, REPLY_RANGES, VIP_BIT_WORDS, VIP_PLACES,
-        VIP_RANGES, generation_index,
+        MAX_TABLE_LOG2, MIN_TABLE_LOG2, generation_index,
     },
 };
 use thiserror::Error;
 
-use super::{memory::Memory, vips};
+pub use super::records::Part;
+use super::{memory::Memory, records::Records, vips};
 use crate::decide::{Intent, Table};
 
 /// The one writer of a [`Memory`].
@@ -50,10 +50,8 @@ pub enum Step {
     Begin,
     /// A table or the base of one (counted from 0) is about to be written into free chunks.
     Table(usize),
-    /// The next generation's directories, VIPs and nodes are about to be written.
-    Generation,
-    /// They are half written.
-    Nodes,
+    /// These of the next generation are about to be written.
+    Map(Part),
     /// The epoch is about to be stored.
     Store,
     /// The new plan is in force.
@@ -162,8 +160,7 @@ impl Writer {
         if epoch >= self.graced + u64::from(GENERATIONS) {
             return Err(CommitError::Busy);
         }
-        let vips = vips::services(intent)?;
-        let replies = vips::replies(intent)?;
+        let (vips, replies) = (vips::services(intent)?, vips::replies(intent)?);
 
         let mut placing = Placing::new(self);
         for (index, slots) in tables(intent).enumerate() {
@@ -173,31 +170,9 @@ impl Writer {
             }
         }
 
-        at(Step::Generation)?;
-        write_vips(memory, epoch, &vips);
-        write_replies(memory, epoch, &replies);
         let plan = PlanRecord { file: self.file, ..intent.plan };
-        memory.plans.set(generation_index(epoch, 1, 0), plan);
-        // Ids that nobody has point nowhere.
-        let directory = |table: &Table| match table.slots.is_empty() {
-            true => Directory::default(),
-            false => placing.directory(table),
-        };
-        for (i, id) in (0..MAX_SERVICES).zip(0usize..) {
-            let table = intent.services.get(id).map(directory).unwrap_or_default();
-            let vip = intent.addresses.get(id).copied().unwrap_or_default();
-            let value = ServiceRecord { table, vip };
-            memory.services.set(generation_index(epoch, MAX_SERVICES, i), value);
-        }
-        for (i, id) in (0..MAX_CLUSTERS).zip(0usize..) {
-            let value = intent.clusters.get(id).map(directory).unwrap_or_default();
-            memory.clusters.set(generation_index(epoch, MAX_CLUSTERS, i), value);
-        }
-        at(Step::Nodes)?;
-        for (i, id) in (0..MAX_NODES).zip(0usize..) {
-            let value = intent.nodes.get(id).copied().unwrap_or_else(NodeRecord::default);
-            memory.nodes.set(generation_index(epoch, MAX_NODES, i), value);
-        }
+        let records = Records { intent, plan, vips, replies };
+        records.write(memory, epoch, |table| placing.directory(table), |map| at(Step::Map(map)))?;
 
         at(Step::Store)?;
         let tables = placing.used(intent);
@@ -390,33 +365,4 @@ fn fits(intent: &Intent) -> Result<(), CommitError> {
         return over("size of a table");
     }
     Ok(())
-}
-
-fn write_vips(memory: &Memory, epoch: u64, vips: &vips::Vips) {
-    for (i, &bits) in (0..VIP_BIT_WORDS).zip(&vips.bits) {
-        memory.vip_bits.set(generation_index(epoch, VIP_BIT_WORDS, i), bits);
-    }
-    for (i, &entry) in (0..VIP_PLACES).zip(&vips.places) {
-        memory.vips.set(generation_index(epoch, VIP_PLACES, i), entry);
-    }
-    for (i, range) in (0..VIP_RANGES).zip(filled(&vips.ranges)) {
-        memory.vip_ranges.set(generation_index(epoch, VIP_RANGES, i), range);
-    }
-}
-
-fn write_replies(memory: &Memory, epoch: u64, replies: &vips::Vips) {
-    for (i, &bits) in (0..VIP_BIT_WORDS).zip(&replies.bits) {
-        memory.reply_bits.set(generation_index(epoch, VIP_BIT_WORDS, i), bits);
-    }
-    for (i, &entry) in (0..REPLY_PLACES).zip(&replies.places) {
-        memory.replies.set(generation_index(epoch, REPLY_PLACES, i), entry);
-    }
-    for (i, range) in (0..REPLY_RANGES).zip(filled(&replies.ranges)) {
-        memory.reply_ranges.set(generation_index(epoch, REPLY_RANGES, i), range);
-    }
-}
-
-/// Ranges, then nothing for ever.
-fn filled(ranges: &[PortRange]) -> impl Iterator<Item = PortRange> {
-    ranges.iter().copied().chain(std::iter::repeat(PortRange::default()))
 }

@@ -25,7 +25,8 @@ pub struct Admins {
     clusters: Vec<Wish>,
     /// By position of the node: what counts.
     effective: Vec<Admin>,
-    /// Nodes in maintenance whose time to end connections is over.
+    /// Nodes that may not even keep connections: in maintenance when their time to end them is over;
+    /// and those that were down, or cut, when it was forgotten what is known of them, until they answer.
     cut: BTreeSet<usize>,
     /// Nodes that came out of maintenance: they count when they have spoken.
     returned: BTreeSet<usize>,
@@ -129,6 +130,11 @@ impl Admins {
         !over.is_empty()
     }
 
+    /// Cuts a node off until it answers: it was, or was down, and what was known of it is forgotten.
+    pub(super) fn cut(&mut self, node: usize) {
+        self.cut.insert(node);
+    }
+
     /// When to call [`Admins::expire`].
     pub(super) fn deadline(&self, model: &Model) -> Option<Duration> {
         (0..self.nodes.len()).filter_map(|node| self.cut_at(model, node)).min()
@@ -139,20 +145,41 @@ impl Admins {
         self.cut.contains(&node)
     }
 
-    /// Whether a node came out of maintenance.
+    /// Whether a node came out of maintenance and has not spoken.
     pub(super) fn has_returned(&self, node: usize) -> bool {
         self.returned.contains(&node)
     }
 
-    /// What is wanted of the same things under another configuration. Nodes that are new are as their
-    /// cluster.
-    pub(super) fn succeed(&self, old: &Model, new: &Model) -> Self {
+    /// Nodes that are not in maintenance and that something is to be heard of.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = usize> {
+        let rests = |node: &usize| self.effective[*node] == Admin::Maintenance;
+        self.cut.union(&self.returned).copied().filter(move |node| !rests(node))
+    }
+
+    /// A node was heard of: it reaches connections; for all services something is known of it.
+    pub(super) fn heard(&mut self, node: usize, reaches: bool, known: bool) {
+        if reaches {
+            self.cut.remove(&node);
+        }
+        if known {
+            self.returned.remove(&node);
+        }
+    }
+
+    /// What is wanted of the same things under another configuration, under which less may be known of
+    /// them. Nodes that are new are as their cluster.
+    pub(super) fn succeed(
+        &self,
+        old: &Model,
+        new: &Model,
+        is_down: impl Fn(usize) -> bool,
+    ) -> Self {
         let mut next = Self::new(new);
         for node in 0..new.nodes.len() {
             let was = new.ids.node(node).and_then(|id| old.ids.node_at(id));
             let Some(was) = was else { continue };
             next.nodes[node] = self.nodes[was];
-            next.cut.extend(self.cut.contains(&was).then_some(node));
+            next.cut.extend((self.cut.contains(&was) || is_down(was)).then_some(node));
             next.returned.extend(self.returned.contains(&was).then_some(node));
         }
         for (at, cluster) in new.config.clusters.iter().enumerate() {
@@ -167,11 +194,10 @@ impl Admins {
         for node in 0..self.nodes.len() {
             let is = self.node(model, node).admin;
             let was = std::mem::replace(&mut self.effective[node], is);
-            if is != Admin::Maintenance {
-                self.cut.remove(&node);
-                if was == Admin::Maintenance {
-                    self.returned.insert(node);
-                }
+            match (was, is) {
+                (_, Admin::Maintenance) => drop(self.returned.remove(&node)),
+                (Admin::Maintenance, _) => drop(self.returned.insert(node)),
+                _ => {}
             }
         }
     }

@@ -60,6 +60,18 @@ pub enum NodeState {
     Down(MissReason),
 }
 
+impl NodeState {
+    /// The higher, the better for who is sent there.
+    pub(super) const fn rank(self) -> u8 {
+        match self {
+            Self::Up => 3,
+            Self::NotWorking => 2,
+            Self::Down(_) => 1,
+            Self::Unknown => 0,
+        }
+    }
+}
+
 /// What the operator wants of a node, the weakest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Admin {
@@ -92,7 +104,8 @@ impl NodeHealth {
         Self {
             in_service,
             eligible: in_service && state == NodeState::Up,
-            up: matches!(state, NodeState::Up | NodeState::NotWorking),
+            // Unknown is not down.
+            up: !matches!(state, NodeState::Down(_)),
             withheld: Withheld::default(),
         }
     }
@@ -289,7 +302,7 @@ mod tests {
             (health.in_service, health.eligible, health.up)
         };
         assert_eq!(bits(Up, Admin::InService), (true, true, true));
-        assert_eq!(bits(Unknown, Admin::InService), (true, false, false));
+        assert_eq!(bits(Unknown, Admin::InService), (true, false, true));
         assert_eq!(bits(DOWN, Admin::InService), (true, false, false));
         assert_eq!(bits(NotWorking, Admin::InService), (true, false, true));
         assert_eq!(bits(Up, Admin::Drained), (false, false, true));

@@ -1,9 +1,9 @@
 //! What this host is and knows of its ways to the nodes, as far as packets need it; and what a way
 //! lacks that cannot be used.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use lb_common::Forward;
+use lb_common::{Forward, NodeRecord, PlanRecord};
 
 use super::model::Model;
 
@@ -23,6 +23,15 @@ pub struct NextHop {
     /// Address of this host that its own packets to the node are from: those of a tunnel, and with
     /// `nat` those that are answered to the host itself.
     pub source: Option<IpAddr>,
+}
+
+impl NextHop {
+    /// The one that a node's record has; of `nat` without its source, which no packet needs.
+    pub(super) fn written(record: &NodeRecord) -> Option<Self> {
+        let &NodeRecord { ifindex, src_mac, dst_mac, mtu, tags, source, .. } = record;
+        let source = (source != [0; 16]).then(|| Ipv6Addr::from(source).to_canonical());
+        (ifindex != 0).then_some(Self { ifindex, src_mac, dst_mac, mtu, tags, source })
+    }
 }
 
 /// An interface of the configuration.
@@ -45,6 +54,40 @@ pub struct Host {
     /// (`ip_forward`; `forwarding`, `accept_local` and `rp_filter` of every interface of the
     /// configuration and every VLAN on one).
     pub fragments: bool,
+}
+
+impl Host {
+    /// As much of it as a plan needed that is in force; `own`: its own addresses that stand there.
+    /// `None`: the plan knew nothing of it.
+    pub(super) fn written(plan: &PlanRecord, own: &[[u32; 4]]) -> Option<Self> {
+        let interfaces = plan.interfaces.iter().zip(plan.macs);
+        let interfaces = interfaces.map(|(&ifindex, mac)| Attached { ifindex, mac });
+        let interfaces: Vec<_> = interfaces.take_while(|own| own.ifindex != 0).collect();
+        let address = |words: &[u32; 4]| {
+            let bits = words.iter().fold(0, |bits, &word| bits << 32 | u128::from(word));
+            Ipv6Addr::from(bits).to_canonical()
+        };
+        let mut addresses: Vec<IpAddr> = own.iter().map(address).collect();
+        addresses.sort_unstable();
+        let fragments = plan.flags & PlanRecord::HOST_FRAGMENTS != 0;
+        let known = plan.flags != 0 || !interfaces.is_empty();
+        known.then_some(Self { interfaces, addresses, fragments })
+    }
+}
+
+/// Whether plans of one model need to know no more of the host than those of another.
+pub(super) fn needs_no_more(of: &Model, than: &Model) -> bool {
+    let needs = |model: &Model| {
+        let ways = model.ways().map(|way| match way {
+            Forward::L2 => 0,
+            // Whether it fragments.
+            Forward::Ipip | Forward::Gue => 1,
+            // Its addresses, too.
+            Forward::Nat => 2,
+        });
+        ways.max().unwrap_or(0)
+    };
+    needs(of) <= needs(than)
 }
 
 /// Why no packet can be sent to a node.

@@ -34,7 +34,7 @@ struct Column {
     positions: Vec<u16>,
 }
 
-/// Which ids new things must not get, and those that others keep, by position.
+/// The ids that things keep, by position in the new configuration; `None`: it is new.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Kept {
     pub(super) services: Vec<Option<u16>>,

@@ -119,7 +119,10 @@ impl Intent {
         let addresses = config.services.iter().map(|s| address_words(s.address));
         let record = |i: usize| NodeRecord {
             state: state_code(best_state(view, i)),
-            admin: admin_code(view.admins.effective()[i]),
+            admin: admin_code(
+                view.admins.own(i).admin,
+                view.admins.cluster(model.nodes[i].cluster).admin,
+            ),
             ..node_record(model, i, is_up(model, i, decision), view.hops[i])
         };
         let services: Vec<Table> = services.collect();
@@ -365,13 +368,7 @@ fn node_info(view: &View<'_>, node: usize) -> NodeInfo {
 fn best_state(view: &View<'_>, node: usize) -> NodeState {
     let NodePlace { cluster, index } = view.model.nodes[node];
     let states = view.model.pools_of(cluster).map(|pool| view.believed(pool, index));
-    let rank = |state: &NodeState| match state {
-        NodeState::Up => 3,
-        NodeState::NotWorking => 2,
-        NodeState::Down(_) => 1,
-        NodeState::Unknown => 0,
-    };
-    states.max_by_key(rank).unwrap_or(NodeState::Unknown)
+    states.max_by_key(|state| state.rank()).unwrap_or(NodeState::Unknown)
 }
 
 /// The first bytes of a name, cut between characters, zero-padded.

@@ -1,10 +1,12 @@
 //! What is known of nodes at this moment: of their health, and whether enough for a first plan.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use lb_common::Forward;
 
-use super::{Admin, Admins, Model, NodeMonitor, NodeState, State, health::NodeHealth};
+use super::{
+    Admin, Admins, Model, NodeMonitor, NodeState, State, health::NodeHealth, model::NodePlace,
+};
 
 impl State {
     /// The health of the nodes of a pool.
@@ -50,15 +52,41 @@ impl State {
     /// Changes what is wanted. What is known of nodes that come out of maintenance is old: they are
     /// asked anew.
     pub(super) fn administer(&mut self, change: impl FnOnce(&mut Admins, &Model) -> bool) -> bool {
-        let rested = self.admins.resting(&self.model);
-        let changed = change(&mut self.admins, &self.model);
-        let rests = self.admins.resting(&self.model);
+        let model = Arc::clone(&self.model);
+        let rested = self.admins.resting(&model);
+        let changed = change(&mut self.admins, &model);
+        let rests = self.admins.resting(&model);
+        let nodes = rested.difference(&rests).flat_map(|target| model.nodes_at(*target));
+        let down: Vec<usize> = nodes.copied().filter(|node| self.is_down(*node)).collect();
+        down.into_iter().for_each(|node| self.admins.cut(node));
         for target in rested.difference(&rests) {
             self.targets[target.index()] = NodeMonitor::new();
         }
         for target in rested.union(&rests) {
             self.undecided.remove(target);
         }
+        self.hear();
         changed
+    }
+
+    /// Whether a node keeps no connections, by what is known of it for all services.
+    pub(super) fn is_down(&self, node: usize) -> bool {
+        self.states(node).all(|state| matches!(state, NodeState::Down(_)))
+    }
+
+    /// Notes of whom something was heard.
+    pub(super) fn hear(&mut self) {
+        let awaited: Vec<usize> = self.admins.awaited().collect();
+        for node in awaited {
+            let reaches = |state| matches!(state, NodeState::Up | NodeState::NotWorking);
+            let reaches = self.states(node).any(reaches);
+            let known = self.states(node).all(|state| state != NodeState::Unknown);
+            self.admins.heard(node, reaches, known);
+        }
+    }
+
+    fn states(&self, node: usize) -> impl Iterator<Item = NodeState> {
+        let (view, NodePlace { cluster, index }) = (self.view(), self.model.nodes[node]);
+        self.model.pools_of(cluster).map(move |pool| view.believed(pool, index))
     }
 }

@@ -21,8 +21,7 @@ pub(super) fn effective(before: &Config, file: &Config) -> Config {
                 sort_nodes(cluster);
             }
             None => {
-                let mut nodes: Vec<Node> = was.nodes.iter().map(leaving_node).collect();
-                nodes.iter_mut().for_each(|node| node.weight = 0);
+                let nodes = was.nodes.iter().map(leaving_node).collect();
                 next.clusters.push(Cluster { nodes, weight: 0, leaving: true, ..was.clone() });
             }
         }
@@ -42,8 +41,11 @@ impl State {
     /// The configuration in effect without those leaving things that nothing names any more: no slot
     /// of a table that was published last, no base, and no pin. `None`: all have to stay.
     pub(super) fn without_gone(&self, pins: &Named) -> Option<Config> {
-        let named = Names::of(&self.model, self.published.as_deref()?, pins);
         let config = &self.model.config;
+        if !is_leaving(config) {
+            return None;
+        }
+        let named = Names::of(&self.model, self.published.as_deref()?, pins);
         let mut next = Config::clone(config);
         for (position, service) in next.services.iter_mut().enumerate() {
             let stays = |member: &Member| !member.leaving || named.member(position, member.cluster);
@@ -113,12 +115,12 @@ impl<'a> Names<'a> {
         self.nodes[node] || self.pinned_node(node)
     }
 
-    /// A cluster in a service: by a slot of its table, or by a pin of a pool that it sees. Of a pool that
-    /// several see it may be another's pin; it stays then, too, since that one may go before the pin.
+    /// A cluster in a service: by a slot of its table, or by a pin of one of its own. That may be one of
+    /// another service; it stays then, too, since that one may go before the pin.
     fn member(&self, service: usize, cluster: usize) -> bool {
-        let pool = self.model.pools.seen_by(service, cluster);
-        let id = pool.and_then(|pool| self.model.ids.table(pool));
-        self.clusters[service][cluster] || id.is_some_and(|id| self.pins.tables.contains(&id.raw()))
+        let tables = self.model.pools_of(cluster).chain(self.model.variants_of(cluster));
+        let mut ids = tables.filter_map(|table| self.model.ids.table(table));
+        self.clusters[service][cluster] || ids.any(|id| self.pins.tables.contains(&id.raw()))
     }
 }
 
@@ -140,6 +142,14 @@ impl super::Table {
         members.dedup();
         members.into_iter()
     }
+}
+
+/// Whether anything is. Most of the time nothing is, and then tables need not be looked through.
+fn is_leaving(config: &Config) -> bool {
+    let node = |cluster: &Cluster| cluster.nodes.iter().any(|node| node.leaving);
+    let member = |service: &Service| service.members().any(|member| member.leaving);
+    config.clusters.iter().any(|cluster| cluster.leaving || node(cluster))
+        || config.services.iter().any(member)
 }
 
 /// Whether a cluster has a node of this name and address, and not as leaving.

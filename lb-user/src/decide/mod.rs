@@ -6,6 +6,7 @@
 
 mod admin;
 pub mod check;
+mod first;
 pub mod flow;
 pub mod freeze;
 pub mod group;
@@ -37,6 +38,7 @@ use crate::config::{Config, Target};
 pub use admin::{Admins, Wish};
 pub use check::Violation;
 use check::{Checker, Facts};
+use first::Before;
 use freeze::{Freezer, Sight, Turn};
 use group::{Count, GroupMonitor, Hold};
 use health::NodeHealth;
@@ -120,12 +122,16 @@ pub struct State {
     hops: Vec<Option<NextHop>>,
     /// `None`: not known yet.
     host: Option<Host>,
+    /// It said so itself; else it is as a plan has it, which may lack what that did not need.
+    host_spoke: bool,
     /// No plan is made before this time unless every target has an outcome.
     grace_ends: Duration,
     /// Ids that nobody has now, and pins may name.
     named: Named,
     /// Groups of the configuration before, by pool, until the first plan.
     inherited: Vec<Option<GroupMonitor>>,
+    /// The plan of the configuration before, until the first one.
+    before: Option<Arc<Before>>,
     ramps: Ramps,
     /// From the first plan on.
     running: Option<Running>,
@@ -167,9 +173,11 @@ impl State {
             admins: Admins::new(&model),
             hops: vec![None; model.nodes.len()],
             host: None,
+            host_spoke: false,
             grace_ends: now + grace,
             named: Named::default(),
             inherited: vec![None; model.pools.pools.len()],
+            before: None,
             ramps: Ramps::new(&model),
             running: None,
             tracks: Tracks::default(),
@@ -279,7 +287,10 @@ impl State {
                 let Some(known) = at.and_then(|at| self.hops.get_mut(at)) else { return false };
                 std::mem::replace(known, hop) != hop
             }
-            Event::Host(host) => self.host.replace(host.clone()).as_ref() != Some(host),
+            Event::Host(host) => {
+                self.host_spoke = true;
+                self.host.replace(host.clone()).as_ref() != Some(host)
+            }
             &Event::Administer { node, admin } => {
                 let Some(at) = self.model.ids.node_at(node) else { return false };
                 let changed =
@@ -303,8 +314,9 @@ impl State {
                 released
             }
             Event::Swept(swept) => {
-                self.tracks = self.tracks.swept(swept);
                 self.swept = Some(Arc::clone(swept));
+                let Some(tracks) = self.tracks.swept(swept) else { return false };
+                self.tracks = tracks;
                 true
             }
             Event::CloseWindows => {
@@ -341,6 +353,7 @@ impl State {
         if before == after {
             return false;
         }
+        self.hear();
         notices.extend(notice::verdict(&self.model, target, after));
         // Before the very first plan there is nothing that could stay as it was.
         if self.running.is_some() || self.inherited.iter().any(Option::is_some) {
@@ -359,20 +372,7 @@ impl State {
         let counts = pools.map(|pool| plan::count(&model, pool, &nodes[pool]));
         let counts: Vec<Count> = counts.collect();
         let Some(running) = &mut self.running else {
-            let mut groups = group::begin(&model, &counts);
-            let inherited = std::mem::take(&mut self.inherited);
-            let kept = groups.iter_mut().zip(inherited);
-            kept.for_each(|(group, was)| *group = was.unwrap_or(*group));
-            group::update(&model, &mut groups, &counts, now);
-            let mut values: Vec<group::Group> = groups.iter().map(GroupMonitor::group).collect();
-            self.ramps.advance(now);
-            self.ramps.withhold(&mut nodes, &mut values);
-            let decision = self.planner.decide(&nodes, &values, None);
-            notices.extend(notice::first(&model, &decision));
-            let since = 0..model.config.services.len();
-            let since = since.map(|service| vec![now; model.seats(service).len()]).collect();
-            self.running = Some(Running { calm: groups.clone(), groups, decision, since });
-            return;
+            return self.begin(nodes, &counts, now, notices);
         };
         let turns = group::update(&model, &mut running.groups, &counts, now);
         for (pool, turn) in turns.into_iter().enumerate() {
@@ -383,7 +383,8 @@ impl State {
         }
         let values = running.groups.iter().map(GroupMonitor::group);
         let mut groups: Vec<group::Group> = values.collect();
-        self.ramps.turn(&model, &running.decision, &nodes, &groups, now);
+        let before = (&*running.decision.nodes, &*running.decision.groups);
+        self.ramps.turn(&model, before, (&nodes, &groups), now);
         self.ramps.withhold(&mut nodes, &mut groups);
         if groups == running.decision.groups && nodes == running.decision.nodes {
             return;

@@ -83,8 +83,8 @@ impl Pools {
                 used[member.cluster] = true;
             }
             if service.panic == Panic::All {
-                let masters = service.masters.iter().filter(|master| !master.leaving);
-                variants.extend(masters.map(|master| Variant {
+                // Of those that are leaving, too: pins may name them.
+                variants.extend(service.masters.iter().map(|master| Variant {
                     cluster: master.cluster,
                     port: nat_port(config, master),
                 }));

@@ -11,7 +11,6 @@ use super::{
     group::Group,
     health::NodeHealth,
     model::Model,
-    plan::Decision,
     tables::{CLASSES, Withheld},
 };
 
@@ -26,6 +25,9 @@ pub(super) struct Ramps {
     /// By pool, then by position in its cluster's nodes.
     nodes: Vec<Vec<Option<Ramp>>>,
 }
+
+/// Of nodes, by pool and by position in its cluster's nodes; and of pools.
+pub(super) type Healths<'a> = (&'a [Vec<NodeHealth>], &'a [Group]);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ramp {
@@ -76,25 +78,24 @@ impl Ramps {
     }
 
     /// Makes the steps that are due.
-    pub(super) fn advance(&mut self, now: Duration) {
+    fn advance(&mut self, now: Duration) {
         let all = self.pools.iter_mut().chain(self.nodes.iter_mut().flatten());
         all.for_each(|ramp| *ramp = ramp.and_then(|ramp| ramp.at(now)));
     }
 
-    /// Ends and begins ramps by what was lost and what returned since a decision.
+    /// Ends and begins ramps by what was lost and what returned.
     pub(super) fn turn(
         &mut self,
         model: &Model,
-        before: &Decision,
-        nodes: &[Vec<NodeHealth>],
-        groups: &[Group],
+        (nodes_before, groups_before): Healths<'_>,
+        (nodes, groups): Healths<'_>,
         now: Duration,
     ) {
         self.advance(now);
-        self.turn_pools(model, &before.groups, groups, now);
+        self.turn_pools(model, groups_before, groups, now);
         for pool in 0..self.nodes.len() {
-            let healthy = before.groups[pool].healthy && groups[pool].healthy;
-            let (was, is) = (&before.nodes[pool], &nodes[pool]);
+            let healthy = groups_before[pool].healthy && groups[pool].healthy;
+            let (was, is) = (&nodes_before[pool], &nodes[pool]);
             let weighs = |i: usize| model.cluster(pool).nodes[i].weight > 0;
             let ramps = &mut self.nodes[pool];
             if (0..is.len()).any(|i| weighs(i) && was[i].eligible && !is[i].eligible) || !healthy {

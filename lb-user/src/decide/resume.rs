@@ -3,21 +3,26 @@
 //! A file holds the configuration in effect with its ids; what was known of nodes and groups stands in
 //! the maps themselves. Unknown is not down: what was up stays up until its checks fail.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use lb_common::{Directory, NodeRecord, Slot};
+use lb_common::{Directory, NodeRecord, PlanRecord, Slot};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
-    Admin, GroupMonitor, Ids, MissReason, Model, Named, NodeMonitor, NodeState, Pools, State,
-    Tracks,
+    Admin, GroupMonitor, Host, Ids, MissReason, Model, Named, NextHop, NodeMonitor, NodeState,
+    Pools, State, TargetId, Tracks,
 };
-use crate::config::Config;
+use crate::config::{Cluster, Config, Health, Service, Threshold};
+
+/// No time of a configuration is longer: ten years.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// What has to be known of a plan beside the maps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Saved {
+    /// [`Saved::FORMAT`] of who wrote it.
+    pub format: u32,
     /// The configuration in effect, with what is leaving, without its secrets.
     pub config: Config,
     /// Its ids.
@@ -26,9 +31,19 @@ pub struct Saved {
     pub named: Named,
 }
 
+impl Saved {
+    /// Changes when a file of before can no longer be read. A field more is no change: it has a default
+    /// ([`Config`]).
+    pub const FORMAT: u32 = 1;
+}
+
 /// What the maps say of the plan in force.
 #[derive(Clone, Debug, Default)]
 pub struct Remembered {
+    /// What holds for all of it.
+    pub plan: PlanRecord,
+    /// This host's own addresses, as [`super::Intent::own`] has them, in any order.
+    pub own: Vec<[u32; 4]>,
     /// By node id.
     pub nodes: Vec<NodeRecord>,
     /// By service id.
@@ -50,7 +65,10 @@ pub struct Live {
 
 /// A saved configuration, its ids and the tables do not go together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("its ids are not those of its configuration, or not those of the tables in force")]
+#[error(
+    "its configuration makes no sense, or its ids are not those of its configuration, or not those \
+     of the tables in force"
+)]
 pub struct Unfit;
 
 impl State {
@@ -62,7 +80,12 @@ impl State {
     /// What the next daemon needs.
     pub fn saved(&self) -> Saved {
         let Model { config, ids, .. } = &*self.model;
-        Saved { config: Config::clone(config), ids: ids.clone(), named: self.named.clone() }
+        Saved {
+            format: Saved::FORMAT,
+            config: Config::clone(config),
+            ids: ids.clone(),
+            named: self.named.clone(),
+        }
     }
 
     /// The state of the daemon before, as far as it is remembered, to be succeeded by one under the
@@ -71,7 +94,10 @@ impl State {
     /// # Errors
     /// What was saved contradicts itself.
     pub fn resume(saved: Saved, maps: &Remembered, now: Duration) -> Result<Self, Unfit> {
-        let Saved { config, ids, named } = saved;
+        let Saved { format: _, config, ids, named } = saved;
+        if !is_sound(&config) {
+            return Err(Unfit);
+        }
         let pools = Pools::of(&config);
         let nodes = config.clusters.iter().map(|cluster| cluster.nodes.len()).sum();
         if !ids.are_for(config.services.len(), pools.tables(), nodes) {
@@ -82,12 +108,17 @@ impl State {
         state.named = named;
         state.tracks = Tracks::resumed(&model, maps, now)?;
         state.resume_admins(maps, now);
+        // Until they are heard, ways and host are what packets go by now.
+        state.host = Host::written(&maps.plan, &maps.own);
+        for node in 0..model.nodes.len() {
+            let record = model.ids.node(node).and_then(|id| maps.nodes.get(id.index()));
+            state.hops[node] = record.and_then(NextHop::written);
+        }
+        state.resume_targets(maps);
         for pool in 0..model.pools.pools.len() {
-            let Some(id) = model.ids.table(pool) else { continue };
-            let Some(live) = maps.clusters.get(id.index()) else { continue };
-            state.resume_nodes(pool, &live.slots, maps);
-            // Nothing was written for it yet.
-            if live.directory.log2 > 0 {
+            let live = model.ids.table(pool).and_then(|id| maps.clusters.get(id.index()));
+            // Without a table nothing was written for it yet.
+            if let Some(live) = live.filter(|live| live.directory.log2 > 0) {
                 let rules = model.cluster(pool);
                 state.inherited[pool] = Some(GroupMonitor::resume(rules, &live.directory, now));
             }
@@ -95,55 +126,96 @@ impl State {
         Ok(state)
     }
 
-    /// Nodes of a pool: as their records say; but one that serves nothing here, where it should if it
-    /// were up, is up for others only.
-    fn resume_nodes(&mut self, pool: usize, slots: &[Slot], maps: &Remembered) {
+    /// What checks said of nodes. A record has the best of it: that is all if a node is checked in one
+    /// way. If it is up and checked in several, it is up for the pools that it serves; whether it is
+    /// for others that it could serve, its check has to say before there is a plan.
+    fn resume_targets(&mut self, maps: &Remembered) {
         let model = Arc::clone(&self.model);
-        let nodes = model.nodes_of(model.pool(pool).cluster);
-        let mut serves = vec![false; nodes.len()];
-        for node in slots.iter().filter_map(|slot| model.ids.node_of(slot.member()?)) {
-            if nodes.contains(&node) {
-                serves[node - nodes.start] = true;
+        let mut known: BTreeMap<TargetId, (bool, u8, NodeState)> = BTreeMap::new();
+        for cluster in 0..model.config.clusters.len() {
+            let targets = |pool: usize| &model.pool(pool).targets;
+            let first = targets(model.pools_of(cluster).start);
+            let one_way = |i: usize| {
+                let mut pools = model.pools_of(cluster);
+                pools.all(|pool| targets(pool).get(i) == first.get(i))
+            };
+            let nodes: Vec<usize> = model.nodes_of(cluster).collect();
+            let one_way: Vec<bool> = (0..nodes.len()).map(one_way).collect();
+            for pool in model.pools_of(cluster) {
+                let serves = serving(&model, pool, maps);
+                for (i, &target) in targets(pool).iter().enumerate() {
+                    let Some(record) = model.ids.node(nodes[i]) else { continue };
+                    let Some(record) = maps.nodes.get(record.index()) else { continue };
+                    let could = model.node(nodes[i]).weight > 0
+                        && self.admins.effective()[nodes[i]] == Admin::InService;
+                    let sure = one_way[i] || serves[i];
+                    let state = match state_of(record.state) {
+                        NodeState::Up if could && !sure => NodeState::Unknown,
+                        state => state,
+                    };
+                    // Another node may be asked by the same check.
+                    let says = (sure, state.rank(), state);
+                    let best = known.entry(target).or_insert(says);
+                    if (best.0, best.1) < (says.0, says.1) {
+                        *best = says;
+                    }
+                }
             }
         }
-        let configs = &model.cluster(pool).nodes;
-        let named = serves.iter().zip(configs).filter(|(serves, _)| **serves);
-        let lowest = named.map(|(_, node)| node.priority).min();
-        for (i, node) in nodes.enumerate() {
-            let Some(record) = model.ids.node(node).and_then(|id| maps.nodes.get(id.index()))
-            else {
-                continue;
-            };
-            let should = configs[i].weight > 0
-                && self.admins.effective()[node] == Admin::InService
-                && lowest.is_some_and(|lowest| configs[i].priority >= lowest);
-            let state = match state_of(record.state) {
-                NodeState::Up if should && !serves[i] => NodeState::Down(MissReason::Timeout),
-                state => state,
-            };
-            let Some(target) = model.pool(pool).targets.get(i) else { continue };
-            let known = &mut self.targets[target.index()];
-            if known.state() != NodeState::Up {
-                *known = NodeMonitor::in_state(state);
-            }
+        for (target, (_, _, state)) in known {
+            self.targets[target.index()] = NodeMonitor::in_state(state);
         }
     }
 
-    /// A wish for all nodes of a cluster is taken for one for the cluster.
     fn resume_admins(&mut self, maps: &Remembered, now: Duration) {
         let model = Arc::clone(&self.model);
-        let admin = |node: usize| {
+        for (node, place) in model.nodes.iter().enumerate() {
             let record = model.ids.node(node).and_then(|id| maps.nodes.get(id.index()));
-            record.map_or(Admin::InService, |record| admin_of(record.admin))
-        };
-        for cluster in 0..model.config.clusters.len() {
-            let all = model.nodes_of(cluster).map(admin).min().unwrap_or_default();
-            self.admins.set_cluster(&model, cluster, all, now);
-            for node in model.nodes_of(cluster).filter(|node| admin(*node) > all) {
-                self.admins.set_node(&model, node, admin(node), now);
+            let Some(record) = record else { continue };
+            let (own, whole) = admins_of(record.admin);
+            if whole != Admin::InService {
+                self.admins.set_cluster(&model, place.cluster, whole, now);
+            }
+            self.admins.set_node(&model, node, own, now);
+            if record.up == 0 {
+                self.admins.cut(node);
             }
         }
     }
+}
+
+/// By position in its cluster's nodes: whether slots of a pool's table go to a node.
+fn serving(model: &Model, pool: usize, maps: &Remembered) -> Vec<bool> {
+    let nodes = model.nodes_of(model.pool(pool).cluster);
+    let mut serves = vec![false; nodes.len()];
+    let live = model.ids.table(pool).and_then(|id| maps.clusters.get(id.index()));
+    let slots = live.into_iter().flat_map(|live| live.slots.iter());
+    for node in slots.filter_map(|slot| model.ids.node_of(slot.member()?)) {
+        if nodes.contains(&node) {
+            serves[node - nodes.start] = true;
+        }
+    }
+    serves
+}
+
+/// Whether a configuration can be worked with at all, whoever wrote it.
+fn is_sound(config: &Config) -> bool {
+    let ratio = |threshold: &Threshold| match threshold {
+        Threshold::Ratio(ratio) => ratio.denominator > 0,
+        Threshold::Survivors(_) => true,
+    };
+    let times = |health: &Health| health.interval.max(health.timeout) <= LONGEST;
+    let cluster = |cluster: &Cluster| {
+        let thresholds = [Some(&cluster.threshold), cluster.recover_at.as_ref()];
+        thresholds.into_iter().flatten().all(ratio)
+            && cluster.drain <= LONGEST
+            && times(&cluster.health)
+    };
+    let service = |service: &Service| {
+        service.members().all(|member| member.cluster < config.clusters.len())
+            && service.health.iter().all(times)
+    };
+    config.clusters.iter().all(cluster) && config.services.iter().all(service)
 }
 
 /// As [`NodeRecord::state`] has it.
@@ -165,19 +237,25 @@ const fn state_of(code: u8) -> NodeState {
     }
 }
 
-/// As [`NodeRecord::admin`] has it.
-pub(super) const fn admin_code(admin: Admin) -> u8 {
-    match admin {
-        Admin::InService => 0,
-        Admin::Drained => 1,
-        Admin::Maintenance => 2,
+/// As [`NodeRecord::admin`] has it: what is wanted of the node itself, and of its cluster.
+pub(super) const fn admin_code(own: Admin, whole: Admin) -> u8 {
+    const fn code(admin: Admin) -> u8 {
+        match admin {
+            Admin::InService => 0,
+            Admin::Drained => 1,
+            Admin::Maintenance => 2,
+        }
     }
+    code(own) | code(whole) << 2
 }
 
-const fn admin_of(code: u8) -> Admin {
-    match code {
-        1 => Admin::Drained,
-        2 => Admin::Maintenance,
-        _ => Admin::InService,
+const fn admins_of(code: u8) -> (Admin, Admin) {
+    const fn admin(code: u8) -> Admin {
+        match code & 3 {
+            1 => Admin::Drained,
+            2 => Admin::Maintenance,
+            _ => Admin::InService,
+        }
     }
+    (admin(code), admin(code >> 2))
 }

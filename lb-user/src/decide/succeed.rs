@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Ids, Model, Named, OutOfIds, Pools, State, TargetId, Variant,
+    Ids, Model, Named, OutOfIds, Pools, State, TargetId, Variant, host,
     ids::Kept,
     leaving::{effective, identity},
 };
@@ -47,8 +47,11 @@ impl State {
         next.named = new.ids.without(&taken);
         self.keep_targets(&mut next);
         next.tracks = self.tracks.renamed(&old.heirs(&new));
-        next.host.clone_from(&self.host);
-        next.admins = self.admins.succeed(old, &new);
+        if self.host_spoke || host::needs_no_more(&new, old) {
+            next.host.clone_from(&self.host);
+            next.host_spoke = self.host_spoke;
+        }
+        next.admins = self.admins.succeed(old, &new, |node| self.is_down(node));
         for node in 0..new.nodes.len() {
             let id = new.ids.node(node);
             if let Some(was) = id.and_then(|id| old.ids.node_at(id)) {
@@ -67,6 +70,7 @@ impl State {
         };
         let was = |pool: usize| predecessor(old, Outline::of(&new), pool);
         next.ramps = self.ramps.succeed(old, &new, was);
+        next.before = self.before();
         next.inherited = (0..new.pools.pools.len()).map(group).collect();
         Ok(next)
     }
@@ -92,6 +96,11 @@ impl State {
 }
 
 impl Model {
+    /// What a pool of a later model is here.
+    pub(super) fn predecessor(&self, later: &Self, pool: usize) -> Option<usize> {
+        predecessor(self, Outline::of(later), pool)
+    }
+
     /// For the ids of node tables that a later model has not: which of its tables stands for them
     /// there, one of the same cluster. What named them has to name that.
     pub fn heirs(&self, later: &Self) -> BTreeMap<u16, u16> {

@@ -143,12 +143,14 @@ impl<'a> Teller<'a> {
 
     /// `CLUSTER/NODE`.
     fn member_name(&self, member: Member) -> String {
-        let (model, node) = (self.view.model, member.node.index());
-        match model.cluster_of(member.cluster.index()) {
-            Some(cluster) if node < model.nodes.len() => {
+        let model = self.view.model;
+        let table = model.ids.table_at(member.cluster);
+        let cluster = table.and_then(|table| model.cluster_of(table));
+        match cluster.zip(model.ids.node_at(member.node)) {
+            Some((cluster, node)) => {
                 format!("{}/{}", model.config.clusters[cluster].name, model.node(node).name)
             }
-            _ => format!("node {node}, which has gone"),
+            None => format!("node {}, which has gone", member.node.index()),
         }
     }
 

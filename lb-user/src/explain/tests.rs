@@ -58,8 +58,30 @@ const CONFIG: &str = r#"
 /// A daemon all of whose nodes live; `source`: where tunnels come from.
 fn state(source: Option<&str>) -> State {
     let config = config::parse(CONFIG, "lb.toml").expect("a good configuration").config;
-    let model = Arc::new(Model::new(Arc::new(config)));
-    let mut state = State::with_model(Arc::clone(&model), Duration::ZERO);
+    let mut state = State::with_model(Arc::new(Model::new(Arc::new(config))), Duration::ZERO);
+    all_live(&mut state, source);
+    state
+}
+
+/// The same under a file in which everything else stands behind other things.
+fn shifted(state: &State) -> State {
+    const MORE: &str = r#"
+        [[cluster]]
+        name = "a"
+        nodes = [{ name = "a", address = "10.0.9.1" }, { name = "b", address = "10.0.9.2" }]
+        [[service]]
+        name = "a"
+        address = "192.0.2.9:80"
+        masters = ["a"]
+    "#;
+    let file = config::parse(&format!("{CONFIG}{MORE}"), "lb.toml").expect("a good one").config;
+    let mut next = state.succeed(&file, Duration::ZERO).expect("ids");
+    all_live(&mut next, Some("10.0.0.2"));
+    next
+}
+
+fn all_live(state: &mut State, source: Option<&str>) {
+    let model = Arc::clone(state.model());
     let hop = NextHop {
         ifindex: 2,
         src_mac: [2; 6],
@@ -68,14 +90,13 @@ fn state(source: Option<&str>) -> State {
         tags: [0; 2],
         source: source.map(|source| source.parse().expect("an address")),
     };
-    let ids = (0..model.nodes.len()).filter_map(NodeId::new);
+    let ids = (0..model.nodes.len()).filter_map(|node| model.ids.node(node));
     let hops = ids.map(|node| Event::Resolved { node, hop: Some(hop) });
     let targets = (0..).map(TargetId).take(model.pools.targets.len());
     let hits = targets.map(|target| Event::Checked { target, outcome: Outcome::Hit });
     let host = std::iter::once(Event::Host(Host::default()));
     let now = state.deadline().expect("an end of waiting");
     state.step(now, &hits.chain(hops).chain(host).collect::<Vec<_>>());
-    state
 }
 
 fn explain(state: &State, flow: &str) -> Answer {
@@ -197,21 +218,31 @@ fn drain(memory: &Memory, service: u32, own: u16, base: u16) {
 
 #[test]
 fn moved_slots_and_pins_are_told_and_stay() {
+    let first = state(Some("10.0.0.2"));
+    told_and_stay(&first);
+    let next = shifted(&first);
+    let ids = &next.model().ids;
+    assert_ne!(ids.node(0).map(NodeId::index), Some(0), "ids are not positions");
+    told_and_stay(&next);
+}
+
+fn told_and_stay(state: &State) {
     const FLOW: &str = "tcp 198.51.100.7:1 192.0.2.1:443";
-    let state = state(Some("10.0.0.2"));
-    let memory = tables(&state);
+    let memory = tables(state);
     let model = state.view().model;
     let pool = |name: &str| {
         let cluster = model.config.clusters.iter().position(|cluster| cluster.name == name);
-        model.pools_of(cluster.expect("a cluster")).start as u16
+        let pool = model.pools_of(cluster.expect("a cluster")).start;
+        model.ids.table(pool).expect("an id").raw()
     };
-    let first = asked(&state, &memory, FLOW, Asked::Opener).explained;
+    let first = asked(state, &memory, FLOW, Asked::Opener).explained;
     assert_eq!((first.state.as_deref(), first.base, first.pin), (Some("clean"), None, None));
 
     let web = model.config.services.iter().position(|service| service.name == "web");
-    drain(&memory, web.expect("a service") as u32, pool("app"), pool("plain"));
+    let web = web.and_then(|web| model.ids.service(web)).expect("an id");
+    drain(&memory, web.raw().into(), pool("app"), pool("plain"));
     let told = |which| {
-        let Answer { explained, steps } = asked(&state, &memory, FLOW, which);
+        let Answer { explained, steps } = asked(state, &memory, FLOW, which);
         assert_eq!(explained.state.as_deref(), Some("drain"));
         assert_eq!(explained.base.as_deref(), Some("plain/same"));
         assert!(steps.iter().any(|step| step.what == "state"), "{steps:?}");

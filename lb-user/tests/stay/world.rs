@@ -221,9 +221,6 @@ impl Tables for Seen<'_> {
         }
         self.memory().renew_pin(bucket, way, from, to)
     }
-    fn set_pin(&self, bucket: u32, way: usize, value: u64) {
-        self.memory().set_pin(bucket, way, value);
-    }
     fn claim_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool {
         self.memory().claim_pin(bucket, way, from, to)
     }

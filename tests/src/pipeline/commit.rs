@@ -44,12 +44,16 @@ const PLANS: usize = 5;
 const _: () = assert!(PLANS > GENERATIONS as usize && PLANS % 2 == 1);
 /// The node that each plan leads to.
 const NODES: [u16; PLANS] = [10, 20, 30, 40, 50];
+/// Chunks of each table.
+const TABLE_CHUNKS: u32 = (1 << MIN_TABLE_LOG2) / CHUNK_SLOTS;
+/// The file of the plan of the writer that is killed.
+const FILE: u64 = 77;
 /// The argument that makes `suites` a writer who kills itself.
 pub const KILLED_WRITER: &str = "--killed-writer";
 
 /// Plan `which`: service, cluster and node of that number lead to its node. All others lead to a
 /// node that cannot be reached, by tables that no other plan has, so that a packet that mixes two
-/// plans is dropped.
+/// plans is dropped. In odd plans the slots of the cluster drain: it is their base that leads to the node.
 fn plan(which: usize) -> Intent {
     let only = |good: Slot, poison: Slot| {
         let choose = move |number| if number == which { good } else { poison };
@@ -58,7 +62,12 @@ fn plan(which: usize) -> Intent {
     // From PLANS on no plan has a cluster.
     let services = only(cluster(which), cluster(PLANS + which));
     // From 3 * PLANS on no plan has a node. No number stands in two tables: slots are but numbers.
-    let clusters = only(member(2 * PLANS + which), member(3 * PLANS + which));
+    let (good, poison) = (member(2 * PLANS + which), member(3 * PLANS + which));
+    let mut clusters = only(good, poison);
+    if which % 2 == 1 {
+        let base = Some(clusters[which].slots.clone());
+        clusters[which] = Table { base, ..all(poison.in_state(SlotState::Drain)) };
+    }
     let mut nodes = vec![node(666, 0); 3 * PLANS];
     nodes[2 * PLANS + which] = node(NODES[which], INGRESS);
     let id = ServiceId::new(which).expect("a service that the maps have");
@@ -79,7 +88,7 @@ fn sent_by(action: Action, frame: &[u8]) -> anyhow::Result<usize> {
 
 /// The plan that the kernel's packets see: of so many, the last.
 fn seen_by(ebpf: &Ebpf, packets: u32) -> anyhow::Result<usize> {
-    let (action, frame) = run_repeated(ebpf, &frames::tcp((CLIENT, 9), (VIP, 80)), packets)?.0;
+    let (action, frame) = run_repeated(ebpf, &frames::reset((CLIENT, 9), (VIP, 80)), packets)?.0;
     sent_by(action, &frame)
 }
 
@@ -143,7 +152,8 @@ pub fn atomic_under_test_runs() -> anyhow::Result<()> {
     })?;
     ensure!(seen.iter().all(|&n| n > 10), "the plans were seen {seen:?} times: too few");
     for (reason, count) in dataplane.counters()?.iter() {
-        let sent = matches!(reason, Reason::ForwardTx | Reason::PassNotOurs);
+        // The last one is counted beside the verdict, of packets of odd plans.
+        let sent = matches!(reason, Reason::ForwardTx | Reason::PassNotOurs | Reason::PinLookedFor);
         ensure!(sent || count == 0, "{count} times {}: mixtures of plans", reason.name());
     }
     Ok(())
@@ -174,7 +184,7 @@ pub fn packet_held() -> anyhow::Result<()> {
                 left.set(left.get().and_then(|left: usize| left.checked_sub(1)));
             });
             let mut frame =
-                Packet { ingress: INGRESS, ..Packet::new(frames::tcp((CLIENT, 9), (VIP, 80))) };
+                Packet { ingress: INGRESS, ..Packet::new(frames::reset((CLIENT, 9), (VIP, 80))) };
             let verdict = lb_ebpf::process(&mut frame, &held);
             let result = result.take();
             let was_held = result.is_some();
@@ -208,9 +218,11 @@ fn until_busy(writer: &mut Writer, memory: &Memory, number: &mut usize) -> anyho
     let refused = writer.commit(memory, &plan((*number + 1) % PLANS));
     ensure!(refused == Err(CommitError::Busy), "the commit too many: {refused:?}");
     ensure!((memory.epoch(), writer.chunks_in_use()) == (epoch, used), "it changed something");
-    // Four tables a plan, and none is shared.
-    let plans = 4 * ((1 << MIN_TABLE_LOG2) / CHUNK_SLOTS) * GENERATIONS;
-    ensure!(used == plans, "{used} chunks in use, {GENERATIONS} plans have {plans}");
+    // Four tables a plan and a base in odd ones, and none is shared.
+    let last = (0..GENERATIONS as usize).map(|before| (*number - before) % PLANS);
+    let tables: u32 = last.map(|which| 4 + which as u32 % 2).sum();
+    let chunks = tables * TABLE_CHUNKS;
+    ensure!(used == chunks, "{used} chunks in use, {tables} tables have {chunks}");
     Ok(())
 }
 
@@ -237,12 +249,35 @@ pub fn killed_at_each_step() -> anyhow::Result<()> {
         ensure!(is == expected, "killed at {step:?}: packets see plan {is}, not {expected}");
 
         let memory = kernel.opened.dataplane.memory();
+        is_in_force(memory, &plan(expected)).with_context(|| format!("killed at {step:?}"))?;
         let mut writer = Writer::adopt(memory);
-        let used = writer.chunks_in_use();
-        ensure!(used > 0 && used < 20, "killed at {step:?}: {used} chunks in use");
+        let (used, file) = (writer.chunks_in_use(), writer.file());
+        ensure!(
+            used == (4 + expected as u32) * TABLE_CHUNKS,
+            "killed at {step:?}: {used} chunks in use"
+        );
+        ensure!(file == [0, FILE][expected], "killed at {step:?}: its file is {file}");
         writer.commit(memory, &plan(1))?;
         let is = seen_by(&kernel.opened.ebpf, 1)?;
         ensure!(is == 1, "after {step:?} and a new commit packets see plan {is}");
+    }
+    Ok(())
+}
+
+/// Fails unless the node tables in force are those of a plan.
+fn is_in_force(memory: &Memory, plan: &Intent) -> anyhow::Result<()> {
+    let same = |directory: Directory, slots: &[Slot]| {
+        (0..).zip(slots).all(|(i, slot)| memory.table_slot(&directory, i) == Some(*slot))
+    };
+    for (number, table) in plan.clusters.iter().enumerate() {
+        let id = ClusterId::new(number).context("a cluster that the maps have")?;
+        let directory = memory.cluster(memory.epoch(), id).context("its directory")?;
+        ensure!(same(directory, &table.slots), "cluster {number} is not of this plan");
+        let based = match &table.base {
+            None => directory.base == Directory::NO_BASE,
+            Some(base) => same(Directory { first: directory.base, ..directory }, base),
+        };
+        ensure!(based, "the base of cluster {number} is not of this plan");
     }
     Ok(())
 }
@@ -255,7 +290,9 @@ pub fn killed_writer(directory: &str, at: &str) -> anyhow::Result<()> {
     let memory = Memory::open(directory.as_ref())?;
     let at: usize = at.parse()?;
     let mut number = 0;
-    Writer::adopt(&memory).commit_observed(&memory, &plan(1), |_| {
+    let mut writer = Writer::adopt(&memory);
+    writer.name_file(FILE);
+    writer.commit_observed(&memory, &plan(1), |_| {
         if number == at {
             // Signalled to this very process: it ends here.
             let _ = kill(nix::unistd::getpid(), Signal::SIGKILL);
@@ -300,7 +337,6 @@ pub fn room_comes_back() -> anyhow::Result<()> {
 /// A base stands beside its table, shared as tables are, for as long as a plan has it; who takes over
 /// the memory knows it, too.
 pub fn bases() -> anyhow::Result<()> {
-    const TABLE: u32 = (1 << MIN_TABLE_LOG2) / CHUNK_SLOTS;
     let memory = Memory::anonymous()?;
     let mut writer = Writer::adopt(&memory);
     let id = ServiceId::new(0).expect("the first service");
@@ -322,17 +358,17 @@ pub fn bases() -> anyhow::Result<()> {
     writer.commit(&memory, &plan(0, None))?;
     writer.graced(writer.epoch());
     ensure!(directory(&memory, 0)?.base == Directory::NO_BASE);
-    ensure!(writer.chunks_in_use() == 2 * TABLE, "{} chunks", writer.chunks_in_use());
+    ensure!(writer.chunks_in_use() == 2 * TABLE_CHUNKS, "{} chunks", writer.chunks_in_use());
 
     writer.commit(&memory, &plan(1, Some(0)))?;
     writer.graced(writer.epoch());
     let [moved, rests] = [directory(&memory, 0)?, directory(&memory, 1)?];
     ensure!((moved.base, rests.base) == (rests.first, Directory::NO_BASE), "{moved:?}, {rests:?}");
-    ensure!(writer.chunks_in_use() == 3 * TABLE, "{} chunks", writer.chunks_in_use());
+    ensure!(writer.chunks_in_use() == 3 * TABLE_CHUNKS, "{} chunks", writer.chunks_in_use());
 
     // A base that is nobody's table: whoever takes over must not write over it.
     writer.commit(&memory, &plan(1, Some(2)))?;
-    let used = 4 * TABLE;
+    let used = 4 * TABLE_CHUNKS;
     let mut writer = Writer::adopt(&memory);
     ensure!(writer.chunks_in_use() == used, "{} chunks adopted", writer.chunks_in_use());
     let moved = directory(&memory, 0)?;
@@ -340,7 +376,7 @@ pub fn bases() -> anyhow::Result<()> {
     let base = Directory { first: moved.base, ..moved };
     ensure!((0..1 << MIN_TABLE_LOG2).all(|i| memory.table_slot(&base, i) == Some(member(2))));
     writer.graced(writer.epoch());
-    ensure!(writer.chunks_in_use() == 3 * TABLE, "{} chunks", writer.chunks_in_use());
+    ensure!(writer.chunks_in_use() == 3 * TABLE_CHUNKS, "{} chunks", writer.chunks_in_use());
 
     let mut wrong = plan(1, Some(0));
     wrong.clusters[0].base = Some(vec![member(0); 2 << MIN_TABLE_LOG2].into());

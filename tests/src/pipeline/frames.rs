@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use etherparse::{PacketBuilder, SlicedPacket};
+use etherparse::{PacketBuilder, PacketBuilderStep, SlicedPacket, TcpHeader};
 
 /// MAC address of the client in all frames.
 pub const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xc1];
@@ -16,11 +16,24 @@ pub const CLIENT: [u8; 4] = [198, 51, 100, 7];
 /// A TCP SYN to an address and port.
 #[must_use]
 pub fn tcp(source: ([u8; 4], u16), destination: ([u8; 4], u16)) -> Vec<u8> {
-    let builder = PacketBuilder::ethernet2(CLIENT_MAC, LB_MAC)
-        .ipv4(source.0, destination.0, 64)
-        .tcp(source.1, destination.1, 0x0102_0304, 64_240)
-        .syn();
+    let builder = tcp_header(source, destination).syn();
     finish(|out| builder.write(out, &[]))
+}
+
+/// A TCP packet without data that ends a connection: it opens nothing, and no pin is made for it.
+#[must_use]
+pub fn reset(source: ([u8; 4], u16), destination: ([u8; 4], u16)) -> Vec<u8> {
+    let builder = tcp_header(source, destination).rst();
+    finish(|out| builder.write(out, &[]))
+}
+
+fn tcp_header(source: ([u8; 4], u16), destination: ([u8; 4], u16)) -> PacketBuilderStep<TcpHeader> {
+    PacketBuilder::ethernet2(CLIENT_MAC, LB_MAC).ipv4(source.0, destination.0, 64).tcp(
+        source.1,
+        destination.1,
+        0x0102_0304,
+        64_240,
+    )
 }
 
 /// An ARP request.

@@ -81,15 +81,16 @@ impl Tracks {
         self.replaced(services, clusters)
     }
 
-    /// All of them after a sweep; as they are, if it was made with others.
+    /// All of them after a sweep. `None`: it changes nothing, or was made with others.
     #[must_use]
-    pub fn swept(&self, swept: &Swept) -> Self {
+    pub fn swept(&self, swept: &Swept) -> Option<Self> {
         if swept.number != self.number {
-            return self.clone();
+            return None;
         }
         let services = clear(&self.services, &swept.services);
         let clusters = clear(&self.clusters, &swept.clusters);
-        self.replaced(services, clusters)
+        let next = self.replaced(services, clusters);
+        (next.number != self.number).then_some(next)
     }
 
     /// All of them with no window open: those are over before their time.
@@ -184,7 +185,8 @@ fn resume(
     if let Some(track) = left.get(&key) {
         return Ok(Some(Arc::clone(track)));
     }
-    if !live.slots.iter().filter_map(|slot| slot.member()).all(known) {
+    let all = live.slots.iter().chain(base.into_iter().flatten());
+    if !all.filter_map(|slot| slot.member()).all(known) {
         return Err(Unfit);
     }
     let track = Arc::new(Track::resumed(&live.slots, base, limit, now));

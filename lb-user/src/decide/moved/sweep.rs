@@ -134,7 +134,8 @@ impl Sweep {
 
     /// Whether a connection without the pin would be treated as it is with it.
     fn is_owner(&self, place: &Place<'_>, pin: Pin) -> bool {
-        let port = |id: ClusterId| self.ports.get(id.index());
+        // Packets find no port where there is no such pool.
+        let port = |id: ClusterId| self.ports.get(id.index()).copied().unwrap_or_default();
         place.behind.as_ref().is_some_and(|&(id, track, slot)| {
             track.slots()[slot].member() == Some(pin.node.raw()) && port(id) == port(pin.cluster)
         })

@@ -43,6 +43,11 @@ enum Mark {
 }
 
 impl Mark {
+    /// Behind a window.
+    fn after(hard: bool) -> Self {
+        if hard { Self::Cut } else { Self::Plain }
+    }
+
     fn ends(&self) -> Option<Duration> {
         match *self {
             Self::Until { ends, .. } => Some(ends),
@@ -70,9 +75,11 @@ impl Track {
         let mut draft = Self::at_rest(&decided).draft(slots.len());
         draft.slots.copy_from_slice(slots);
         for (i, slot) in slots.iter().enumerate().filter(|(_, s)| s.state() == SlotState::Drain) {
-            match base.and_then(|base| base.get(i)) {
-                Some(&base) => draft.open(i, clean(base), limit(clean(base), clean(*slot)), now),
-                None => draft.slots[i] = slot.in_state(SlotState::Residue),
+            let base = base.and_then(|base| base.get(i)).copied().map(clean);
+            match base.map(|base| (base, limit(base, clean(*slot)))) {
+                Some((base, limit)) if !limit.drain.is_zero() => draft.open(i, base, limit, now),
+                Some((_, limit)) => draft.leave(i, Mark::after(limit.hard)),
+                None => draft.leave(i, Mark::Plain),
             }
         }
         draft.finish(&decided)
@@ -173,11 +180,6 @@ impl Track {
         self.ends
     }
 
-    /// When a slot's window closes, if it is open.
-    pub fn closes(&self, slot: usize) -> Option<Duration> {
-        self.marks.get(slot)?.ends()
-    }
-
     /// When the last window closes of slots whose old connections go to a member.
     pub fn closes_for(&self, member: u16) -> Option<Duration> {
         let marks = self.base.as_ref()?.iter().zip(&self.marks);
@@ -236,7 +238,7 @@ impl Draft {
         if let Mark::Until { ends, hard } = self.marks[i]
             && ends <= now
         {
-            self.leave(i, if hard { Mark::Cut } else { Mark::Plain });
+            self.leave(i, Mark::after(hard));
         }
     }
 

@@ -47,8 +47,19 @@ fn shares(state: &State) -> [usize; 3] {
     [of(Some(0)), of(Some(1)), of(None)]
 }
 
+/// Of all slots, by id.
+fn owners(plan: &Intent) -> Vec<Option<u16>> {
+    let tables = plan.services.iter().chain(&plan.clusters);
+    tables.flat_map(|table| table.slots.iter()).map(|slot| slot.member()).collect()
+}
+
 fn ups(state: &State) -> Vec<u8> {
     plan(state).nodes.iter().map(|node| node.up).collect()
+}
+
+fn fails(state: &mut State, node: usize) {
+    let model = Arc::clone(&state.model);
+    (0..3).for_each(|_| drop(state.step(at(5), &checked(&model, node, MISS))));
 }
 
 fn drain_all(admin: Admin) -> Event {
@@ -147,5 +158,91 @@ fn maintenance_is_not_checked_and_ends_connections_at_the_limit() {
     let info = plan(&state).cluster_info[0];
     assert_eq!((info.alive, info.total, info.healthy), (2, 2, 1));
     state.step(at(91), &checked(&state.model.clone(), 1, Outcome::Hit));
-    assert_eq!(plan(&state), before);
+    assert_eq!(owners(&plan(&state)), owners(&before));
+    assert_eq!(
+        (&plan(&state).nodes, &plan(&state).cluster_info),
+        (&before.nodes, &before.cluster_info)
+    );
+}
+
+#[test]
+fn who_comes_back_keeps_connections_unless_it_had_lost_them() {
+    /// In seconds, what is wanted of the node then; what a check finds; who is up then.
+    type Turn = (u64, Option<Admin>, Option<Outcome>, u8);
+    use Admin::{Drained, InService, Maintenance};
+    const HIT: Option<Outcome> = Some(Outcome::Hit);
+    const NOT: Option<Outcome> = Some(Outcome::NotWorking);
+    let traces: &[&[Turn]] = &[
+        // Before the limit: it never lost anything.
+        &[(10, Some(Maintenance), None, 1), (69, Some(InService), None, 1), (80, None, HIT, 1)],
+        &[(10, Some(Maintenance), None, 1), (69, Some(Drained), None, 1), (99, None, NOT, 1)],
+        &[
+            (10, Some(Maintenance), None, 1),
+            (69, Some(InService), None, 1),
+            (70, None, Some(MISS), 0),
+        ],
+        // Behind it: it has lost all, until it answers.
+        &[(10, Some(Maintenance), None, 1), (70, Some(InService), None, 0), (71, None, HIT, 1)],
+        &[(10, Some(Maintenance), None, 1), (70, Some(Drained), None, 0), (71, None, NOT, 1)],
+        &[
+            (10, Some(Maintenance), None, 1),
+            (71, Some(InService), None, 0),
+            (72, None, Some(MISS), 0),
+        ],
+        // It does not get a new time where it has nothing to lose, and does where it has.
+        &[
+            (10, Some(Maintenance), None, 1),
+            (70, Some(InService), None, 0),
+            (71, Some(Maintenance), None, 0),
+            (72, Some(InService), None, 0),
+            (73, None, HIT, 1),
+            (74, Some(Maintenance), None, 1),
+            (134, None, None, 0),
+        ],
+    ];
+    for trace in traces {
+        let mut state = running();
+        for &(now, admin, outcome, up) in *trace {
+            let admin = admin.map(of_node);
+            let outcome = outcome.map(|outcome| checked(&state.model, 1, outcome));
+            let events: Vec<Event> = outcome.into_iter().flatten().chain(admin).collect();
+            // Its time ends first.
+            state.step(at(now), &[]);
+            state.step(at(now), &events);
+            assert_eq!(ups(&state)[1], up, "at {now} of {trace:?}");
+        }
+    }
+}
+
+#[test]
+fn who_was_down_before_maintenance_is_not_up_behind_it() {
+    let mut state = running();
+    fails(&mut state, 1);
+    state.step(at(6), &[of_node(Admin::Maintenance)]);
+    state.step(at(7), &[of_node(Admin::InService)]);
+    assert_eq!((state.view().state(0, 1), ups(&state)[1]), (NodeState::Unknown, 0));
+    state.step(at(8), &checked(&state.model.clone(), 1, Outcome::Hit));
+    assert_eq!(ups(&state)[1], 1);
+}
+
+/// A reload that changes a check, and the grace passes before somebody speaks.
+#[test]
+fn who_is_asked_otherwise_keeps_connections_until_it_misses() {
+    let mut state = running();
+    fails(&mut state, 2);
+    // It comes back, so that it is nothing new when it is unknown.
+    state.step(at(6), &[of_node(Admin::Maintenance)]);
+    state.step(at(7), &[of_node(Admin::InService)]);
+    state.step(at(8), &checked(&state.model.clone(), 1, Outcome::Hit));
+    let mut file = two();
+    file.clusters[0].health.port = Some(81);
+    let mut next = state.succeed(&file, at(10)).expect("ids");
+    let grace = next.deadline().expect("a grace");
+    next.step(grace, &[]);
+    assert_eq!((next.view().state(0, 1), ups(&next)), (NodeState::Unknown, vec![1, 1, 0, 1, 1]));
+    let info = plan(&next).cluster_info[0];
+    assert_eq!((info.alive, info.total), (0, 3), "all count");
+    next.step(grace, &checked(&next.model.clone(), 1, MISS));
+    next.step(grace, &checked(&next.model.clone(), 2, Outcome::Hit));
+    assert_eq!(ups(&next), [1, 0, 1, 1, 1]);
 }

@@ -7,7 +7,7 @@ use super::{
     traces::Dice,
 };
 use crate::{
-    config::{BackupMode, Cluster, Config, Threshold},
+    config::{BackupMode, Cluster, Config, Panic, Threshold},
     decide::{Effect, Event, Intent, Model, Named, Outcome, Planner, State},
 };
 
@@ -165,6 +165,49 @@ fn a_cluster_leaves_a_service_and_the_file() {
     let gone = state.dismiss(&Named::default(), NOW).expect("nothing names it");
     assert_eq!(*gone.model.config, file);
     assert!(gone.dismiss(&Named::default(), NOW).is_none(), "there is nothing more");
+}
+
+/// Where a panic is to all nodes, pins name the table that ignores health.
+#[test]
+fn a_pin_of_any_of_its_tables_keeps_a_cluster_in_a_service() {
+    let panics = |mut config: Config| {
+        config.services[0].panic = Panic::All;
+        config
+    };
+    let mut file = panics(two());
+    file.services[0].masters.pop();
+    let state = reloaded(&running(panics(two())), &file);
+    let tables = |cluster| state.model.pools_of(cluster).chain(state.model.variants_of(cluster));
+    let ids = |cluster| tables(cluster).map(|table| state.model.ids.table(table).expect("an id"));
+    assert_eq!(ids(1).map(|id| id.index()).collect::<Vec<_>>(), [1, 3], "as before");
+    let pinned = |id: u16| Named { tables: [id].into(), ..Named::default() };
+    for id in ids(1) {
+        assert!(state.dismiss(&pinned(id.raw()), NOW).is_none(), "table {id:?}");
+    }
+    for id in ids(0) {
+        let gone = state.dismiss(&pinned(id.raw()), NOW).expect("another's");
+        assert_eq!(*gone.model.config, file);
+    }
+}
+
+#[test]
+fn who_carries_on_has_done_so_since_before() {
+    let [at, later] = [50, 100].map(Duration::from_secs);
+    let since = |state: &mut State| {
+        assert!(!state.step(later, &[]).is_empty());
+        state.view().since.to_vec()
+    };
+    let mut file = two();
+    file.clusters[0].nodes.remove(1);
+    let mut next = running(two()).succeed(&file, at).expect("ids");
+    assert_eq!(since(&mut next), [vec![NOW; 2]]);
+    let mut gone = next.dismiss(&Named::default(), at).expect("nothing names it");
+    assert_eq!(since(&mut gone), [vec![NOW; 2]]);
+    // Two reloads in a row, without a plan between them.
+    let again = gone.succeed(&two(), at).expect("ids");
+    assert_eq!(since(&mut again.succeed(&file, at).expect("ids")), [vec![NOW; 2]]);
+    file.services[0].masters[1].weight = 9;
+    assert_eq!(since(&mut gone.succeed(&file, at).expect("ids")), [vec![later; 2]]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod leaving;
 mod pools;
 mod purity;
 mod reference;
+mod restart;
 mod resume;
 mod services;
 mod speed;

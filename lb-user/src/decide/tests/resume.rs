@@ -24,7 +24,7 @@ fn at(seconds: u64) -> Duration {
 }
 
 /// What the maps hold of a plan.
-fn maps(intent: &Intent) -> Remembered {
+pub(super) fn maps(intent: &Intent) -> Remembered {
     let directory = |table: &crate::decide::Table| Directory {
         log2: table.slots.len().max(1).ilog2() as u8,
         healthy: table.healthy.into(),
@@ -38,6 +38,8 @@ fn maps(intent: &Intent) -> Remembered {
         base: table.base.clone(),
     };
     Remembered {
+        plan: intent.plan,
+        own: intent.own.clone(),
         nodes: intent.nodes.clone(),
         services: intent.services.iter().map(live).collect(),
         clusters: intent.clusters.iter().map(live).collect(),
@@ -45,7 +47,7 @@ fn maps(intent: &Intent) -> Remembered {
 }
 
 /// The next daemon, with the file that it reads.
-fn next(state: &State, file: &Config, now: Duration) -> State {
+pub(super) fn next(state: &State, file: &Config, now: Duration) -> State {
     let json = serde_json::to_string(&state.saved()).expect("JSON");
     let saved: Saved = serde_json::from_str(&json).expect("what was saved");
     let maps = maps(state.view().published.expect("a plan"));
@@ -53,7 +55,7 @@ fn next(state: &State, file: &Config, now: Duration) -> State {
     before.succeed(file, now).expect("ids")
 }
 
-fn two() -> Config {
+pub(super) fn two() -> Config {
     let mut config = config(vec![
         cluster("A", 1, percent(50), &[1, 1, 1]),
         cluster("B", 1, percent(50), &[1, 1]),
@@ -139,6 +141,111 @@ fn what_moved_is_known_and_windows_count_anew() {
         "{:?}",
         moved(plan)
     );
+}
+
+/// Outcomes for one service of a node, by their positions.
+fn asked_by(state: &State, service: usize, node: usize, outcomes: &[Outcome]) -> Vec<Event> {
+    let model = &state.model;
+    let place = &model.nodes[node];
+    let pool = model.pools.seen_by(service, place.cluster).expect("its pool");
+    let target = model.pool(pool).targets[place.index];
+    outcomes.iter().map(|&outcome| Event::Checked { target, outcome }).collect()
+}
+
+/// What is known of the nodes of A for a service.
+fn known(state: &State, service: usize) -> Vec<NodeState> {
+    let pool = state.model.pools.seen_by(service, 0).expect("its pool");
+    let nodes = 0..state.model.nodes_of(0).len();
+    nodes.map(|node| state.view().state(pool, node)).collect()
+}
+
+/// The record of a node says only that it is up for somebody.
+#[test]
+fn a_node_that_serves_nothing_for_a_service_is_down_for_it() {
+    const DOWN: NodeState = NodeState::Down(MissReason::Timeout);
+    let mut file = two();
+    // The fourth has no weight, and the fifth waits until the others are gone.
+    let weights = [1, 1, 1, 0, 1];
+    file = Config {
+        services: file.services,
+        ..config(vec![cluster("A", 1, percent(50), &weights), file.clusters.remove(1)])
+    };
+    file.clusters[0].nodes[4].priority = 0;
+    let mut api = service(&file, "api", BackupMode::MultiMaster, "A B", "");
+    let health = file.clusters[0].health.clone();
+    api.health = Some(crate::config::Health { port: Some(8080), ..health });
+    file.services.insert(0, api);
+    let mut state = State::new(Arc::new(file.clone()), at(0));
+    all_well(&mut state);
+    let drained = NodeId::new(2).expect("an id");
+    let mut events = vec![Event::Administer { node: drained, admin: Admin::Drained }];
+    events.extend(asked_by(&state, 0, 0, &[MISS; 3]));
+    events.extend((0..3).flat_map(|_| checked(&state.model, 1, MISS)));
+    state.step(at(10), &events);
+    use NodeState::Up;
+    let is = [[DOWN, DOWN, Up, Up, Up], [Up, DOWN, Up, Up, Up]];
+    assert_eq!([0, 1].map(|service| known(&state, service)), is);
+
+    let mut again = next(&state, &file, at(0));
+    assert_eq!([0, 1].map(|service| known(&again, service)), is);
+    assert_eq!(with_ways(&mut again, at(1)), state.view().published.cloned());
+    // It comes back as anybody does.
+    let hits = asked_by(&again, 0, 0, &[Outcome::Hit; 2]);
+    again.step(at(2), &hits[..1]);
+    assert_eq!(known(&again, 0)[0], DOWN);
+    again.step(at(3), &hits[1..]);
+    assert_eq!(known(&again, 0)[0], Up);
+}
+
+/// Nodes of which the daemon before had not heard: the next one waits for them, and for nobody else.
+#[test]
+fn unknown_is_not_down() {
+    let mut state = State::new(Arc::new(two()), at(0));
+    let model = Arc::clone(&state.model);
+    let of = |nodes: std::ops::Range<usize>, outcome| -> Vec<Event> {
+        nodes.flat_map(|node| checked(&model, node, outcome)).collect()
+    };
+    with_ways(&mut state, at(0));
+    state.step(at(1), &of(1..5, Outcome::Hit));
+    state.step(at(2), &[]);
+    assert_eq!(known(&state, 0), [NodeState::Unknown, NodeState::Up, NodeState::Up]);
+    assert!(state.view().published.is_some(), "the grace has passed");
+
+    let mut again = next(&state, &two(), at(10));
+    assert_eq!(known(&again, 0), known(&state, 0));
+    assert_eq!(with_ways(&mut again, at(10)), None, "it may be up");
+    // The first outcome tells, though two make up who was down.
+    again.step(at(11), &of(0..1, Outcome::Hit));
+    assert_eq!(known(&again, 0), [NodeState::Up; 3]);
+    let plan = again.view().published.expect("a plan");
+    assert!(plan.clusters[0].slots.iter().any(|slot| slot.member() == Some(0)));
+}
+
+#[test]
+fn holds_begin_anew_and_remember_how_often() {
+    let mut file = two();
+    file.clusters[1].failback = Failback::After { wait: at(10), max: at(40) };
+    let mut state = State::new(Arc::new(file.clone()), at(0));
+    all_well(&mut state);
+    let model = Arc::clone(&state.model);
+    let all_of_b = |outcome| -> Vec<Event> {
+        [3, 3, 3, 4, 4, 4].into_iter().flat_map(|node| checked(&model, node, outcome)).collect()
+    };
+    state.step(at(10), &all_of_b(MISS));
+    state.step(at(20), &all_of_b(Outcome::Hit));
+    assert_eq!(state.view().groups[1].hold(), Some(Hold::Until(at(30))));
+    // It fails again soon after.
+    state.step(at(25), &all_of_b(MISS));
+    state.step(at(40), &all_of_b(Outcome::Hit));
+    assert_eq!(state.view().groups[1].hold(), Some(Hold::Until(at(60))));
+
+    let mut again = next(&state, &file, at(5));
+    assert_eq!(with_ways(&mut again, at(6)), state.view().published.cloned());
+    assert_eq!(again.view().groups[1].hold(), Some(Hold::Until(at(25))));
+    again.step(at(24), &[]);
+    assert!(again.view().groups[1].group().held);
+    again.step(at(25), &[]);
+    assert!(!again.view().groups[1].group().held);
 }
 
 #[test]

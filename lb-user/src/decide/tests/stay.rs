@@ -97,9 +97,11 @@ fn a_window_opens_closes_and_is_swept() {
     assert_eq!(running.intent.clusters[1], steady.clusters[1]);
     assert_eq!(running.state.deadline(), Some(at(10 + DRAIN)));
     assert!(!running.step(9 + DRAIN, &[]));
-    // A sweep in a window finds nothing to be done.
+    // A sweep in a window finds nothing to be done, and nothing is decided because of it.
     let early = running.swept();
-    assert!(!running.step(9 + DRAIN, std::slice::from_ref(&early)));
+    let news = running.state.apply(at(9 + DRAIN), &early, &mut Vec::new());
+    assert!(!news && !running.step(9 + DRAIN, std::slice::from_ref(&early)));
+    assert!(running.state.view().swept.is_some(), "but it is known");
 
     assert!(running.step(10 + DRAIN, &[]));
     assert_eq!(states(&running.intent.clusters[0]), [all - moved, 0, moved]);

@@ -8,12 +8,6 @@ use anyhow::{Result, ensure};
 use super::scene::Scene;
 use crate::{clock::Moment, configuration::Configuration, load::Held};
 
-pub(super) fn drain() -> Result<()> {
-    let mut scene = Scene::open()?;
-    scene.order("drain", "A/a1")?;
-    scene.moved()
-}
-
 pub(super) fn drain_cluster() -> Result<()> {
     let mut scene = Scene::open()?;
     scene.site.command(&["drain", "A"])?;
@@ -35,8 +29,8 @@ pub(super) fn drain_eight_thousand() -> Result<()> {
     scene.moved()
 }
 
-/// Once inside the window, once behind it.
-pub(super) fn undrain() -> Result<()> {
+/// Taken back once inside the window, once behind it.
+pub(super) fn drain_and_undrain() -> Result<()> {
     let mut scene = Scene::open()?;
     scene.order("drain", "A/a1")?;
     scene.order("undrain", "A/a1")?;
@@ -65,16 +59,18 @@ pub(super) fn drain_hard() -> Result<()> {
 }
 
 /// When all that a change made ambiguous has ended, nothing of it is left: no pin, and nobody looks
-/// for one.
+/// for one. Only then is the node told to be free.
 pub(super) fn steady_again() -> Result<()> {
     let mut scene = Scene::open()?;
     scene.order("drain", "A/a1")?;
     scene.windows_close()?;
     scene.all_are_heard()?;
     scene.judge()?;
-    let pins = scene.pins()?;
+    let pins = scene.pins()?.len();
     ensure!(pins > 100, "only {pins} pins hold the connections on a1");
+    scene.going("a1", |going| !going.done && going.flows > Some(100))?;
     scene.fall_silent()?;
+    scene.going("a1", |going| going.done)?;
     scene.all_are_heard()?;
     scene.steady()?;
     scene.undisturbed()

@@ -3,35 +3,22 @@
 use anyhow::{Result, ensure};
 
 use super::scene::Scene;
-use crate::{suites::ward::node, topology::NodeIndex};
+use crate::{configuration::Configuration, suites::ward::node, topology::NodeIndex};
 
-pub(super) fn node_death() -> Result<()> {
+/// Connections that opened while a node was dead stay where they are when it is back.
+pub(super) fn node_death_and_return() -> Result<()> {
     let mut scene = Scene::open()?;
     scene.die("a1")?;
     scene.all_are_heard()?;
     // A sixth of them was there.
     let ended = scene.ended_with_their_node();
     ensure!(ended > 100, "only {ended} connections ended with their node");
-    scene.moved()
-}
-
-/// Connections that opened while a node was dead stay where they are when it is back.
-pub(super) fn node_return() -> Result<()> {
-    let mut scene = Scene::open()?;
-    scene.die("a1")?;
-    scene.all_are_heard()?;
     scene.bring_back("a1")?;
     scene.moved()
 }
 
-/// Two of three nodes of A die: S takes over, but connections on the third stay there.
-pub(super) fn cluster_failure() -> Result<()> {
-    let mut scene = Scene::open()?;
-    fail_cluster(&mut scene)?;
-    scene.moved()
-}
-
-/// A takes its slots home within the window of its failure, but connections on S stay there.
+/// Two of three nodes of A die, and S takes over, but connections on the third stay there. A takes its
+/// slots home within the window of that, but connections on S stay there.
 pub(super) fn cluster_flap() -> Result<()> {
     let mut scene = Scene::open()?;
     fail_cluster(&mut scene)?;
@@ -40,12 +27,28 @@ pub(super) fn cluster_flap() -> Result<()> {
 }
 
 /// The same when the window has closed, and all who were on the dead nodes are open again elsewhere.
-pub(super) fn cluster_return() -> Result<()> {
+pub(super) fn cluster_failure_and_return() -> Result<()> {
     let mut scene = Scene::open()?;
     fail_cluster(&mut scene)?;
     scene.windows_close()?;
     scene.all_are_heard()?;
     cluster_is_back(&mut scene)?;
+    scene.moved()
+}
+
+/// A gets its share back in steps, of whom each leaves connections on S behind that stay there.
+pub(super) fn ramp() -> Result<()> {
+    let cluster = "ramp = \"3s\"\n".to_owned();
+    let mut scene = Scene::over(Configuration { cluster, ..Default::default() })?;
+    let whole = scene.share("A")?;
+    fail_cluster(&mut scene)?;
+    wire_cluster(&mut scene)?;
+    let steps = scene.until_share("A", whole)?;
+    ensure!(steps.len() >= 10, "its share grew in {} steps: {steps:?}", steps.len());
+    let grows = steps.windows(2).all(|two| two[0].1 < two[1].1);
+    ensure!(grows, "its share did not only grow: {steps:?}");
+    let seen = scene.seen_of("A", steps[0].0, steps[steps.len() - 1].0, 3)?;
+    ensure!(seen.windows(2).all(|two| two[0] < two[1]), "of new requests A got {seen:?}");
     scene.moved()
 }
 
@@ -58,11 +61,14 @@ fn fail_cluster(scene: &mut Scene) -> Result<()> {
 }
 
 fn cluster_is_back(scene: &mut Scene) -> Result<()> {
-    for name in ["a1", "a2"] {
-        scene.site.topology.set_link(node(name), true)?;
-    }
+    wire_cluster(scene)?;
     scene.serves("A", true)?;
     scene.serves("S", false)
+}
+
+fn wire_cluster(scene: &mut Scene) -> Result<()> {
+    let mut names = ["a1", "a2"].into_iter();
+    names.try_for_each(|name| scene.site.topology.set_link(node(name), true))
 }
 
 /// One thing after the other, without waiting for any window.

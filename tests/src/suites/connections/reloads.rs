@@ -2,34 +2,16 @@
 
 use anyhow::{Result, ensure};
 
-use super::scene::Scene;
+use super::scene::{Scene, counter};
 use crate::{
     configuration::{Configuration, service},
     suites::ward::{node, until_in_plan},
+    variant::{Forward, Variant},
 };
-
-pub(super) fn weight_change() -> Result<()> {
-    let mut scene = Scene::open()?;
-    scene.reload(|configuration| {
-        configuration.weights = [("a1", 5), ("a2", 0), ("b3", 2)].map(|(n, w)| (node(n), w)).into();
-    })?;
-    until_in_plan(&mut scene.site, node("a2"), false)?;
-    scene.moved()
-}
-
-pub(super) fn node_added() -> Result<()> {
-    let without = vec![node("a2"), node("b3")];
-    let mut scene = Scene::over(Configuration { without, ..Default::default() })?;
-    scene.reload(|configuration| configuration.without.clear())?;
-    for name in ["a2", "b3"] {
-        until_in_plan(&mut scene.site, node(name), true)?;
-    }
-    scene.moved()
-}
 
 /// Others take the ids of removed nodes only when nobody is on them any more: here a node comes while
 /// another one goes, and the removed ones come back.
-pub(super) fn node_removed() -> Result<()> {
+pub(super) fn nodes_added_and_removed() -> Result<()> {
     let without = vec![node("b3")];
     let mut scene = Scene::over(Configuration { without, ..Default::default() })?;
     scene.reload(|configuration| configuration.without = vec![node("a1"), node("b2")])?;
@@ -43,13 +25,46 @@ pub(super) fn node_removed() -> Result<()> {
     scene.moved()
 }
 
-pub(super) fn service_added() -> Result<()> {
+pub(super) fn clusters_added_and_removed() -> Result<()> {
+    let mut scene = Scene::over(Configuration { masters: vec!["A"], ..Default::default() })?;
+    scene.reload(|configuration| configuration.masters.push("B"))?;
+    scene.serves("B", true)?;
+    scene.windows_close()?;
+    scene.all_are_heard()?;
+    scene.reload(|configuration| configuration.masters = vec!["B"])?;
+    scene.serves("A", false)?;
+    scene.moved()
+}
+
+/// Two nodes change their addresses with each other: connections are on machines, whatever their names.
+pub(super) fn addresses_change() -> Result<()> {
     let mut scene = Scene::open()?;
-    scene.reload(|configuration| configuration.services = service("another", 81))?;
-    scene.site.until("the new service is there", |known| {
-        let services = &known.status.as_ref()?.services;
-        services.iter().any(|service| service.name == "another").then_some(())
-    })?;
+    let (one, other) = (node("a1"), node("a2"));
+    scene.reload(|configuration| configuration.moved = [(one, other), (other, one)].into())?;
+    scene.moved()
+}
+
+/// Nodes stay where they are, but get packets in another way.
+pub(super) fn mode_changes() -> Result<()> {
+    let variant = Variant { forward: Forward::Ipip, ..Variant::default() };
+    let mut scene = Scene::over(Configuration { variant, ..Default::default() })?;
+    let tunnelled = counter("forward_tx")?;
+    scene.reload(|configuration| configuration.variant.forward = Forward::L2)?;
+    scene.site.catch_up()?;
+    ensure!(counter("forward_tx")? > tunnelled, "nothing is sent any more");
+    scene.undisturbed()
+}
+
+pub(super) fn service_added_and_removed() -> Result<()> {
+    let mut scene = Scene::open()?;
+    for services in [service("another", 81), String::new()] {
+        let there = !services.is_empty();
+        scene.reload(|configuration| configuration.services = services)?;
+        scene.site.until(&format!("another service: {there}"), |known| {
+            let services = &known.status.as_ref()?.services;
+            (services.iter().any(|service| service.name == "another") == there).then_some(())
+        })?;
+    }
     scene.undisturbed()
 }
 

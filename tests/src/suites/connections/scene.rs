@@ -1,15 +1,18 @@
 //! What the cases have in common: connections that stand before anything happens, new ones all the
 //! time, and the judgement afterwards.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
+use lb_common::Pin;
 
 use crate::{
+    board::Knowledge,
     clock::Moment,
     configuration::Configuration,
-    load::{Break, Held, Load, Rates},
+    load::{Break, Held, Kind, Load, Outcome, Rates, Sample},
     site::Site,
+    status::Going,
     suites::ward::{PATIENCE, ask, node, share, site, until_in_plan},
     windows::Windows,
 };
@@ -196,6 +199,55 @@ impl Scene {
         })
     }
 
+    /// A cluster's share of the slots, as the daemon has it now.
+    pub(super) fn share(&mut self, cluster: &str) -> Result<f64> {
+        Ok(share(&self.site.status()?, cluster))
+    }
+
+    /// Waits until a cluster has this share; returns its shares until then, as far as they were seen,
+    /// with the times.
+    pub(super) fn until_share(&mut self, cluster: &str, whole: f64) -> Result<Vec<(Moment, f64)>> {
+        let steps = RefCell::new(Vec::new());
+        self.site.until(&format!("{cluster} has {whole} of all slots"), |known| {
+            let status = known.status.as_ref()?;
+            let is = share(status, cluster);
+            let mut steps = steps.borrow_mut();
+            let was = steps.last().map_or(0.0, |&(_, share)| share);
+            if is != was {
+                steps.push((status.said_at(), is));
+            }
+            ((is - whole).abs() < 1e-9).then_some(())
+        })?;
+        Ok(steps.into_inner())
+    }
+
+    /// What part of the new requests that began between two moments was a cluster's, in each of so many
+    /// parts of the time.
+    pub(super) fn seen_of(
+        &self,
+        cluster: &str,
+        from: Moment,
+        to: Moment,
+        parts: u32,
+    ) -> Result<Vec<f64>> {
+        let part = to.since(from) / parts;
+        let mut seen = Vec::new();
+        for begin in (0..parts).map(|i| from.after(part * i)) {
+            let end = begin.after(part);
+            let within = |sample: &&Sample| begin <= sample.start && sample.start < end;
+            let (mut its, mut all) = (0_u32, 0_u32);
+            for sample in self.load.log.samples().iter().filter(within) {
+                if let (Kind::New, Outcome::Node(node)) = (sample.kind, sample.outcome) {
+                    its += u32::from(node.node().cluster == cluster);
+                    all += 1;
+                }
+            }
+            ensure!(all > 50, "only {all} new requests in {part:?}");
+            seen.push(f64::from(its) / f64::from(all));
+        }
+        Ok(seen)
+    }
+
     /// Tells the daemon something about a node, `CLUSTER/NODE`, and waits for what follows.
     pub(super) fn order(&mut self, order: &str, whom: &str) -> Result<()> {
         self.site.command(&[order, whom])?;
@@ -230,14 +282,28 @@ impl Scene {
         Ok(())
     }
 
-    /// How many pins there are.
-    pub(super) fn pins(&self) -> Result<usize> {
-        Ok(self.windows.pins()?.len())
+    /// Every pin there is.
+    pub(super) fn pins(&self) -> Result<Vec<Pin>> {
+        self.windows.pins()
+    }
+
+    /// Waits until what is said of a node that is to serve no longer fits.
+    pub(super) fn going(&mut self, name: &str, fits: impl Fn(&Going) -> bool) -> Result<()> {
+        let said = |known: &Knowledge| known.status.as_ref()?.node(node(name))?.going.clone();
+        let fitting = self.site.until(&format!("what is left on {name}"), |known| {
+            said(known).filter(|going| fits(going)).map(drop)
+        });
+        fitting.with_context(|| format!("told is {:?}", said(&self.site.board.watch.now())))
     }
 }
 
 /// How many packets' pins were looked for since the maps were made.
 fn looked_for() -> Result<u64> {
+    counter("pin_looked_for")
+}
+
+/// What the daemon's status says of a counter.
+pub(super) fn counter(name: &str) -> Result<u64> {
     let counters = ask()?.counters;
-    counters.get("pin_looked_for").copied().context("the daemon counts no pins looked for")
+    counters.get(name).copied().with_context(|| format!("the daemon counts no {name}"))
 }

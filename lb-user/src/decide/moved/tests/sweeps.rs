@@ -20,8 +20,9 @@ const IDLE: u64 = 300;
 /// Slots of each table, by their names; all others are as slot 0.
 const LOG2: u32 = 10;
 
-/// Nodes: 0 and 1 of pool 0, 2 of pool 1. Pool 2 is pool 0 with another port, 3 with the same.
-const PORTS: [u16; 4] = [0, 0, 8080, 0];
+/// Nodes: 0 and 1 of pool 0, 2 of pool 1. Pool 2 is pool 0 with another port, 5 with the same. No pool
+/// has id 3, or one from 6 on.
+const PORTS: [u16; 6] = [0, 0, 8080, 0, 9090, 0];
 const DOWN: u16 = 3;
 const HARD: u16 = 4;
 const GONE: u16 = 99;
@@ -58,7 +59,9 @@ fn sweep() -> Sweep {
             number: 7,
             // All slots of both services are pool 0's now; pool 0's are node 0's.
             services: vec![Some(table(1, 0)), Some(table(1, 0)), None],
-            clusters: [(1, 0), (3, 2), (1, 0), (1, 0)].map(|(a, b)| Some(table(a, b))).to_vec(),
+            clusters: [Some((1, 0)), Some((3, 2)), Some((1, 0)), None, Some((1, 0)), Some((1, 0))]
+                .map(|owners| owners.map(|(from, to)| table(from, to)))
+                .to_vec(),
         },
         ports: PORTS.to_vec(),
         nodes: [(true, false), (true, false), (true, false), (false, false), (true, true)]
@@ -145,8 +148,9 @@ fn the_owner_by_another_port_is_another() {
         let cluster = ClusterId::new(cluster).expect("an id");
         stays(PinEntry { value: Pin { cluster, ..pin }.raw(), ..entry })
     };
-    assert_eq!([0, 1, 2, 3].map(of_pool), [false, false, true, false]);
-    assert!(of_pool(9), "a pool that is no more");
+    assert_eq!([0, 1, 2, 4, 5].map(of_pool), [false, false, true, true, false]);
+    // Of a pool that is no more packets have the node's own port, too.
+    assert_eq!([3, 9].map(of_pool), [false, false]);
 }
 
 #[test]
@@ -198,17 +202,17 @@ fn slots_with_pins_wait_and_others_are_clean() {
         slots.filter(|(_, slot)| slot.state() == SlotState::Residue).map(|(i, _)| i).collect()
     };
     let before = sweep().tracks;
-    let after = before.swept(&swept);
+    let after = before.swept(&swept).expect("others");
     assert_eq!(
         after.services.iter().flatten().map(|t| residue(t)).collect::<Vec<_>>(),
         [vec![2, 3], vec![]]
     );
     let clusters: Vec<_> = after.clusters.iter().flatten().map(|t| residue(t)).collect();
-    assert_eq!(clusters, [vec![2], vec![], vec![], vec![]]);
+    assert_eq!(clusters, [vec![2], vec![], vec![], vec![], vec![]]);
     assert!(after.number > before.number);
-    let nothing = after.swept(&Swept { number: after.number, ..swept.clone() });
-    assert_eq!(nothing.number, after.number, "no news");
+    let again = Swept { number: after.number, ..swept.clone() };
+    assert!(after.swept(&again).is_none(), "no news");
     // What was found in other tables says nothing of these.
     let late = Swept { number: 6, ..swept };
-    assert_eq!(before.swept(&late).services, before.services);
+    assert!(before.swept(&late).is_none());
 }

@@ -88,10 +88,7 @@ fn nothing_changes_by_itself() {
 fn a_slot_that_moves_keeps_its_owner_as_base_until_the_limit() {
     let mut table = Table::new("ab");
     assert_eq!(table.goes(10, "bb"), "b~a b");
-    assert_eq!(
-        (table.0.ends(), table.0.closes(0), table.0.closes(1)),
-        (Some(at(310)), Some(at(310)), None)
-    );
+    assert_eq!(table.0.ends(), Some(at(310)));
     assert_eq!(table.waits(309), "b~a b");
     assert_eq!(table.waits(310), "b' b");
     assert!(!table.0.is_clean());
@@ -179,10 +176,12 @@ fn the_limit_is_the_one_of_the_change_that_opened_the_window() {
     };
     let mut table = Table::new("ab-");
     assert_eq!(table.with(0, "bab", by_base), "b~a a~b b~-");
-    assert_eq!([0, 1, 2].map(|i| table.0.closes(i)), [100, 200, 200].map(|s| Some(at(s))));
+    assert_eq!(table.0.ends(), Some(at(100)));
     table.with(50, "ccc", by_base);
-    assert_eq!([0, 1, 2].map(|i| table.0.closes(i)), [100, 200, 200].map(|s| Some(at(s))));
+    assert_eq!(table.with(99, "ccc", by_base), "c~a c~b c~-");
     assert_eq!(table.with(100, "ccc", by_base), "c' c~b c~-");
+    assert_eq!(table.with(199, "ccc", by_base), "c' c~b c~-");
+    assert_eq!(table.with(200, "ccc", by_base), "c' c' c'");
 }
 
 #[test]
@@ -254,6 +253,13 @@ fn what_another_process_left() {
     let drains: Vec<Slot> = slots.iter().map(|slot| slot.in_state(SlotState::Drain)).collect();
     let lost = Track::resumed(&drains, None, soft, at(7));
     assert_eq!(told(&lost), "b' c' d' a'", "a base that is not there");
+    // Their time is over, as it is zero now.
+    for hard in [false, true] {
+        let none = |_, _| Limit { drain: Duration::ZERO, hard };
+        let over = Track::resumed(slots, base, none, at(7));
+        assert_eq!((told(&over).as_str(), over.is_cut(1)), ("b' c' d' a", hard));
+        assert_eq!(told(&Arc::new(over).swept(&[1])), "b c' d a");
+    }
 }
 
 #[test]

@@ -4,13 +4,14 @@
 
 mod view;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     config::{BackupMode, Balance, Config, Fallback, Health, Member, Panic, Service},
     decide::{Admin, Event, Model},
 };
 use view::{NodeModel, View};
+
 /// An exact fraction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fraction(pub(super) u128, pub(super) u128);
@@ -108,15 +109,16 @@ impl<'a> World<'a> {
                             node.see(outcome, target.health.fall, target.health.rise);
                         }
                     }
+                    self.reach();
                 }
                 Event::Administer { node, admin } => {
-                    let nodes = self.views.iter_mut().flat_map(|view| &mut view.nodes);
-                    let its = nodes.filter(|n| n.id == node.index());
-                    its.for_each(|n| n.want(false, admin, now));
+                    self.want(false, |n| n.id == node.index(), admin, now);
                 }
                 Event::AdministerCluster { cluster, admin } => {
-                    let views = self.views.iter_mut().filter(|view| view.cluster == cluster);
-                    views.flat_map(|view| &mut view.nodes).for_each(|n| n.want(true, admin, now));
+                    let views = self.views.iter().filter(|view| view.cluster == cluster);
+                    let its: BTreeSet<usize> =
+                        views.flat_map(|view| &view.nodes).map(|n| n.id).collect();
+                    self.want(true, |n| its.contains(&n.id), admin, now);
                 }
                 Event::Release(pool) => {
                     let view = self.view_of(model, pool.index());
@@ -146,6 +148,30 @@ impl<'a> World<'a> {
             view.group.turn(&self.config.clusters[view.cluster], carries, now, first);
         }
         while self.end_idle_holds() {}
+    }
+
+    fn want(
+        &mut self,
+        whole: bool,
+        is_it: impl Fn(&NodeModel) -> bool,
+        admin: Admin,
+        now: Duration,
+    ) {
+        let nodes = || self.views.iter().flat_map(|view| &view.nodes);
+        let not_down: BTreeSet<usize> = nodes().filter(|n| !n.down()).map(|n| n.id).collect();
+        let nodes = self.views.iter_mut().flat_map(|view| &mut view.nodes);
+        for node in nodes.filter(|node| is_it(node)) {
+            let down = !not_down.contains(&node.id);
+            node.want(whole, admin, down, now);
+        }
+    }
+
+    /// Whoever is reached in one way may have connections.
+    fn reach(&mut self) {
+        let nodes = self.views.iter().flat_map(|view| &view.nodes);
+        let reached: BTreeSet<usize> = nodes.filter(|n| n.reached()).map(|n| n.id).collect();
+        let nodes = self.views.iter_mut().flat_map(|view| &mut view.nodes);
+        nodes.filter(|node| reached.contains(&node.id)).for_each(NodeModel::answered);
     }
 
     /// The view that a pool is.

@@ -24,7 +24,8 @@ pub(in crate::decide::tests) struct NodeModel {
     /// What is wanted of the node and of its cluster, and since when.
     own: (Admin, Duration),
     whole: (Admin, Duration),
-    /// Its maintenance is longer than its connections may last.
+    /// Its maintenance is longer than its connections may last, or it was down before; and it was not
+    /// reached since.
     cut: bool,
     /// It came out of maintenance.
     returned: bool,
@@ -41,11 +42,26 @@ impl NodeModel {
     }
 
     pub(in crate::decide::tests) fn up(&self) -> bool {
-        self.known && self.reachable && !self.cut
+        !self.down() && !self.cut
     }
 
-    /// Another wish for it, or for its cluster.
-    pub(super) fn want(&mut self, whole: bool, admin: Admin, now: Duration) {
+    /// It is known that it is not reached.
+    pub(super) fn down(&self) -> bool {
+        self.known && !self.reachable
+    }
+
+    /// It is known that it is reached.
+    pub(super) fn reached(&self) -> bool {
+        self.known && self.reachable
+    }
+
+    /// One of those that ask it reached it, so that it may have connections again.
+    pub(super) fn answered(&mut self) {
+        self.cut &= self.admin == Admin::Maintenance;
+    }
+
+    /// Another wish for it, or for its cluster. `down`: for all who ask it.
+    pub(super) fn want(&mut self, whole: bool, admin: Admin, down: bool, now: Duration) {
         let wish = if whole { &mut self.whole } else { &mut self.own };
         if wish.0 != admin {
             *wish = (admin, now);
@@ -56,7 +72,8 @@ impl NodeModel {
         let is = self.own.0.max(self.whole.0);
         if self.admin == Admin::Maintenance && is != Admin::Maintenance {
             (self.known, self.reachable, self.working) = (false, false, false);
-            (self.hits, self.misses, self.cut, self.returned) = (0, 0, false, true);
+            (self.hits, self.misses, self.returned) = (0, 0, true);
+            self.cut |= down;
         }
         self.admin = is;
     }
