@@ -84,7 +84,7 @@ fn a_plan_has_an_order_only_from_its_commit_on() {
     more.clusters[0].nodes.push(node);
     let mut next = state.succeed(&more, at(10)).expect("ids");
     assert!(next.view().wishes_are_in(&drained));
-    assert_eq!(next.step(at(11), &[drain_all(Admin::Maintenance)]).len(), 1, "a notice only");
+    assert_eq!(next.step(at(11), &[of_node(Admin::Maintenance)]).len(), 1, "a notice only");
     assert!(!next.view().wishes_are_in(&drained));
 }
 
