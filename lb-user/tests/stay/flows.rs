@@ -2,14 +2,20 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
-use lb_common::{FlowKey, ServiceId};
+use lb_common::{FlowKey, ServiceId, SlotState};
 use lb_ebpf::select::Kind;
 
-use crate::{changes::Server, dice::Dice, world::World};
+use crate::{
+    changes::Changes,
+    dice::Dice,
+    shape::{Protocol, Server},
+    world::World,
+};
 
 /// Who is silent for longer is not promised anything: less than any drain limit and any pin's time.
 pub const SILENCE: Duration = Duration::from_secs(18);
 const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 /// What became of packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +26,8 @@ pub struct Tally {
     pub stayed: u64,
     /// Of those, packets that did not come to their connection's node.
     pub broken: u64,
+    /// Connections that could not be opened although somebody was there whom the plan knows.
+    pub failed: u64,
     /// Connections that opened.
     pub opened: u64,
     /// Of those, the ones from a port that was used a moment before.
@@ -33,6 +41,7 @@ impl std::ops::AddAssign for Tally {
         self.covered += other.covered;
         self.stayed += other.stayed;
         self.broken += other.broken;
+        self.failed += other.failed;
         self.opened += other.opened;
         self.reused += other.reused;
         self.refused += other.refused;
@@ -41,7 +50,7 @@ impl std::ops::AddAssign for Tally {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The next packet is a SYN.
+    /// The next packet opens it.
     Closed,
     Open,
     /// The client has sent its FIN.
@@ -51,10 +60,13 @@ enum Phase {
 struct Flow {
     /// Its service's port.
     port: u16,
+    protocol: Protocol,
     key: FlowKey,
     phase: Phase,
     server: Option<Server>,
     covered: bool,
+    /// When its slots were last seen at rest.
+    rested: Option<Duration>,
     last: Duration,
     /// Packets until the phase ends.
     left: u32,
@@ -72,8 +84,8 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// So many connections at a time, to services on these ports by turns.
-    pub fn new(flows: usize, ports: &[u16], now: Duration, mut dice: Dice) -> Self {
+    /// So many connections at a time, to these services by turns.
+    pub fn new(flows: usize, services: &[(u16, Protocol)], now: Duration, mut dice: Dice) -> Self {
         let mut clients = Self {
             tally: Tally::default(),
             flows: Vec::new(),
@@ -82,13 +94,16 @@ impl Clients {
             dice,
         };
         for id in 0..flows {
-            let key = clients.fresh();
+            let (port, protocol) = services[id % services.len()];
+            let key = clients.fresh(protocol);
             clients.flows.push(Flow {
-                port: ports[id % ports.len()],
+                port,
+                protocol,
                 key,
                 phase: Phase::Closed,
                 server: None,
                 covered: false,
+                rested: None,
                 last: now,
                 left: 0,
                 reused: false,
@@ -99,8 +114,8 @@ impl Clients {
         clients
     }
 
-    /// Sends what is due. `alive`: whether a server answers.
-    pub fn send(&mut self, world: &World, alive: impl Fn(Server) -> bool) {
+    /// Sends what is due.
+    pub fn send(&mut self, world: &World, changes: &Changes) {
         // A service that goes takes its connections with it.
         for flow in self.flows.iter_mut().filter(|flow| world.service(flow.port).is_none()) {
             (flow.phase, flow.covered) = (Phase::Closed, false);
@@ -110,15 +125,15 @@ impl Clients {
         {
             self.due.pop();
             let wait = match world.service(self.flows[id].port) {
-                Some(service) => self.turn(world, service, id, &alive),
+                Some(service) => self.turn(world, service, id, changes),
                 None => self.dice.milliseconds(1000, 2000),
             };
             self.due.push(Reverse((world.now + wait, id)));
         }
     }
 
-    /// A server ended, with all its connections.
-    pub fn died(&mut self, server: Server) {
+    /// All connections to a server end, or are promised nothing any more.
+    pub fn lost(&mut self, server: Server) {
         let its = self.flows.iter_mut().filter(|flow| flow.server == Some(server));
         its.for_each(|flow| flow.covered = false);
     }
@@ -129,16 +144,16 @@ impl Clients {
         world: &World,
         service: ServiceId,
         id: usize,
-        alive: impl Fn(Server) -> bool,
+        changes: &Changes,
     ) -> Duration {
         let flow = &mut self.flows[id];
         if flow.phase == Phase::Closed {
-            return self.open(world, service, id, alive);
+            return self.open(world, service, id, changes);
         }
         flow.left = flow.left.saturating_sub(1);
-        let kind = match (flow.phase, flow.left) {
-            (Phase::Open, 0) => Kind::Fin,
-            (Phase::HalfClosed, 0) if self.dice.one_in(3) => Kind::Rst,
+        let kind = match (flow.protocol, flow.phase, flow.left) {
+            (Protocol::Tcp, Phase::Open, 0) => Kind::Fin,
+            (Protocol::Tcp, Phase::HalfClosed, 0) if self.dice.one_in(3) => Kind::Rst,
             _ => Kind::Other,
         };
         if world.now - flow.last >= SILENCE {
@@ -148,17 +163,23 @@ impl Clients {
         let (choice, _) = world.packet(service, &flow.key, kind);
         let server = choice.ok().map(|choice| world.server(choice.to.node));
         let came = server.is_some() && server == flow.server;
-        if flow.covered {
+        let promised = flow.server.and_then(|server| changes.promised(server));
+        let covered = flow.covered
+            && promised.is_none_or(|time| flow.rested.is_some_and(|at| world.now < at + time));
+        if choice.is_ok_and(|choice| choice.states == [SlotState::Clean; 2]) {
+            flow.rested = Some(world.now);
+        }
+        if covered {
             self.tally.covered += 1;
             self.tally.broken += u64::from(!came);
             let moved = choice.is_ok_and(|choice| choice.own != Some(choice.to));
             self.tally.stayed += u64::from(came && moved);
         }
-        if !came || !server.is_some_and(alive) {
+        if !came || !server.is_some_and(|server| changes.alive(server)) {
             return self.again(id);
         }
         match (flow.phase, flow.left) {
-            (Phase::Open, 0) => {
+            (Phase::Open, 0) if flow.protocol == Protocol::Tcp => {
                 (flow.phase, flow.left) = (Phase::HalfClosed, 1 + self.dice.below(20));
                 self.dice.milliseconds(10, 3000)
             }
@@ -175,18 +196,24 @@ impl Clients {
         world: &World,
         service: ServiceId,
         id: usize,
-        alive: impl Fn(Server) -> bool,
+        changes: &Changes,
     ) -> Duration {
         let flow = &mut self.flows[id];
         let (choice, refused) = world.packet(service, &flow.key, Kind::Opens);
         let server = choice.ok().map(|choice| world.server(choice.to.node));
-        let Some(server) = server.filter(|server| alive(*server)) else {
+        let failed = world.fails(flow.port, server, |server| changes.alive(server));
+        self.tally.failed += u64::from(failed);
+        let Some(server) = server.filter(|server| changes.alive(*server)) else {
             return self.dice.milliseconds(900, 1100);
         };
         self.tally.opened += 1;
         self.tally.refused += u64::from(refused);
         self.tally.reused += u64::from(flow.reused);
-        (flow.server, flow.covered, flow.last) = (Some(server), !refused, world.now);
+        // Who has no time to stay is promised nothing, whatever the limit is later.
+        let promised = changes.promised(server).is_none_or(|time| !time.is_zero());
+        (flow.server, flow.covered) = (Some(server), !refused && promised);
+        let rests = choice.is_ok_and(|choice| choice.states == [SlotState::Clean; 2]);
+        (flow.rested, flow.last) = (rests.then_some(world.now), world.now);
         (flow.phase, flow.left) = (Phase::Open, 2 + self.dice.below(100));
         self.dice.milliseconds(1, 500)
     }
@@ -194,7 +221,8 @@ impl Clients {
     /// Its connection is over: the next one, often from the same port.
     fn again(&mut self, id: usize) -> Duration {
         let reused = self.dice.one_in(2);
-        let key = if reused { self.flows[id].key } else { self.fresh() };
+        let Flow { key, protocol, .. } = self.flows[id];
+        let key = if reused { key } else { self.fresh(protocol) };
         let flow = &mut self.flows[id];
         (flow.key, flow.phase, flow.covered, flow.reused) = (key, Phase::Closed, false, reused);
         match self.dice.one_in(4) {
@@ -203,13 +231,14 @@ impl Clients {
         }
     }
 
-    fn fresh(&mut self) -> FlowKey {
+    fn fresh(&mut self, protocol: Protocol) -> FlowKey {
         self.port = self.port.wrapping_add(1);
-        client(self.port)
+        client(self.port, protocol)
     }
 }
 
 /// A client that no other is.
-pub fn client(number: u32) -> FlowKey {
-    FlowKey::v4(0x0a00_0000 | number >> 16, 0xc000_0201, number << 16 | 80, TCP)
+pub fn client(number: u32, protocol: Protocol) -> FlowKey {
+    let protocol = if protocol == Protocol::Tcp { TCP } else { UDP };
+    FlowKey::v4(0x0a00_0000 | number >> 16, 0xc000_0201, number << 16 | 80, protocol)
 }

@@ -1,10 +1,16 @@
 //! A load balancer in virtual time: the real decisions and the real packets' way, tables in memory.
 
-use std::{cell::Cell, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use lb_common::{
     ClusterId, Directory, FlowKey, HashAlgorithm, HashKey, Limit, NodeId, NodeRecord, PinEntry,
-    Pod, PortRange, Reason, ServiceId, ServiceRecord, Slot, VipEntry,
+    Pod, PortRange, Reason, ServiceId, ServiceRecord, Slot, SlotState, VipEntry,
     pin::{BUSY, FREE, HALF_YIELDS, PIN_WAYS, Pin, PinState, Tick},
 };
 use lb_ebpf::{
@@ -13,18 +19,27 @@ use lb_ebpf::{
 };
 use lb_user::{
     config::{Config, Ports},
-    dataplane::{memory::Memory, writer::Writer},
-    decide::{Effect, Event, Host, NextHop, State, Vip, moved::Swept},
+    dataplane::{live, memory::Memory, writer::Writer},
+    decide::{Effect, Event, Host, Intent, Model, NextHop, Saved, State, Vip, moved::Swept},
     secret,
 };
 
 use crate::{
-    changes::Server,
+    shape::Server,
     without::{Published, Without},
 };
 
 /// How often pins are looked at.
 const SWEEPS: Duration = Duration::from_millis(700);
+
+/// What is known of servers by what is in force.
+#[derive(Default)]
+struct Known {
+    /// By port of the service: whom new connections may go to.
+    eligible: BTreeMap<u16, BTreeSet<Server>>,
+    /// Those that may keep connections.
+    up: BTreeSet<Server>,
+}
 
 /// A load balancer.
 pub struct World {
@@ -36,6 +51,10 @@ pub struct World {
     writer: Writer,
     published: Published,
     vips: Vec<Vip>,
+    /// What is known by what is in force.
+    known: Known,
+    /// What the next process finds beside the maps, and what it was made of.
+    saved: Option<(Arc<Model>, Saved)>,
     pin_mask: u32,
     next_sweep: Duration,
     /// What a sweep found, not told yet.
@@ -56,6 +75,8 @@ impl World {
             memory,
             published: Published::new(without),
             vips: Vec::new(),
+            known: Known::default(),
+            saved: None,
             pin_mask: buckets - 1,
             next_sweep: now,
             swept: None,
@@ -67,6 +88,17 @@ impl World {
     /// Another configuration.
     pub fn reload(&mut self, config: &Config) {
         self.state = self.state.succeed(config, self.now).expect("enough ids");
+        self.find_ways();
+    }
+
+    /// The process ends, and another one goes on with what it left.
+    pub fn restart(&mut self, config: &Config) {
+        let Some((_, saved)) = &self.saved else { return };
+        self.writer = Writer::adopt(&self.memory);
+        let maps = live::remembered(&self.memory, &self.writer);
+        let before = State::resume(saved.clone(), &maps, self.now).expect("it fits");
+        self.state = before.succeed(config, self.now).expect("enough ids");
+        self.swept = None;
         self.find_ways();
     }
 
@@ -139,10 +171,50 @@ impl World {
         Server::at(IpAddr::from(record.address))
     }
 
+    /// Whether some slot is in a window.
+    pub fn drains(&self) -> bool {
+        let intent = self.state.view().published;
+        let mut tables = intent.into_iter().flat_map(|i| i.services.iter().chain(&i.clusters));
+        tables.any(|table| table.slots.iter().any(|slot| slot.state() == SlotState::Drain))
+    }
+
+    /// Whether a new connection to the service on a port that comes to a server, or to nobody, should
+    /// have come to somebody else.
+    pub fn fails(&self, port: u16, to: Option<Server>, alive: impl Fn(Server) -> bool) -> bool {
+        let Known { eligible, up } = &self.known;
+        let fails = to.is_none_or(|server| !alive(server) && !up.contains(&server));
+        fails && eligible.get(&port).is_some_and(|them| them.iter().any(|&server| alive(server)))
+    }
+
+    fn learn(&mut self, intent: &Intent) {
+        let view = self.state.view();
+        let (model, decision) = (view.model, view.decision.expect("a decision"));
+        let of = |service: usize| {
+            let plan = &decision.services[service];
+            let seats = (0..).zip(model.seats(service)).filter(|(i, _)| plan.eligible.contains(*i));
+            let nodes = seats.flat_map(|(_, seat)| {
+                let nodes = model.nodes_of(seat.cluster).zip(&decision.nodes[seat.pool]);
+                nodes.filter(|(_, health)| health.eligible).map(|(node, _)| node)
+            });
+            let servers = nodes.map(|node| Server::at(model.node(node).address));
+            Some((model.config.services[service].ports.one()?, servers.collect()))
+        };
+        let up = intent.nodes.iter().filter(|record| record.up == 1);
+        self.known = Known {
+            eligible: (0..decision.services.len()).filter_map(of).collect(),
+            up: up.map(|record| Server::at(IpAddr::from(record.address))).collect(),
+        };
+        let model = self.state.model();
+        if self.saved.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, model)) {
+            self.saved = Some((Arc::clone(model), self.state.saved()));
+        }
+    }
+
     fn happen(&mut self, events: &[Event]) {
         for effect in self.state.step(self.now, events) {
             match effect {
                 Effect::Publish(intent) => {
+                    self.learn(&intent);
                     let intent = self.published.change(&intent);
                     self.writer.commit(&self.memory, &intent).expect("room");
                     self.writer.graced(self.writer.epoch());
