@@ -143,58 +143,11 @@ fn what_moved_is_known_and_windows_count_anew() {
     );
 }
 
-/// Outcomes for one service of a node, by their positions.
-fn asked_by(state: &State, service: usize, node: usize, outcomes: &[Outcome]) -> Vec<Event> {
-    let model = &state.model;
-    let place = &model.nodes[node];
-    let pool = model.pools.seen_by(service, place.cluster).expect("its pool");
-    let target = model.pool(pool).targets[place.index];
-    outcomes.iter().map(|&outcome| Event::Checked { target, outcome }).collect()
-}
-
 /// What is known of the nodes of A for a service.
 fn known(state: &State, service: usize) -> Vec<NodeState> {
     let pool = state.model.pools.seen_by(service, 0).expect("its pool");
     let nodes = 0..state.model.nodes_of(0).len();
     nodes.map(|node| state.view().state(pool, node)).collect()
-}
-
-/// The record of a node says only that it is up for somebody.
-#[test]
-fn a_node_that_serves_nothing_for_a_service_is_down_for_it() {
-    const DOWN: NodeState = NodeState::Down(MissReason::Timeout);
-    let mut file = two();
-    // The fourth has no weight, and the fifth waits until the others are gone.
-    let weights = [1, 1, 1, 0, 1];
-    file = Config {
-        services: file.services,
-        ..config(vec![cluster("A", 1, percent(50), &weights), file.clusters.remove(1)])
-    };
-    file.clusters[0].nodes[4].priority = 0;
-    let mut api = service(&file, "api", BackupMode::MultiMaster, "A B", "");
-    let health = file.clusters[0].health.clone();
-    api.health = Some(crate::config::Health { port: Some(8080), ..health });
-    file.services.insert(0, api);
-    let mut state = State::new(Arc::new(file.clone()), at(0));
-    all_well(&mut state);
-    let drained = NodeId::new(2).expect("an id");
-    let mut events = vec![Event::Administer { node: drained, admin: Admin::Drained }];
-    events.extend(asked_by(&state, 0, 0, &[MISS; 3]));
-    events.extend((0..3).flat_map(|_| checked(&state.model, 1, MISS)));
-    state.step(at(10), &events);
-    use NodeState::Up;
-    let is = [[DOWN, DOWN, Up, Up, Up], [Up, DOWN, Up, Up, Up]];
-    assert_eq!([0, 1].map(|service| known(&state, service)), is);
-
-    let mut again = next(&state, &file, at(0));
-    assert_eq!([0, 1].map(|service| known(&again, service)), is);
-    assert_eq!(with_ways(&mut again, at(1)), state.view().published.cloned());
-    // It comes back as anybody does.
-    let hits = asked_by(&again, 0, 0, &[Outcome::Hit; 2]);
-    again.step(at(2), &hits[..1]);
-    assert_eq!(known(&again, 0)[0], DOWN);
-    again.step(at(3), &hits[1..]);
-    assert_eq!(known(&again, 0)[0], Up);
 }
 
 /// Nodes of which the daemon before had not heard: the next one waits for them, and for nobody else.
