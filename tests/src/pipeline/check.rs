@@ -71,15 +71,14 @@ fn once(pair: &mut Pair, case: &Case) -> Result<Vec<String>> {
     let kernel = &pair.kernel;
     let memory = kernel.opened.dataplane.memory();
     runners::forget(memory);
-    let aside = case.scene.as_ref().map(|scene| scene.apply(memory));
+    let mut aside: Vec<_> = case.scene.iter().map(|scene| scene.apply(memory)).collect();
     for (number, step) in case.steps.iter().enumerate().filter(|_| in_kernel(case)) {
+        aside.extend(step.scene.iter().map(|scene| scene.turn(memory)));
         let is = within_a_second(step, memory, || kernel.run(&step.frame))?;
         failures.extend(compare(case, number, "the kernel", &is).err());
         failures.extend(compare_pins(case, number, "the kernel", memory).err());
     }
-    if let Some(aside) = aside {
-        aside.restore(memory);
-    }
+    aside.into_iter().rev().for_each(|aside| aside.restore(memory));
     Ok(failures)
 }
 
@@ -87,8 +86,9 @@ fn in_memory(runner: &mut MemoryRunner, case: &Case) -> Result<Vec<String>> {
     runners::forget(&runner.memory);
     let MemoryRunner { memory, counters, .. } = runner;
     let mut failures = Vec::new();
-    let aside = case.scene.as_ref().map(|scene| scene.apply(memory));
+    let mut aside: Vec<_> = case.scene.iter().map(|scene| scene.apply(memory)).collect();
     for (number, step) in case.steps.iter().enumerate() {
+        aside.extend(step.scene.iter().map(|scene| scene.turn(memory)));
         let is = within_a_second(step, memory, || {
             Ok(runners::run_in(memory, counters, &step.frame, case.routed, case.tight))
         })?;
@@ -97,9 +97,7 @@ fn in_memory(runner: &mut MemoryRunner, case: &Case) -> Result<Vec<String>> {
         let judged = oracle::judge(case.world, &step.frame, &is);
         failures.extend(judged.err().map(|said| format!("{}, frame {number}: {said}", case.name)));
     }
-    if let Some(aside) = aside {
-        aside.restore(memory);
-    }
+    aside.into_iter().rev().for_each(|aside| aside.restore(memory));
     Ok(failures)
 }
 

@@ -86,6 +86,14 @@ impl Scene {
     /// Puts it in the place of what stands there.
     #[must_use]
     pub fn apply(&self, memory: &Memory) -> Aside {
+        let aside = self.turn(memory);
+        self.pins.iter().for_each(|pin| pin.write(memory));
+        aside
+    }
+
+    /// The same, with the pins that are there. Put back what it gives before what was put aside earlier.
+    #[must_use]
+    pub fn turn(&self, memory: &Memory) -> Aside {
         let epoch = memory.epoch();
         let mut free = (0..MAX_CHUNKS / CHUNKS).rev().map(|number| number * CHUNKS);
         let mut aside = Aside { services: Vec::new(), clusters: Vec::new(), nodes: Vec::new() };
@@ -113,7 +121,6 @@ impl Scene {
             aside.nodes.push((at, record));
             memory.nodes.set(at, lb_common::NodeRecord { up: 0, ..record });
         }
-        self.pins.iter().for_each(|pin| pin.write(memory));
         aside
     }
 }
