@@ -2,11 +2,11 @@
 //! connections may be on it: with weight 0 it is in no order and no count, and keeps its checks, its
 //! next hop, its table and its ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::Slot;
 
-use super::{Model, State, ids::Named, intent::Intent};
+use super::{Model, State, Variant, ids::Named, intent::Intent, pool::nat_port};
 use crate::config::{Cluster, Config, Member, Node, Service};
 
 /// The configuration of the file, and what was in effect before and is not in it.
@@ -46,7 +46,7 @@ impl State {
         let config = &self.model.config;
         let mut next = Config::clone(config);
         for (position, service) in next.services.iter_mut().enumerate() {
-            let stays = |member: &Member| !member.leaving || named.member(position, member.cluster);
+            let stays = |member: &Member| !member.leaving || named.member(position, member);
             service.masters.retain(stays);
             service.standbys.retain(stays);
         }
@@ -81,8 +81,8 @@ impl State {
 struct Names<'a> {
     model: &'a Model,
     pins: &'a Named,
-    /// By service: the clusters whose tables its slots name.
-    clusters: Vec<Vec<bool>>,
+    /// By service: the clusters whose tables its slots name, with the tables' ports.
+    clusters: Vec<BTreeSet<Variant>>,
     /// Nodes that slots of node tables name.
     nodes: Vec<bool>,
 }
@@ -90,13 +90,9 @@ struct Names<'a> {
 impl<'a> Names<'a> {
     fn of(model: &'a Model, intent: &Intent, pins: &'a Named) -> Self {
         let clusters = (0..model.config.services.len()).map(|service| {
-            let mut named = vec![false; model.config.clusters.len()];
             let table = model.ids.service(service).and_then(|id| intent.services.get(id.index()));
-            for member in table.into_iter().flat_map(|table| table.members()) {
-                let cluster = model.ids.table_of(member).and_then(|at| model.cluster_of(at));
-                cluster.into_iter().for_each(|cluster| named[cluster] = true);
-            }
-            named
+            let members = table.into_iter().flat_map(|table| table.members());
+            members.filter_map(|id| model.table_of(model.ids.table_of(id)?)).collect()
         });
         let mut nodes = vec![false; model.nodes.len()];
         for member in intent.clusters.iter().flat_map(|table| table.members()) {
@@ -115,10 +111,13 @@ impl<'a> Names<'a> {
 
     /// A cluster in a service: by a slot of its table, or by a pin of a pool that it sees. Of a pool that
     /// several see it may be another's pin; it stays then, too, since that one may go before the pin.
-    fn member(&self, service: usize, cluster: usize) -> bool {
-        let pool = self.model.pools.seen_by(service, cluster);
-        let id = pool.and_then(|pool| self.model.ids.table(pool));
-        self.clusters[service][cluster] || id.is_some_and(|id| self.pins.tables.contains(&id.raw()))
+    fn member(&self, service: usize, member: &Member) -> bool {
+        let (cluster, model) = (member.cluster, self.model);
+        let port = nat_port(&model.config.clusters, member);
+        let pool = model.pools.seen_by(service, cluster, port);
+        let id = pool.and_then(|pool| model.ids.table(pool));
+        self.clusters[service].contains(&Variant { cluster, port })
+            || id.is_some_and(|id| self.pins.tables.contains(&id.raw()))
     }
 }
 
@@ -178,8 +177,12 @@ fn keep_members(service: &mut Service, was: &Service, before: &Config, clusters:
     let gone = |old: &Member| {
         let name = &before.clusters[old.cluster].name;
         let cluster = clusters.iter().position(|cluster| cluster.name == *name)?;
-        let is_member = service.members().any(|member| member.cluster == cluster);
-        (!is_member).then_some(Member { cluster, weight: 0, leaving: true, ..*old })
+        let leaving = Member { cluster, weight: 0, leaving: true, ..*old };
+        // With another port it is another one: connections keep theirs.
+        let is_it = |member: &Member| {
+            member.cluster == cluster && nat_port(clusters, member) == nat_port(clusters, &leaving)
+        };
+        (!service.members().any(is_it)).then_some(leaving)
     };
     let masters: Vec<Member> = was.masters.iter().filter_map(gone).collect();
     let standbys: Vec<Member> = was.standbys.iter().filter_map(gone).collect();

@@ -73,6 +73,10 @@ fn bases() -> Vec<Row> {
         // Only one slot of a pair moved, and its owner came back to where it had been.
         row("base and owner are one", Moved::drain(Some(NEW), Some(NEW)), DATA, Ok(NEW), LOOKED),
         row("base and owner are one", Moved::drain(Some(NEW), Some(NEW)), SYN, Ok(NEW), LOOKED),
+        row("base and owner are one by two clusters", drain, DATA, Ok(NEW), LOOKED)
+            .cluster(OLD, Moved::clean(NEW)),
+        row("base and owner are one by two clusters", drain, SYN, Ok(NEW), LOOKED)
+            .cluster(OLD, Moved::clean(NEW)),
         row("residue", Moved::residue(Some(NEW)), DATA, Ok(NEW), LOOKED),
         row("residue", Moved::residue(Some(NEW)), SYN, Ok(NEW), LOOKED),
         row("residue in the cluster", Moved::clean(NEW), DATA, Ok(OLD), LOOKED)
@@ -84,12 +88,24 @@ fn bases() -> Vec<Row> {
 
 /// The port is of the pool that the node was chosen from.
 fn ports() -> Vec<Row> {
-    let rows = [To::NatCluster4, To::NatCluster6].map(|nat| {
+    let rows = [(To::NatCluster4, To::Nat4), (To::NatCluster6, To::Nat6)].map(|(nat, other)| {
         let pin = own(nat, nat, Live, 0);
+        // The same node without the cluster's port.
+        let without = Moved::clean(nat);
         [
             row("nat to the base", Moved::drain(Some(NEW), Some(nat)), DATA, Ok(nat), MADE)
                 .leaves([pin]),
             row("nat by a pin", Moved::drain(Some(NEW), Some(OLD)), DATA, Ok(nat), LOOKED)
+                .pins([pin])
+                .leaves([pin]),
+            row("another port", Moved::drain(Some(other), Some(nat)), DATA, Ok(nat), MADE)
+                .cluster(other, without)
+                .leaves([pin]),
+            row("another port", Moved::drain(Some(nat), Some(other)), SYN, Ok(nat), MADE)
+                .cluster(other, without)
+                .leaves([own(nat, nat, Half, 0)]),
+            row("another port", Moved::residue(Some(other)), DATA, Ok(nat), LOOKED)
+                .cluster(other, without)
                 .pins([pin])
                 .leaves([pin]),
         ]
