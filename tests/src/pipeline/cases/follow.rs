@@ -62,28 +62,29 @@ fn its_node_is_gone(key: &HashKey, family: Family) -> Case {
     let drain = |owner| Moved::drain(Some(owner), Some(OLD));
     let pinned = |to, state| [own(to, to, state, 0)];
     let rows = [
-        row("", drain(NEW), DATA, Ok(NEW), MADE).down(OLD).leaves(pinned(NEW, Closing)),
+        row("", drain(NEW), DATA, Ok(NEW), MADE).leaves(pinned(NEW, Closing)),
         row("", drain(PINNED), DATA, Ok(NEW), LOOKED).leaves(pinned(NEW, Closing)),
         row("", drain(PINNED), Packet::Error, Ok(NEW), LOOKED).leaves(pinned(NEW, Closing)),
         row("", drain(PINNED), SYN, Ok(PINNED), MADE).leaves(pinned(PINNED, Half)),
         row("", drain(NEW), SYN, Ok(PINNED), LOOKED).leaves(pinned(PINNED, Half)),
         row("", drain(NEW), DATA, Ok(PINNED), LOOKED).leaves(pinned(PINNED, Live)),
     ];
+    let rows = rows.map(|row| row.down(OLD));
     sequence("the base is gone, and then another opens", key, family, &rows)
 }
 
 /// The node comes back in the meantime: what it had is not given to it again, what opens is.
 fn reused(key: &HashKey, family: Family) -> Case {
     let pinned = |to, state| [own(to, to, state, 0)];
-    let gone = Moved::drain(Some(NEW), None);
-    let back = Moved::drain(Some(OLD), Some(OLD));
+    let gone = Moved::drain(Some(NEW), Some(OLD));
+    let back = Moved::residue(Some(OLD));
     let rows = [
-        row("", gone, DATA, Ok(NEW), MADE).leaves(pinned(NEW, Closing)),
+        row("", gone, DATA, Ok(NEW), MADE).down(OLD).leaves(pinned(NEW, Closing)),
         row("", back, DATA, Ok(NEW), LOOKED).leaves(pinned(NEW, Closing)),
         row("", back, SYN, Ok(OLD), MADE).leaves(pinned(OLD, Half)),
-        row("", Moved::residue(Some(NEW)), DATA, Ok(OLD), LOOKED).leaves(pinned(OLD, Live)),
+        row("", gone, DATA, Ok(OLD), LOOKED).leaves(pinned(OLD, Live)),
     ];
-    sequence("the base was nobody, and then another opens", key, family, &rows)
+    sequence("the base was gone, and then another opens", key, family, &rows)
 }
 
 /// Errors about a connection read its pin, and make none.

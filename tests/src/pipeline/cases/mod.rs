@@ -48,7 +48,7 @@ pub struct Case {
 pub struct Step {
     /// What happens before it comes.
     pub before: Before,
-    /// What slots go through once more before it comes; its pins are not made.
+    /// What is in the tables of slots from then on, where there is a scene; pins stay as they are.
     pub scene: Option<Scene>,
     /// The frame.
     pub frame: Vec<u8>,
