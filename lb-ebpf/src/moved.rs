@@ -178,9 +178,10 @@ fn owned<T: Tables>(tables: &T, matter: &mut Matter, flow: &FlowKey) -> Option<(
     let own = slots.own;
     (matter.own, matter.to) = (own, own);
     if slots.drain() {
-        let base = select::base(tables, epoch, directory, &slots).ok()?;
+        let (base, port) = select::base(tables, epoch, directory, &slots).ok()?;
         matter.base = base;
-        if !base.is(own) {
+        // With `nat` another port of the same node is another server.
+        if !base.is(own) || port != slots.port {
             matter.unpinned = PinState::Live as u8;
             if is_up(tables, epoch, base)? {
                 matter.goes(base, By::Base);

@@ -247,21 +247,21 @@ pub(crate) fn slots<T: Tables>(
     Ok(slots)
 }
 
-/// Who had a flow's slots before they moved.
+/// Who had a flow's slots before they moved, and the port that `nat` gave its packets then.
 #[inline(always)]
 pub(crate) fn base<T: Tables>(
     tables: &T,
     epoch: u64,
     directory: &Directory,
     slots: &Slots,
-) -> Result<Place, Verdict> {
+) -> Result<(Place, u16), Verdict> {
     let first = before(tables, directory, slots.service_slot, slots.first)?;
-    let Some(cluster) = first.member() else { return Ok(Place::NOBODY) };
+    let Some(cluster) = first.member() else { return Ok((Place::NOBODY, 0)) };
     let id = ClusterId::new(usize::from(cluster)).ok_or(Verdict::BAD_TABLE)?;
     let directory = tables.cluster(epoch, id).ok_or(Verdict::BAD_TABLE)?;
     let at = slots.hash.node_slot(u32::from(directory.log2));
     let now = slot(tables, directory.first, at)?;
-    place(cluster, before(tables, &directory, at, now)?)
+    Ok((place(cluster, before(tables, &directory, at, now)?)?, directory.port))
 }
 
 /// Whether a service's flows move with their slots, as UDP may.

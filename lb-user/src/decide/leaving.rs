@@ -2,11 +2,11 @@
 //! connections may be on it: with weight 0 it is in no order and no count, and keeps its checks, its
 //! next hop, its table and its ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::Slot;
 
-use super::{Model, State, ids::Named, intent::Intent};
+use super::{Model, State, Variant, ids::Named, intent::Intent, pool::nat_port};
 use crate::config::{Cluster, Config, Member, Node, Service};
 
 /// The configuration of the file, and what was in effect before and is not in it.
@@ -48,7 +48,7 @@ impl State {
         let named = Names::of(&self.model, self.published.as_deref()?, pins);
         let mut next = Config::clone(config);
         for (position, service) in next.services.iter_mut().enumerate() {
-            let stays = |member: &Member| !member.leaving || named.member(position, member.cluster);
+            let stays = |member: &Member| !member.leaving || named.member(position, member);
             service.masters.retain(stays);
             service.standbys.retain(stays);
         }
@@ -83,8 +83,8 @@ impl State {
 struct Names<'a> {
     model: &'a Model,
     pins: &'a Named,
-    /// By service: the clusters whose tables its slots name.
-    clusters: Vec<Vec<bool>>,
+    /// By service: the clusters whose tables its slots name, with the tables' ports.
+    clusters: Vec<BTreeSet<Variant>>,
     /// Nodes that slots of node tables name.
     nodes: Vec<bool>,
 }
@@ -92,13 +92,9 @@ struct Names<'a> {
 impl<'a> Names<'a> {
     fn of(model: &'a Model, intent: &Intent, pins: &'a Named) -> Self {
         let clusters = (0..model.config.services.len()).map(|service| {
-            let mut named = vec![false; model.config.clusters.len()];
             let table = model.ids.service(service).and_then(|id| intent.services.get(id.index()));
-            for member in table.into_iter().flat_map(|table| table.members()) {
-                let cluster = model.ids.table_of(member).and_then(|at| model.cluster_of(at));
-                cluster.into_iter().for_each(|cluster| named[cluster] = true);
-            }
-            named
+            let members = table.into_iter().flat_map(|table| table.members());
+            members.filter_map(|id| model.table_of(model.ids.table_of(id)?)).collect()
         });
         let mut nodes = vec![false; model.nodes.len()];
         for member in intent.clusters.iter().flat_map(|table| table.members()) {
@@ -115,12 +111,15 @@ impl<'a> Names<'a> {
         self.nodes[node] || self.pinned_node(node)
     }
 
-    /// A cluster in a service: by a slot of its table, or by a pin of one of its own. That may be one of
-    /// another service; it stays then, too, since that one may go before the pin.
-    fn member(&self, service: usize, cluster: usize) -> bool {
-        let tables = self.model.pools_of(cluster).chain(self.model.variants_of(cluster));
-        let mut ids = tables.filter_map(|table| self.model.ids.table(table));
-        self.clusters[service][cluster] || ids.any(|id| self.pins.tables.contains(&id.raw()))
+    /// A cluster in a service: by a slot of its table, or by a pin of a table of its own with the same
+    /// port. That may be one of another service; it stays then, too, since that one may go before the pin.
+    fn member(&self, service: usize, member: &Member) -> bool {
+        let (cluster, model) = (member.cluster, self.model);
+        let is = Variant { cluster, port: nat_port(&model.config.clusters, member) };
+        let tables = model.pools_of(cluster).chain(model.variants_of(cluster));
+        let tables = tables.filter(|&table| model.table_of(table) == Some(is));
+        let mut ids = tables.filter_map(|table| model.ids.table(table));
+        self.clusters[service].contains(&is) || ids.any(|id| self.pins.tables.contains(&id.raw()))
     }
 }
 
@@ -188,8 +187,12 @@ fn keep_members(service: &mut Service, was: &Service, before: &Config, clusters:
     let gone = |old: &Member| {
         let name = &before.clusters[old.cluster].name;
         let cluster = clusters.iter().position(|cluster| cluster.name == *name)?;
-        let is_member = service.members().any(|member| member.cluster == cluster);
-        (!is_member).then_some(Member { cluster, weight: 0, leaving: true, ..*old })
+        let leaving = Member { cluster, weight: 0, leaving: true, ..*old };
+        // With another port it is another one: connections keep theirs.
+        let is_it = |member: &Member| {
+            member.cluster == cluster && nat_port(clusters, member) == nat_port(clusters, &leaving)
+        };
+        (!service.members().any(is_it)).then_some(leaving)
     };
     let masters: Vec<Member> = was.masters.iter().filter_map(gone).collect();
     let standbys: Vec<Member> = was.standbys.iter().filter_map(gone).collect();

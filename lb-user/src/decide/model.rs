@@ -10,7 +10,7 @@ use lb_common::{ClusterId, Forward, NodeId, ServiceId};
 
 use super::{
     ids::Ids,
-    pool::{Pool, Pools, TargetId, Variant},
+    pool::{Pool, Pools, TargetId, Variant, nat_port},
     tables::{Order, OrderSpec, Share, cluster_key, node_key},
 };
 use crate::config::{BackupMode, Balance, Cluster, Config, Fallback, Member, Node, Service};
@@ -83,7 +83,7 @@ pub struct Seat {
 /// One service's seats and order.
 #[derive(Debug)]
 pub(super) struct ServiceModel {
-    /// Masters by cluster, then standbys by cluster.
+    /// Masters by cluster, then standbys by cluster; who is leaving behind who is not.
     pub(super) seats: Vec<Seat>,
     /// Position in [`Model::service_orders`].
     pub(super) order: usize,
@@ -114,7 +114,7 @@ impl Model {
         let mut service_orders = Vec::new();
         let mut services = Vec::new();
         for (position, service) in config.services.iter().enumerate() {
-            let seats = seats(&pools, position, service);
+            let seats = seats(&config, &pools, position, service);
             let order = match specs.entry(service_spec(&config, service, &seats)) {
                 Entry::Occupied(known) => *known.get(),
                 Entry::Vacant(new) => {
@@ -270,11 +270,14 @@ impl Model {
 
     /// How many services have a pool's cluster among their members in the file.
     pub fn carried(&self, pool: usize) -> u32 {
-        let Pool { cluster, services, .. } = &self.pools.pools[pool];
+        let Pool { cluster, port, services, .. } = &self.pools.pools[pool];
+        let clusters = &self.config.clusters;
         let mut count = 0;
         for &service in services {
             let mut members = self.config.services[service].members();
-            let stays = |member: &Member| member.cluster == *cluster && !member.leaving;
+            let stays = |member: &Member| {
+                member.cluster == *cluster && nat_port(clusters, member) == *port && !member.leaving
+            };
             count += u32::from(members.any(stays));
         }
         count
@@ -287,22 +290,20 @@ impl Model {
     }
 }
 
-fn seats(pools: &Pools, position: usize, service: &Service) -> Vec<Seat> {
+fn seats(config: &Config, pools: &Pools, position: usize, service: &Service) -> Vec<Seat> {
     let seat = |role| {
-        move |&Member { cluster, weight, priority, leaving, .. }: &Member| Seat {
-            role,
-            cluster,
+        move |member: &Member| {
+            let &Member { cluster, weight, priority, leaving, .. } = member;
+            let port = nat_port(&config.clusters, member);
             // Every member of a service is in a pool: `Pools::of` goes through the same members.
-            pool: pools.seen_by(position, cluster).unwrap_or_default(),
-            leaving,
-            weight,
-            priority,
+            let pool = pools.seen_by(position, cluster, port).unwrap_or_default();
+            Seat { role, cluster, pool, leaving, weight, priority }
         }
     };
     let masters = service.masters.iter().map(seat(Role::Master));
     let standbys = service.standbys.iter().map(seat(Role::Standby));
     let mut seats: Vec<Seat> = masters.chain(standbys).collect();
-    seats.sort_by_key(|seat| (seat.role, seat.cluster));
+    seats.sort_by_key(|seat| (seat.role, seat.cluster, seat.leaving, seat.pool));
     seats
 }
 

@@ -77,7 +77,7 @@ impl Pools {
                 let health = shared.entry(health).or_insert_with(|| Arc::new(health.clone()));
                 let targets =
                     cluster.nodes.iter().map(|node| target(health, service, member, cluster, node));
-                let port = nat_port(config, member);
+                let port = nat_port(&config.clusters, member);
                 let seen = wanted.entry((member.cluster, targets.collect(), port)).or_default();
                 seen.push(position);
                 used[member.cluster] = true;
@@ -86,7 +86,7 @@ impl Pools {
                 // Of those that are leaving, too: pins may name them.
                 variants.extend(service.masters.iter().map(|master| Variant {
                     cluster: master.cluster,
-                    port: nat_port(config, master),
+                    port: nat_port(&config.clusters, master),
                 }));
             }
         }
@@ -118,16 +118,17 @@ impl Pools {
         self.pools.len() + self.variants.len()
     }
 
-    /// The pool of a cluster that a service sees, if the cluster is in it.
-    pub fn seen_by(&self, service: usize, cluster: usize) -> Option<usize> {
+    /// The pool of a cluster that a service sees with a port of [`nat_port`], if the cluster is so in it.
+    pub fn seen_by(&self, service: usize, cluster: usize, port: u16) -> Option<usize> {
         let first = self.pools.partition_point(|pool| pool.cluster < cluster);
         let mut pools = self.pools[first..].iter().take_while(|pool| pool.cluster == cluster);
-        Some(first + pools.position(|pool| pool.services.binary_search(&service).is_ok())?)
+        let is_seen = |pool: &Pool| pool.services.binary_search(&service).is_ok();
+        Some(first + pools.position(|pool| pool.port == port && is_seen(pool))?)
     }
 
     /// What pools are called. One that has its cluster for itself: as the cluster. Several are told
     /// apart by the port that they ask, `CLUSTER:PORT`, if each asks one port of its own, else by
-    /// their first service, `CLUSTER:SERVICE`.
+    /// their first service, `CLUSTER:SERVICE`; where that one had another port before, `:PORT` follows.
     pub fn names(&self, config: &Config) -> Vec<String> {
         let name = |group: &[Pool]| -> Vec<String> {
             let cluster = &config.clusters[group[0].cluster].name;
@@ -135,7 +136,15 @@ impl Pools {
             let by_port = ports.is_some_and(|ports| ports.len() == group.len());
             let name = |pool: &Pool| match (group.len(), self.port(pool), pool.services.first()) {
                 (2.., Some(port), _) if by_port => format!("{cluster}:{port}"),
-                (2.., _, Some(&service)) => format!("{cluster}:{}", config.services[service].name),
+                (2.., _, Some(&service)) => {
+                    let name = &config.services[service].name;
+                    let same =
+                        group.iter().filter(|other| other.services.first() == Some(&service));
+                    match same.count() {
+                        1 => format!("{cluster}:{name}"),
+                        _ => format!("{cluster}:{name}:{}", pool.port),
+                    }
+                }
                 _ => cluster.clone(),
             };
             group.iter().map(name).collect()
@@ -168,8 +177,8 @@ impl Pools {
 }
 
 /// The port that `nat` gives the packets of a cluster in a service; 0: each node's own.
-fn nat_port(config: &Config, member: &Member) -> u16 {
-    let port = member.port.filter(|_| config.clusters[member.cluster].forward == Forward::Nat);
+pub fn nat_port(clusters: &[Cluster], member: &Member) -> u16 {
+    let port = member.port.filter(|_| clusters[member.cluster].forward == Forward::Nat);
     port.unwrap_or(0)
 }
 

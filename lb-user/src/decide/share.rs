@@ -73,8 +73,10 @@ pub fn table_id(model: &Model, plan: &ServicePlan, seat: &Seat) -> usize {
 /// The health of a node as a service sees it; of one that is not in it: none of it.
 pub fn health_of(model: &Model, decision: &Decision, service: usize, node: usize) -> NodeHealth {
     let NodePlace { cluster, index } = model.nodes[node];
-    let seat = model.seats(service).iter().find(|seat| seat.cluster == cluster);
-    seat.map_or(NodeHealth::default(), |seat| decision.nodes[seat.pool][index])
+    let seats = model.seats(service).iter().filter(|seat| seat.cluster == cluster);
+    seats
+        .min_by_key(|seat| seat.leaving)
+        .map_or(NodeHealth::default(), |seat| decision.nodes[seat.pool][index])
 }
 
 /// How much of a service's flows a change moves.

@@ -102,13 +102,17 @@ impl Model {
     }
 
     /// For the ids of node tables that a later model has not: which of its tables stands for them
-    /// there, one of the same cluster. What named them has to name that.
+    /// there, one of the same cluster, with the same port if there is one. What named them has to name
+    /// that.
     pub fn heirs(&self, later: &Self) -> BTreeMap<u16, u16> {
         let heir = |table: usize| {
             let id = self.ids.table(table)?;
             let name = &self.config.clusters[self.cluster_of(table)?].name;
             let cluster = later.config.clusters.iter().position(|c| c.name == *name)?;
-            let heir = later.ids.table(later.pools_of(cluster).start)?;
+            let mut heirs = later.pools_of(cluster);
+            let port = self.table_of(table)?.port;
+            let same = heirs.clone().find(|&heir| later.pool(heir).port == port);
+            let heir = later.ids.table(same.or_else(|| heirs.next())?)?;
             later.ids.table_at(id).is_none().then_some((id.raw(), heir.raw()))
         };
         (0..self.tables()).filter_map(heir).collect()
@@ -197,13 +201,16 @@ impl<'a> Outline<'a> {
 }
 
 /// The pool that a pool of a new configuration was before: of the old cluster of its name, the one
-/// that serves a service of the same name, else the one that asks for the same, else the only one.
+/// that serves a service of the same name, with the same port if there is one, else the one that asks
+/// for the same, else the only one.
 fn predecessor(old: &Model, new: Outline<'_>, pool: usize) -> Option<usize> {
     let name = new.cluster(pool);
     let cluster = old.config.clusters.iter().position(|cluster| cluster.name == name)?;
     let (mut known, was) = (old.pools_of(cluster), Outline::of(old));
     let served: BTreeSet<&str> = new.serves(pool).collect();
     let only = known.clone().next().filter(|_| known.len() == 1);
-    let by_service = known.clone().find(|&at| was.serves(at).any(|name| served.contains(name)));
+    let port = new.pools.pools[pool].port;
+    let by_service = known.clone().filter(|&at| was.serves(at).any(|name| served.contains(name)));
+    let by_service = by_service.min_by_key(|&at| old.pool(at).port != port);
     by_service.or_else(|| known.find(|&at| was.asks(at).eq(new.asks(pool)))).or(only)
 }

@@ -3,16 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lb_common::{Counters, HashAlgorithm, Reason};
 use lb_ebpf::{Action, Routed};
 use lb_user::{dataplane::memory::Memory, secret};
 
 use super::{
     cases::{self, Before, Case, Step},
-    frames, oracle,
+    frames, oracle, rules,
     runners::{self, MemoryRunner, Outcome, Pair, SECRET, run_repeated},
-    scene,
+    scene::{self, Aside, Scene},
     world::World,
 };
 
@@ -71,36 +71,68 @@ fn once(pair: &mut Pair, case: &Case) -> Result<Vec<String>> {
     let kernel = &pair.kernel;
     let memory = kernel.opened.dataplane.memory();
     runners::forget(memory);
-    let aside = case.scene.as_ref().map(|scene| scene.apply(memory));
+    let mut stage = Stage::of(case, memory);
     for (number, step) in case.steps.iter().enumerate().filter(|_| in_kernel(case)) {
+        stage.turn(step);
         let is = within_a_second(step, memory, || kernel.run(&step.frame))?;
         failures.extend(compare(case, number, "the kernel", &is).err());
         failures.extend(compare_pins(case, number, "the kernel", memory).err());
     }
-    if let Some(aside) = aside {
-        aside.restore(memory);
-    }
+    stage.end();
     Ok(failures)
 }
 
 fn in_memory(runner: &mut MemoryRunner, case: &Case) -> Result<Vec<String>> {
     runners::forget(&runner.memory);
     let MemoryRunner { memory, counters, .. } = runner;
+    let key = memory.secret.get(0).context("the secret")?;
     let mut failures = Vec::new();
-    let aside = case.scene.as_ref().map(|scene| scene.apply(memory));
+    let mut stage = Stage::of(case, memory);
     for (number, step) in case.steps.iter().enumerate() {
+        stage.turn(step);
+        let before = scene::standing(memory);
         let is = within_a_second(step, memory, || {
             Ok(runners::run_in(memory, counters, &step.frame, case.routed, case.tight))
         })?;
         failures.extend(compare(case, number, "memory", &is).err());
         failures.extend(compare_pins(case, number, "memory", memory).err());
-        let judged = oracle::judge(case.world, &step.frame, &is);
+        let mut judged = oracle::judge(case.world, &step.frame, &is);
+        if let Some((scene, _)) = &stage.scene {
+            let pins = [&before[..], &scene::pins(memory)];
+            judged = judged.and_then(|()| rules::judge(scene, &key, &step.frame, &is, pins));
+        }
         failures.extend(judged.err().map(|said| format!("{}, frame {number}: {said}", case.name)));
     }
-    if let Some(aside) = aside {
-        aside.restore(memory);
-    }
+    stage.end();
     Ok(failures)
+}
+
+/// The scene that a case is in, if it has one.
+struct Stage<'a> {
+    memory: &'a Memory,
+    scene: Option<(&'a Scene, Aside)>,
+}
+
+impl<'a> Stage<'a> {
+    fn of(case: &'a Case, memory: &'a Memory) -> Self {
+        let scene = case.scene.as_ref().map(|scene| (scene, scene.apply(memory)));
+        Self { memory, scene }
+    }
+
+    /// What slots go through before a step.
+    fn turn(&mut self, step: &'a Step) {
+        if let Some(next) = &step.scene
+            && let Some((_, aside)) = self.scene.take()
+        {
+            self.scene = Some((next, aside.turn(self.memory, next)));
+        }
+    }
+
+    fn end(self) {
+        if let Some((_, aside)) = self.scene {
+            aside.restore(self.memory);
+        }
+    }
 }
 
 /// Brings about what happens before a step, and runs it; what is limited by the second again until

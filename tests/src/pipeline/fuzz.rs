@@ -3,7 +3,7 @@
 
 use std::{path::Path, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use lb_common::HashAlgorithm;
 use lb_user::secret;
 
@@ -12,6 +12,7 @@ use super::{
     mutate::Mutator,
     oracle,
     random::Numbers,
+    rules,
     runners::{self, Pair, SECRET},
     scene::{self, Scene},
     scenes,
@@ -132,8 +133,10 @@ fn among(
     scene: Option<&Scene>,
 ) -> Result<(Option<String>, u64)> {
     use lb_ebpf::Action::{Redirect, Tx};
+    let key = pair.memory.memory.secret.get(0).context("the secret")?;
     let mut sent = 0;
     for (number, frame) in frames.iter().enumerate() {
+        let before = scene.map(|_| scene::standing(&pair.memory.memory));
         let (mine, its) = pair.run(frame)?;
         sent += u64::from(matches!(mine.action, Tx | Redirect));
         if mine != its {
@@ -141,8 +144,11 @@ fn among(
             let about = format!("frame {number} in memory: {mine}and in the kernel: {its}");
             return Ok((Some(about), sent));
         }
-        let said = oracle::judge(pair.world, frame, &mine);
-        let said = said.and_then(|()| scene.map_or(Ok(()), |scene| scenes::judge(scene, &mine)));
+        let mut said = oracle::judge(pair.world, frame, &mine);
+        if let (Some(scene), Some(before)) = (scene, before) {
+            let pins = [&before[..], &scene::pins(&pair.memory.memory)];
+            said = said.and_then(|()| rules::judge(scene, &key, frame, &mine, pins));
+        }
         if let Err(said) = said {
             let about = format!("frame {number}: {said}: {}", check::describe(&mine));
             return Ok((Some(about), sent));

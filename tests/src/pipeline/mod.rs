@@ -13,6 +13,7 @@ mod packets;
 mod places;
 mod random;
 mod replies;
+mod rules;
 mod runners;
 mod scene;
 mod scenes;

@@ -16,15 +16,26 @@ use super::{
 };
 
 /// An IP packet in a frame.
-struct Seen<'a> {
-    link: Link,
-    from: IpAddr,
-    to: IpAddr,
-    v6: bool,
+pub(super) struct Seen<'a> {
+    pub(super) link: Link,
+    pub(super) from: IpAddr,
+    pub(super) to: IpAddr,
+    pub(super) v6: bool,
     /// From the IP header to the frame's end, padding included.
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
     /// Bytes of it that are the packet.
-    length: usize,
+    pub(super) length: usize,
+}
+
+/// What an IP packet carries.
+pub(super) struct Carried<'a> {
+    pub(super) protocol: u8,
+    /// It is one of several fragments.
+    is_fragment: bool,
+    /// Not the first one.
+    pub(super) is_later: bool,
+    /// As far as it is there.
+    pub(super) body: &'a [u8],
 }
 
 /// Judges what became of a frame.
@@ -86,7 +97,7 @@ pub fn judge(world: World, frame: &[u8], outcome: &Outcome) -> Result<(), String
     }
 }
 
-fn must(holds: bool, else_say: &str) -> Result<(), String> {
+pub(super) fn must(holds: bool, else_say: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(else_say.to_owned()) }
 }
 
@@ -116,7 +127,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
-fn see(frame: &[u8]) -> Option<Seen<'_>> {
+pub(super) fn see(frame: &[u8]) -> Option<Seen<'_>> {
     let (mut at, mut tags) = (12, Vec::new());
     while let Some(kind @ (0x8100 | 0x88a8)) = word(frame, at)
         && tags.len() < 2
@@ -124,21 +135,55 @@ fn see(frame: &[u8]) -> Option<Seen<'_>> {
         tags.push((kind, word(frame, at + 2)?));
         at += 4;
     }
-    let kind = word(frame, at)?;
-    let link = Link { to: frame[..6].try_into().ok()?, from: frame[6..12].try_into().ok()?, tags };
-    let bytes = &frame[at + 2..];
-    let v4 = |at: usize| -> Option<IpAddr> {
-        Some(IpAddr::from(<[u8; 4]>::try_from(bytes.get(at..at + 4)?).ok()?))
-    };
-    let v6 = |at: usize| -> Option<IpAddr> {
-        Some(IpAddr::from(<[u8; 16]>::try_from(bytes.get(at..at + 16)?).ok()?))
-    };
-    let (v6, from, to, length) = match kind {
-        0x0800 => (false, v4(12)?, v4(16)?, usize::from(word(bytes, 2)?)),
-        0x86dd => (true, v6(8)?, v6(24)?, usize::from(word(bytes, 4)?) + 40),
+    let v6 = match word(frame, at)? {
+        0x0800 => false,
+        0x86dd => true,
         _ => return None,
     };
-    Some(Seen { link, from, to, v6, bytes, length })
+    let link = Link { to: frame[..6].try_into().ok()?, from: frame[6..12].try_into().ok()?, tags };
+    Seen::of(link, &frame[at + 2..], v6)
+}
+
+impl<'a> Seen<'a> {
+    /// The packet of a version that is in these bytes.
+    pub(super) fn of(link: Link, bytes: &'a [u8], v6: bool) -> Option<Self> {
+        let address4 = |at: usize| -> Option<IpAddr> {
+            Some(IpAddr::from(<[u8; 4]>::try_from(bytes.get(at..at + 4)?).ok()?))
+        };
+        let address6 = |at: usize| -> Option<IpAddr> {
+            Some(IpAddr::from(<[u8; 16]>::try_from(bytes.get(at..at + 16)?).ok()?))
+        };
+        let (from, to, length) = match v6 {
+            false => (address4(12)?, address4(16)?, usize::from(word(bytes, 2)?)),
+            true => (address6(8)?, address6(24)?, usize::from(word(bytes, 4)?) + 40),
+        };
+        Some(Self { link, from, to, v6, bytes, length })
+    }
+
+    /// What is behind its header and its extension headers.
+    pub(super) fn carried(&self) -> Option<Carried<'a>> {
+        let packet = &self.bytes[..self.bytes.len().min(self.length)];
+        if !self.v6 {
+            let (field, protocol) = (word(packet, 6)?, *packet.get(9)?);
+            let body = packet.get(usize::from(packet[0] & 15) * 4..)?;
+            let (is_fragment, is_later) = (field & 0x3fff != 0, field & 0x1fff != 0);
+            return Some(Carried { protocol, is_fragment, is_later, body });
+        }
+        let (mut protocol, mut at) = (*packet.get(6)?, 40);
+        let (mut is_fragment, mut is_later) = (false, false);
+        while matches!(protocol, 0 | protocol::ROUTING | protocol::FRAGMENT | 60) {
+            let mut words = usize::from(*packet.get(at + 1)?);
+            if protocol == protocol::FRAGMENT {
+                let field = word(packet, at + 2)?;
+                words = 0;
+                is_fragment |= field & 0xfff9 != 0;
+                is_later |= field & 0xfff8 != 0;
+            }
+            protocol = packet[at];
+            at += 8 * (words + 1);
+        }
+        Some(Carried { protocol, is_fragment, is_later, body: packet.get(at..)? })
+    }
 }
 
 /// Whether a packet's checksums are right: of its IPv4 header, and of TCP, UDP or ICMP where all of
@@ -148,23 +193,14 @@ fn right(seen: &Seen<'_>) -> (bool, Option<bool>) {
     let header = if seen.v6 { 40 } else { usize::from(packet[0] & 15) * 4 };
     let Some(ip) = packet.get(..header) else { return (true, None) };
     let header_right = seen.v6 || checksum(&[ip]) == [0; 2];
-    (header_right, transport(packet, header, seen))
+    (header_right, transport(seen))
 }
 
-fn transport(packet: &[u8], mut at: usize, seen: &Seen<'_>) -> Option<bool> {
-    let mut kind = packet[if seen.v6 { 6 } else { 9 }];
-    if !seen.v6 && word(packet, 6)? & 0x3fff != 0 {
-        return None; // a fragment
+fn transport(seen: &Seen<'_>) -> Option<bool> {
+    let Carried { protocol: kind, is_fragment, mut body, .. } = seen.carried()?;
+    if is_fragment {
+        return None;
     }
-    while seen.v6 && matches!(kind, 0 | protocol::ROUTING | protocol::FRAGMENT | 60) {
-        if kind == protocol::FRAGMENT && word(packet, at + 2)? & 0xfff9 != 0 {
-            return None;
-        }
-        let words = if kind == protocol::FRAGMENT { 0 } else { *packet.get(at + 1)? };
-        kind = packet[at];
-        at += 8 * (usize::from(words) + 1);
-    }
-    let mut body = packet.get(at..)?;
     let pseudo = match kind {
         protocol::ICMP if !seen.v6 => Vec::new(),
         protocol::UDP => {

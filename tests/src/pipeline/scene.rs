@@ -17,8 +17,10 @@ use super::{places::Family, to::To};
 
 /// Chunks of the smallest table.
 const CHUNKS: u32 = (1 << MIN_TABLE_LOG2) / CHUNK_SLOTS;
-/// How old a pin may be that was touched just now, on a busy machine.
-const FRESH_TICKS: u32 = Tick::of_ms(3_000);
+/// Milliseconds of a tick, rounded down.
+const TICK: u32 = (1 << 27) / 1_000_000;
+/// Milliseconds: how old a pin may be that was touched just now, on a busy machine.
+const FRESH: u32 = 3_000;
 
 /// What slots went through, and what is pinned, when a case begins.
 #[derive(Clone, Debug)]
@@ -86,6 +88,12 @@ impl Scene {
     /// Puts it in the place of what stands there.
     #[must_use]
     pub fn apply(&self, memory: &Memory) -> Aside {
+        let aside = self.tables(memory);
+        self.pins.iter().for_each(|pin| pin.write(memory));
+        aside
+    }
+
+    fn tables(&self, memory: &Memory) -> Aside {
         let epoch = memory.epoch();
         let mut free = (0..MAX_CHUNKS / CHUNKS).rev().map(|number| number * CHUNKS);
         let mut aside = Aside { services: Vec::new(), clusters: Vec::new(), nodes: Vec::new() };
@@ -113,7 +121,6 @@ impl Scene {
             aside.nodes.push((at, record));
             memory.nodes.set(at, lb_common::NodeRecord { up: 0, ..record });
         }
-        self.pins.iter().for_each(|pin| pin.write(memory));
         aside
     }
 }
@@ -121,12 +128,23 @@ impl Scene {
 impl Aside {
     /// Puts everything back, without pins.
     pub fn restore(self, memory: &Memory) {
-        self.services.iter().for_each(|&(at, record)| memory.services.set(at, record));
-        self.clusters.iter().for_each(|&(at, record)| memory.clusters.set(at, record));
-        self.nodes.iter().for_each(|&(at, record)| memory.nodes.set(at, record));
+        self.tables(memory);
         for bucket in occupied(memory) {
             memory.pins.set(bucket, PinBucket::default());
         }
+    }
+
+    /// Another scene follows, but for its pins: those that are there stay.
+    #[must_use]
+    pub fn turn(self, memory: &Memory, next: &Scene) -> Self {
+        self.tables(memory);
+        next.tables(memory)
+    }
+
+    fn tables(self, memory: &Memory) {
+        self.services.iter().for_each(|&(at, record)| memory.services.set(at, record));
+        self.clusters.iter().for_each(|&(at, record)| memory.clusters.set(at, record));
+        self.nodes.iter().for_each(|&(at, record)| memory.nodes.set(at, record));
     }
 }
 
@@ -204,6 +222,12 @@ fn occupied(memory: &Memory) -> Vec<u32> {
 /// All pins, in the order of their places. Ages are 0 if they are fresh, else 1; ways that were given
 /// back are not told.
 pub fn pins(memory: &Memory) -> Vec<Pinned> {
+    let told = |pin: Pinned| Pinned { age: u32::from(pin.age > FRESH), ..pin };
+    standing(memory).into_iter().map(told).collect()
+}
+
+/// The same with their ages, to a tick.
+pub fn standing(memory: &Memory) -> Vec<Pinned> {
     let now = Tick::at(memory.now());
     let mut pins = Vec::new();
     for bucket in occupied(memory) {
@@ -218,7 +242,7 @@ pub fn pins(memory: &Memory) -> Vec<Pinned> {
                 service: pin.service,
                 at: (to(pin.node.index()), to(pin.cluster.index())),
                 state: pin.state,
-                age: u32::from(now.since(pin.last) > FRESH_TICKS),
+                age: now.since(pin.last) * TICK,
             });
         }
     }

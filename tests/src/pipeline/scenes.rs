@@ -1,4 +1,4 @@
-//! Scenes that nobody wrote: random states, bases and pins, and what must hold in any of them.
+//! Scenes that nobody wrote: random states, bases and pins.
 
 use lb_common::{
     FlowKey, HashKey, PinState, SlotState, Udp,
@@ -9,7 +9,6 @@ use lb_common::{
 use super::{
     places::{CLIENT, FAMILIES, Family, SERVED, words},
     random::Numbers,
-    runners::Outcome,
     scene::{Moved, Pinned, Scene, service_of},
     to::To,
 };
@@ -48,33 +47,6 @@ pub(super) fn random(numbers: &mut Numbers, key: &HashKey) -> Scene {
         }
     }
     Scene { of: OF, service: moved(numbers), clusters: clusters.to_vec(), down, udp, pins }
-}
-
-/// What is sent to a port whose slots moved goes to somebody whom the scene names.
-///
-/// # Errors
-/// It does not.
-pub(super) fn judge(scene: &Scene, outcome: &Outcome) -> Result<(), String> {
-    let counters = &outcome.counters;
-    if counters.pin_made + counters.pin_refused > counters.pin_looked_for {
-        return Err("a pin without a look".to_owned());
-    }
-    // Others end before they get to their node.
-    if counters.forward_tx + counters.forward_redirect == 0 || counters.pin_looked_for == 0 {
-        return Ok(());
-    }
-    let named = |to: To| {
-        let tables = scene
-            .clusters
-            .iter()
-            .any(|(_, moved)| moved.own == Some(to) || moved.base.flatten() == Some(to));
-        tables || scene.pins.iter().any(|pin| pin.at.0 == to)
-    };
-    let sent = To::ALL.iter().find(|to| outcome.frame.starts_with(&to.link().to));
-    match sent {
-        Some(&to) if named(to) => Ok(()),
-        sent => Err(format!("sent to {sent:?}")),
-    }
 }
 
 fn tag(key: &HashKey, family: Family, protocol: u8, port: u32) -> u64 {

@@ -177,11 +177,15 @@ impl To {
             Self::BadNode => Slot::clean(MAX_NODES as u16),
             _ => member(usize::from(self.number())),
         };
-        let port = match self {
+        Table { port: self.cluster_port(), ..all(member) }
+    }
+
+    /// The port that packets get because they go by its cluster; 0: the node's own.
+    pub(super) const fn cluster_port(self) -> u16 {
+        match self {
             Self::NatCluster4 | Self::NatCluster6 => 8443,
             _ => 0,
-        };
-        Table { port, ..all(member) }
+        }
     }
 
     pub(super) fn record(self) -> NodeRecord {

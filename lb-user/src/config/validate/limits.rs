@@ -15,9 +15,9 @@ use crate::{
     config::{
         raw::{self, Raw},
         report::{Report, Span},
-        types::{Config, Ports, Protocol, Service},
+        types::{Config, Member, Ports, Protocol, Service},
     },
-    decide::Pools,
+    decide::{Pools, pool::nat_port},
 };
 
 /// What can be counted in the text.
@@ -130,12 +130,8 @@ fn goes_over(raw: &Raw, config: &Config) -> Span {
 /// all tables move, each has a base beside what it was; and the same again while that window is open.
 /// Services of one shape share a table; pools of one cluster may each need their own.
 fn chunks(config: &Config, pools: &Pools, report: &mut Report) {
-    let shapes: BTreeSet<_> = config
-        .services
-        .iter()
-        .enumerate()
-        .map(|(position, service)| shape(pools, position, service))
-        .collect();
+    let shapes = (0..config.services.len()).map(|position| shape(config, pools, position));
+    let shapes: BTreeSet<_> = shapes.collect();
     let services = shapes.iter().map(|(masters, standbys, _)| masters.len() + standbys.len());
     let variants = pools.variants.iter().map(|variant| variant.cluster);
     let clusters = pools.pools.iter().map(|pool| pool.cluster).chain(variants);
@@ -162,11 +158,13 @@ const PLANS: u32 = 4;
 type Seats = BTreeSet<(Option<usize>, u32, u32)>;
 
 /// What a service's table follows from.
-fn shape(pools: &Pools, position: usize, service: &Service) -> (Seats, Seats, [u8; 4]) {
-    let seats = |members: &[crate::config::types::Member]| -> Seats {
+fn shape(config: &Config, pools: &Pools, position: usize) -> (Seats, Seats, [u8; 4]) {
+    let seats = |members: &[Member]| -> Seats {
         let seat = members.iter();
-        seat.map(|m| (pools.seen_by(position, m.cluster), m.weight, m.priority)).collect()
+        let pool = |m: &Member| pools.seen_by(position, m.cluster, nat_port(&config.clusters, m));
+        seat.map(|m| (pool(m), m.weight, m.priority)).collect()
     };
+    let service = &config.services[position];
     let Service { mode, balance, fallback, panic, .. } = service;
     let policies = [*mode as u8, *balance as u8, *fallback as u8, *panic as u8];
     (seats(&service.masters), seats(&service.standbys), policies)

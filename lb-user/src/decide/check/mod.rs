@@ -11,7 +11,7 @@ mod service;
 
 use std::sync::Arc;
 
-use lb_common::{ClusterId, Slot, SlotState};
+use lb_common::{ClusterId, Forward, Slot, SlotState};
 
 use super::{
     Decision, Host, NextHop,
@@ -19,7 +19,7 @@ use super::{
     model::Model,
     tables::Withheld,
 };
-use crate::config::{Cluster, Threshold};
+use crate::config::{Cluster, Member, Threshold};
 
 /// What an intended state is judged by.
 #[derive(Clone, Copy, Debug)]
@@ -347,13 +347,16 @@ fn group(facts: &Facts<'_>, at: usize, id: ClusterId, intent: &Intent, found: &m
     };
     // `min_services`: so many of the services on the cluster have enough.
     let carried = facts.model.pools_of(cluster);
-    let stays = |service: &usize| {
+    let nat = config.forward == Forward::Nat;
+    let stays = |service: &usize, pool: usize| {
         let mut members = facts.model.config.services[*service].members();
-        members.any(|member| member.cluster == cluster && !member.leaving)
+        let port = |member: &Member| member.port.filter(|_| nat).unwrap_or(0);
+        members
+            .any(|m| m.cluster == cluster && port(m) == facts.model.pool(pool).port && !m.leaving)
     };
     let carried = carried.flat_map(|pool| {
         let services = facts.model.pool(pool).services.iter();
-        services.filter(|service| stays(service)).map(move |_| pool)
+        services.filter(move |service| stays(service, pool)).map(move |_| pool)
     });
     let (well, ill): (Vec<usize>, Vec<usize>) =
         carried.partition(|&p| facts.decision.groups[p].enough);

@@ -10,7 +10,7 @@ use lb_common::{Forward, NodeRecord, PlanRecord, layout::MAX_INTERFACES};
 
 use super::{Facts, TableId, Violation};
 use crate::{
-    config::{Affinity, Ports},
+    config::{Affinity, Member, Ports},
     decide::{
         intent::{Intent, MOST_OWN, Vip},
         model::NodePlace,
@@ -155,11 +155,16 @@ fn directories(facts: &Facts<'_>, intent: &Intent, found: &mut Vec<Violation>) {
     for (service, config) in facts.model.config.services.iter().enumerate() {
         for seat in facts.model.seats(service) {
             let nat = facts.model.config.clusters[seat.cluster].forward == Forward::Nat;
-            let member = config.members().find(|member| member.cluster == seat.cluster);
-            let port = member.and_then(|member| member.port).filter(|_| nat).unwrap_or(0);
+            // Those that are leaving may have had other ports.
+            let alike = |m: &&Member| (m.cluster, m.leaving) == (seat.cluster, seat.leaving);
+            let members = config.members().filter(alike);
+            let ports: Vec<u16> =
+                members.map(|member| member.port.filter(|_| nat).unwrap_or(0)).collect();
             let tables = [Some(seat.pool), facts.model.variant_of(seat.pool)];
             let tables = tables.into_iter().flatten();
-            wrong.extend(tables.filter(|&at| table(at).is_none_or(|table| table.port != port)));
+            wrong.extend(
+                tables.filter(|&at| table(at).is_none_or(|table| !ports.contains(&table.port))),
+            );
         }
     }
     let wrong = wrong.into_iter().map(TableId::Cluster);

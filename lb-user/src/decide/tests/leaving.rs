@@ -1,14 +1,20 @@
 //! What is taken out of the file: it moves nobody else, keeps its ids, and goes when nothing names it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use lb_common::{Forward, Slot, layout::NAME_BYTES};
 
 use super::{
     fixture::{HOP, checked, cluster, config, percent, service, started},
     traces::Dice,
 };
 use crate::{
-    config::{BackupMode, Cluster, Config, Panic, Threshold},
-    decide::{Effect, Event, Intent, Model, Named, Outcome, Planner, State},
+    config::{BackupMode, Cluster, Config, Panic, Ports, Threshold},
+    decide::{Effect, Event, Host, Intent, Model, Named, Outcome, Planner, State, Table},
 };
 
 const NOW: Duration = Duration::from_secs(7);
@@ -208,6 +214,74 @@ fn who_carries_on_has_done_so_since_before() {
     assert_eq!(since(&mut again.succeed(&file, at).expect("ids")), [vec![NOW; 2]]);
     file.services[0].masters[1].weight = 9;
     assert_eq!(since(&mut gone.succeed(&file, at).expect("ids")), [vec![later; 2]]);
+}
+
+#[test]
+fn another_port_is_another_member() {
+    let with = |port: u16| {
+        let mut config = two();
+        for cluster in &mut config.clusters {
+            (cluster.forward, cluster.drain) = (Forward::Nat, Duration::from_secs(300));
+        }
+        config.services[0].masters[0].port = Some(port);
+        config
+    };
+    // By table id, of all slots of the service: who has them, and had them.
+    let members = |table: &Table| -> (Vec<u16>, Vec<u16>) {
+        let of = |slots: &[Slot]| {
+            let members: BTreeSet<u16> = slots.iter().filter_map(|slot| slot.member()).collect();
+            members.into_iter().collect()
+        };
+        (of(&table.slots), table.base.as_deref().map(of).unwrap_or_default())
+    };
+    let ports = |intent: &Intent| -> Vec<u16> { intent.clusters.iter().map(|t| t.port).collect() };
+    let replies = |intent: &Intent| -> BTreeSet<Ports> {
+        intent.replies.iter().map(|reply| reply.ports).collect()
+    };
+    let mut state = started(Arc::new(with(8001)), NOW);
+    state.step(NOW, &[Event::Host(Host::default())]);
+    let before = all_well(&mut state);
+    assert_eq!(
+        (ports(&before), members(&before.services[0])),
+        (vec![8001, 0], (vec![0, 1], vec![]))
+    );
+
+    // Also when it is read once more.
+    let mut state = reloaded(&reloaded(&state, &with(8002)), &with(8002));
+    let intent = all_well(&mut state);
+    assert_eq!(ports(&intent), [8001, 0, 8002]);
+    assert_eq!(members(&intent.services[0]), (vec![1, 2], vec![0]), "old connections keep theirs");
+    assert_eq!(intent.clusters[0].slots, before.clusters[0].slots);
+    let both = [1000, 8001, 8002].map(Ports::One);
+    assert_eq!(replies(&intent), BTreeSet::from(both));
+    assert_eq!((intent.cluster_info[0].name, intent.cluster_info[2].alive), shown("A:web:8001", 3));
+    // Pools of one cluster are told apart by what follows its name.
+    let clusters = |model: &Model| -> Vec<Option<String>> {
+        let first = |name: &String| name.chars().take(1).collect();
+        owners(model)[0].1.iter().map(|name| name.as_ref().map(first)).collect()
+    };
+    assert_eq!(clusters(&state.model), clusters(&Model::new(Arc::new(with(8002)))));
+    // Twice within the window, and back.
+    let mut thrice = reloaded(&state, &with(8003));
+    assert_eq!(ports(&all_well(&mut thrice)), [8001, 0, 8002, 8003]);
+    let mut back = reloaded(&state, &with(8001));
+    let intent = all_well(&mut back);
+    assert_eq!((ports(&intent), members(&intent.services[0]).0), (vec![8001, 0, 8002], vec![0, 1]));
+
+    assert!(state.dismiss(&Named::default(), NOW).is_none(), "a base names it");
+    for _ in 0..2 {
+        state.step(NOW + Duration::from_secs(301), &[]);
+    }
+    let pool = Named { tables: [0].into(), ..Named::default() };
+    assert!(state.dismiss(&pool, NOW).is_none(), "a pin names it");
+    let gone = state.dismiss(&Named::default(), NOW).expect("nothing names it");
+    assert_eq!(*gone.model.config, with(8002));
+}
+
+fn shown(name: &str, alive: u32) -> ([u8; NAME_BYTES], u32) {
+    let mut bytes = [0; NAME_BYTES];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    (bytes, alive)
 }
 
 #[test]

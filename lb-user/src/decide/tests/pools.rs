@@ -50,7 +50,7 @@ fn target(model: &Model, service: &str, node: usize) -> TargetId {
     let config = &model.config;
     let service = config.services.iter().position(|s| s.name == service).expect("a service");
     let (cluster, index) = (model.nodes[node].cluster, model.nodes[node].index);
-    let pool = model.pools.seen_by(service, cluster).expect("its pool");
+    let pool = model.pools.seen_by(service, cluster, 0).expect("its pool");
     model.pool(pool).targets[index]
 }
 

@@ -41,7 +41,7 @@ fn running(config: Config) -> State {
 fn see(state: &mut State, nodes: &[(usize, usize)], outcome: Outcome) -> Vec<String> {
     let model = Arc::clone(&state.model);
     let target = |&(service, node): &(usize, usize)| {
-        model.pool(model.pools.seen_by(service, 0).expect("a pool")).targets[node]
+        model.pool(model.pools.seen_by(service, 0, 0).expect("a pool")).targets[node]
     };
     let events: Vec<Event> =
         nodes.iter().map(|at| Event::Checked { target: target(at), outcome }).collect();

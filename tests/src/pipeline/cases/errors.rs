@@ -41,8 +41,8 @@ pub(super) fn error(kind: (u8, u8), quoted: &Ip, bytes: usize) -> Ip {
     })
 }
 
-/// What becomes of an error about this packet.
-fn goes(key: &HashKey, to: To, quoted: &Ip, kind: (u8, u8), bytes: usize) -> Step {
+/// What becomes of an error about this packet, which is its node's with this service port.
+pub(super) fn goes(key: &HashKey, to: To, quoted: &Ip, kind: (u8, u8), bytes: usize) -> Step {
     let packet = error(kind, quoted, bytes);
     let (from, ports) = match quoted.body {
         Body::Tcp { from, to, .. } => (true, [from, to]),
@@ -54,7 +54,7 @@ fn goes(key: &HashKey, to: To, quoted: &Ip, kind: (u8, u8), bytes: usize) -> Ste
     let out = match to.forward() {
         lb_common::Forward::L2 => packet.bytes(),
         lb_common::Forward::Nat => {
-            let seen = quoted.clone().coming_from(to.address(), to.port_of(to.port()));
+            let seen = quoted.clone().coming_from(to.address(), to.port_of(ports[0]));
             error(kind, &seen, bytes).bytes()
         }
         _ => in_tunnel(to, &packet, hash_of(key, &flow)).bytes(),

@@ -40,9 +40,11 @@ fn later_hash(key: &HashKey, ip: &Ip, id: u32) -> lb_common::FlowHash {
 }
 
 /// What both fragments of a datagram become on the way to a node.
-fn both(key: &HashKey, to: To, whole: &Ip) -> [Step; 2] {
-    let arriving = match to.forward() {
-        lb_common::Forward::Nat => whole.clone().going_to(to.address(), to.port_of(to.port())),
+pub(super) fn both(key: &HashKey, to: To, whole: &Ip) -> [Step; 2] {
+    let arriving = match (to.forward(), &whole.body) {
+        (lb_common::Forward::Nat, Body::Udp { to: port, .. }) => {
+            whole.clone().going_to(to.address(), to.port_of(*port))
+        }
         _ => whole.clone(),
     };
     let (action, flow) = way(to);

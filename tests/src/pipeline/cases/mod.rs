@@ -2,6 +2,7 @@
 
 mod echo;
 mod errors;
+mod follow;
 mod forward;
 mod fragments;
 mod hostile;
@@ -9,6 +10,7 @@ mod jumbo;
 mod lookup;
 mod moved;
 mod replies;
+mod row;
 pub(super) mod size;
 mod strangers;
 
@@ -46,6 +48,8 @@ pub struct Case {
 pub struct Step {
     /// What happens before it comes.
     pub before: Before,
+    /// What is in the tables of slots from then on, where there is a scene; pins stay as they are.
+    pub scene: Option<Scene>,
     /// The frame.
     pub frame: Vec<u8>,
     /// What is done with it.
@@ -76,7 +80,7 @@ impl Step {
     #[must_use]
     pub fn becomes(frame: Vec<u8>, action: Action, reason: Reason, out: Vec<u8>) -> Self {
         let (before, notes, pins) = (Before::Nothing, Vec::new(), Vec::new());
-        Self { before, frame, action, reason, notes, pins, out }
+        Self { before, scene: None, frame, action, reason, notes, pins, out }
     }
 
     /// A frame for the host, as it came.
@@ -134,6 +138,7 @@ pub fn all(key: &HashKey) -> Vec<Case> {
         hostile::cases(key),
         jumbo::cases(key),
         moved::cases(key),
+        follow::cases(key),
     ]
     .concat()
 }

@@ -1,69 +1,24 @@
 //! Slots that moved: who gets which packet, and what becomes of its connection's pin, rule by rule
 //! (ARCHITECTURE, "Connections").
 
-use lb_common::{
-    FlowHash, HashKey, PinState, Reason, Udp,
-    maps::PINS_LEN,
-    pin::{affine, buckets, tag},
-};
-use lb_ebpf::Action;
+use lb_common::{HashKey, PinState, Reason, Udp, pin::affine};
 
-use super::{Case, Step, errors, hash_of, hash_with, here, sent, suits, tcp, udp, way};
+use super::{
+    Case, Step, hash_of, hash_with, here,
+    row::{
+        DATA, FIN, LOOKED, MADE, NEW, OLD, PINNED, Packet, REFUSED, RST, Row, SYN, Standing, own,
+        placed, row,
+    },
+    suits, tcp, way,
+};
 use crate::pipeline::{
-    packets::{Body, Ip},
-    places::{CLIENT, FAMILIES, Family, SERVED},
-    scene::{Moved, Pinned, Scene, service_of},
+    packets::Body,
+    places::{FAMILIES, Family},
+    scene::{Moved, Scene},
     to::To,
 };
 use PinState::{Closing, Half, Live};
-use Reason::{DropNoCluster, DropNoNode, PinLookedFor, PinMade, PinRefused};
-
-/// Clusters and nodes by what they are in most scenes.
-const NEW: To = To::Tx;
-const OLD: To = To::Elsewhere;
-const PINNED: To = To::Tag;
-
-/// What a packet of a connection is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Packet {
-    /// TCP with these flags.
-    Tcp(u8),
-    /// UDP with these bytes.
-    Udp(Vec<u8>),
-    /// An ICMP error about a TCP segment of it.
-    Error,
-}
-
-const FIN: Packet = Packet::Tcp(0x11);
-const SYN: Packet = Packet::Tcp(2);
-const RST: Packet = Packet::Tcp(4);
-const DATA: Packet = Packet::Tcp(0x18);
-
-/// A place in the connection's two buckets, and what stands there: whose it is (0: the connection's
-/// own), node and cluster, state, age in milliseconds.
-type Standing = (usize, usize, u64, To, To, PinState, u32);
-
-/// Its own pin in the first place.
-const fn own(node: To, cluster: To, state: PinState, age: u32) -> Standing {
-    (0, 0, 0, node, cluster, state, age)
-}
-
-/// One packet, what was before and what must be afterwards.
-struct Row {
-    name: &'static str,
-    scene: (Moved, Vec<(To, Moved)>, Vec<To>),
-    pins: Vec<Standing>,
-    packet: Packet,
-    /// To this node, or dropped for a reason.
-    to: Result<To, Reason>,
-    notes: &'static [Reason],
-    /// Ages: 0 fresh, 1 not.
-    after: Vec<Standing>,
-}
-
-const LOOKED: &[Reason] = &[PinLookedFor];
-const MADE: &[Reason] = &[PinLookedFor, PinMade];
-const REFUSED: &[Reason] = &[PinLookedFor, PinRefused];
+use Reason::{DropNoCluster, DropNoNode};
 
 pub(super) fn cases(key: &HashKey) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -72,120 +27,9 @@ pub(super) fn cases(key: &HashKey) -> Vec<Case> {
         let rows = rows.iter().flatten().filter(|row| row.to.map_or(true, |to| suits(to, family)));
         cases.extend(rows.map(|row| row.case(key, family, To::Tx, Udp::Rehash)));
         cases.extend(datagrams(key, family));
-        cases.extend(fragments(key, family));
     }
     cases.extend(by_source(key));
     cases
-}
-
-fn row(
-    name: &'static str,
-    service: Moved,
-    packet: Packet,
-    to: Result<To, Reason>,
-    notes: &'static [Reason],
-) -> Row {
-    let scene = (service, Vec::new(), Vec::new());
-    Row { name, scene, pins: Vec::new(), packet, to, notes, after: Vec::new() }
-}
-
-impl Row {
-    /// With this cluster's slots.
-    fn cluster(mut self, of: To, moved: Moved) -> Self {
-        self.scene.1.push((of, moved));
-        self
-    }
-
-    /// With a node that keeps no connections.
-    fn down(mut self, node: To) -> Self {
-        self.scene.2.push(node);
-        self
-    }
-
-    /// With these pins before.
-    fn pins(mut self, pins: impl IntoIterator<Item = Standing>) -> Self {
-        self.pins.extend(pins);
-        self
-    }
-
-    /// And these afterwards.
-    fn leaves(mut self, pins: impl IntoIterator<Item = Standing>) -> Self {
-        self.after.extend(pins);
-        self
-    }
-
-    fn case(&self, key: &HashKey, family: Family, of: To, kind: Udp) -> Case {
-        let packet = self.ip(family, of);
-        let flow = match self.packet {
-            Packet::Error => with_flags(tcp(family, of, b""), 2),
-            _ => packet.clone(),
-        };
-        let hash = hash_of(key, &flow);
-        let mut step = self.step(key, of, &packet);
-        let is_udp = matches!(self.packet, Packet::Udp(_));
-        let place = |standing| placed(standing, of, family, is_udp, hash);
-        step.pins = self.after.iter().map(place).collect();
-        step.pins.sort_by_key(|pin| (pin.bucket, pin.way));
-        let (service, clusters, down) = self.scene.clone();
-        let pins = self.pins.iter().map(place).collect();
-        let scene = Scene { of, service, clusters, down, udp: kind, pins };
-        let name = format!("{}: {:?} over {family:?}", self.name, self.packet);
-        Case { scene: Some(scene), ..Case::one(name, step) }
-    }
-
-    fn ip(&self, family: Family, of: To) -> Ip {
-        match &self.packet {
-            Packet::Tcp(flags) => with_flags(tcp(family, of, b"data"), *flags),
-            Packet::Udp(data) => udp(family, of, data),
-            Packet::Error => {
-                let kind = if family == Family::V4 { (3, 0) } else { (1, 0) };
-                let (from, to) = ((SERVED.of(family), of.port()), (CLIENT.of(family), 40_000));
-                errors::error(kind, &Ip::tcp(from, to, b"quoted"), 8)
-            }
-        }
-    }
-
-    fn step(&self, key: &HashKey, of: To, packet: &Ip) -> Step {
-        let frame = here().frame(&packet.bytes());
-        let step = match self.to {
-            Err(reason) => Step::drops(frame, reason),
-            Ok(to) if self.packet == Packet::Error => {
-                let (action, _) = way(to);
-                let out = to.link().frame(&packet.bytes());
-                Step::becomes(frame, action, Reason::ForwardIcmp, out)
-            }
-            Ok(to) => {
-                let (action, reason) = way(to);
-                let out = match to.forward() {
-                    // The port is the cluster's, whoever the service's first one is.
-                    lb_common::Forward::Nat => {
-                        let port = to.port_of(of.port());
-                        to.link().frame(&packet.clone().going_to(to.address(), port).bytes())
-                    }
-                    _ => sent(key, to, packet),
-                };
-                Step::becomes(frame, action, reason, out)
-            }
-        };
-        Step { notes: self.notes.to_vec(), ..step }
-    }
-}
-
-fn with_flags(packet: Ip, flag: u8) -> Ip {
-    packet.with(|ip| {
-        if let Body::Tcp { flags, .. } = &mut ip.body {
-            *flags = flag;
-        }
-    })
-}
-
-fn placed(standing: &Standing, of: To, family: Family, udp: bool, hash: FlowHash) -> Pinned {
-    let &(turn, way, whose, node, cluster, state, age) = standing;
-    let own = tag(hash);
-    let bucket = buckets(own, PINS_LEN - 1)[turn];
-    let service = service_of(of, family, udp);
-    let tag = if whose == 0 { own } else { whose };
-    Pinned { bucket, way, tag, service, at: (node, cluster), state, age }
 }
 
 /// Clean slots, and what their bases say of old connections.
@@ -216,15 +60,23 @@ fn bases() -> Vec<Row> {
             .leaves([own(PINNED, OLD, Live, 0)]),
         row("the base is down", drain, DATA, Ok(NEW), MADE)
             .down(OLD)
-            .leaves([own(NEW, NEW, Live, 0)]),
+            .leaves([own(NEW, NEW, Closing, 0)]),
+        row("the base is down", drain, FIN, Ok(NEW), MADE)
+            .down(OLD)
+            .leaves([own(NEW, NEW, Closing, 0)]),
+        row("the base is down", drain, RST, Ok(NEW), LOOKED).down(OLD),
         row("nobody is the base", Moved::drain(Some(NEW), None), DATA, Ok(NEW), MADE)
-            .leaves([own(NEW, NEW, Live, 0)]),
+            .leaves([own(NEW, NEW, Closing, 0)]),
         row("the base's cluster had nobody", drain, DATA, Ok(NEW), MADE)
             .cluster(OLD, Moved::clean_nobody())
-            .leaves([own(NEW, NEW, Live, 0)]),
+            .leaves([own(NEW, NEW, Closing, 0)]),
         // Only one slot of a pair moved, and its owner came back to where it had been.
         row("base and owner are one", Moved::drain(Some(NEW), Some(NEW)), DATA, Ok(NEW), LOOKED),
         row("base and owner are one", Moved::drain(Some(NEW), Some(NEW)), SYN, Ok(NEW), LOOKED),
+        row("base and owner are one by two clusters", drain, DATA, Ok(NEW), LOOKED)
+            .cluster(OLD, Moved::clean(NEW)),
+        row("base and owner are one by two clusters", drain, SYN, Ok(NEW), LOOKED)
+            .cluster(OLD, Moved::clean(NEW)),
         row("residue", Moved::residue(Some(NEW)), DATA, Ok(NEW), LOOKED),
         row("residue", Moved::residue(Some(NEW)), SYN, Ok(NEW), LOOKED),
         row("residue in the cluster", Moved::clean(NEW), DATA, Ok(OLD), LOOKED)
@@ -236,12 +88,24 @@ fn bases() -> Vec<Row> {
 
 /// The port is of the pool that the node was chosen from.
 fn ports() -> Vec<Row> {
-    let rows = [To::NatCluster4, To::NatCluster6].map(|nat| {
+    let rows = [(To::NatCluster4, To::Nat4), (To::NatCluster6, To::Nat6)].map(|(nat, other)| {
         let pin = own(nat, nat, Live, 0);
+        // The same node without the cluster's port.
+        let without = Moved::clean(nat);
         [
             row("nat to the base", Moved::drain(Some(NEW), Some(nat)), DATA, Ok(nat), MADE)
                 .leaves([pin]),
             row("nat by a pin", Moved::drain(Some(NEW), Some(OLD)), DATA, Ok(nat), LOOKED)
+                .pins([pin])
+                .leaves([pin]),
+            row("another port", Moved::drain(Some(other), Some(nat)), DATA, Ok(nat), MADE)
+                .cluster(other, without)
+                .leaves([pin]),
+            row("another port", Moved::drain(Some(nat), Some(other)), SYN, Ok(nat), MADE)
+                .cluster(other, without)
+                .leaves([own(nat, nat, Half, 0)]),
+            row("another port", Moved::residue(Some(other)), DATA, Ok(nat), LOOKED)
+                .cluster(other, without)
                 .pins([pin])
                 .leaves([pin]),
         ]
@@ -460,6 +324,15 @@ fn datagrams(key: &HashKey, family: Family) -> Vec<Case> {
             NEW,
             Udp::Sticky,
         ),
+        // Over UDP nobody opens that could take it over.
+        row("sticky, the base is down", drain, Packet::Udp(vec![9; 9]), Ok(NEW), MADE)
+            .down(OLD)
+            .leaves([own(NEW, NEW, Live, 0)])
+            .case(key, family, NEW, Udp::Sticky),
+        row("quic, the base is down", drain, quic(0x40, v1), Ok(NEW), MADE)
+            .down(OLD)
+            .leaves([own(NEW, NEW, Live, 0)])
+            .case(key, family, NEW, Udp::Quic),
     ];
     for (first, version, opens) in [
         (0xc0, v1, true),
@@ -488,29 +361,6 @@ fn datagrams(key: &HashKey, family: Family) -> Vec<Case> {
     let tcp = row("tcp beside quic", drain, SYN, Ok(NEW), MADE);
     cases.push(tcp.leaves([own(NEW, NEW, Half, 0)]).case(key, family, NEW, Udp::Quic));
     cases
-}
-
-/// A first fragment is as a whole packet, and the others follow it, whatever becomes of the pin.
-fn fragments(key: &HashKey, family: Family) -> Vec<Case> {
-    const ID: u32 = 0x77;
-    let drain = Moved::drain(Some(NEW), Some(OLD));
-    let whole = udp(family, NEW, &[7; 64]);
-    let pin = own(OLD, OLD, Live, 0);
-    let row =
-        row("a fragmented datagram", drain, Packet::Udp(vec![7; 64]), Ok(OLD), MADE).leaves([pin]);
-    let mut case = row.case(key, family, NEW, Udp::Sticky);
-    let pins = case.steps[0].pins.clone();
-    case.steps = whole
-        .fragments(24, ID)
-        .iter()
-        .zip([(Reason::ForwardRedirect, MADE), (Reason::ForwardFragment, &[])])
-        .map(|(part, (reason, notes))| {
-            let (frame, out) = (here().frame(&part.bytes()), OLD.link().frame(&part.bytes()));
-            let step = Step::becomes(frame, Action::Redirect, reason, out);
-            Step { notes: notes.to_vec(), pins: pins.clone(), ..step }
-        })
-        .collect();
-    vec![case]
 }
 
 /// Where a source has one node, each of its connections has a pin of its own.
