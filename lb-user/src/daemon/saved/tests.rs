@@ -25,7 +25,7 @@ nodes = [
 name = "web"
 address = "192.0.2.10:80"
 protocol = "tcp"
-backup = "multi-master"
+backup = "none"
 masters = ["A"]
 "#;
 
