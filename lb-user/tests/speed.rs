@@ -17,6 +17,7 @@ use lb_user::{
     dataplane::{memory::Memory, writer::Writer},
     decide::{Effect, Event, Intent, MissReason, NextHop, Outcome, State, TargetId},
 };
+use nix::time::{ClockId, clock_gettime};
 
 /// So many services of 4 masters and 2 standbys each, out of so many clusters of 20 nodes; so many of
 /// them have tables that differ.
@@ -54,6 +55,11 @@ fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("RssAnon"));
     line.and_then(|l| l.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+}
+
+/// Of this thread: other processes do not count.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock").into()
 }
 
 fn published(effects: Vec<Effect>) -> Option<Arc<Intent>> {
@@ -130,19 +136,21 @@ impl Bench {
 
     /// What the daemon does about once a second: a thread looks, then the loop takes in what it found.
     fn sweep(&mut self, what: &str) {
-        let begin = Instant::now();
+        let (begin, worked) = (Instant::now(), cpu_time());
         let sweep = self.state.sweep().expect("a plan");
         let asked = begin.elapsed();
         let read = |at: (u32, usize)| Some((at, self.memory.pin(at.0, at.1)?));
         let (swept, ended) = sweep.judge(self.places().filter_map(read), Tick::at(1 << 30));
-        let looked = begin.elapsed() - asked;
+        let looked = cpu_time() - worked;
         let begin = Instant::now();
         let named = swept.named();
         self.state.named(&named);
         assert!(self.state.dismiss(&named, self.now).is_none(), "nothing is leaving");
         let taken = asked + begin.elapsed();
         let ended = ended.len();
-        println!("  {what:<30} looked {looked:?}, {ended} end; in the loop {taken:?}, and:");
+        println!(
+            "  {what:<30} looked {looked:.1?} of CPU time, {ended} end; in the loop {taken:?}, and:"
+        );
         self.step("  its outcome", &[Event::Swept(Arc::new(swept))]);
     }
 }

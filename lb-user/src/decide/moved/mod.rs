@@ -223,16 +223,26 @@ fn advance(
     Arc::clone(is)
 }
 
-/// Those whose slots without pins are clean.
+/// Those whose slots without pins are clean. Tables that are one stay one: where some of their services
+/// has a pin, all of them look for pins yet. Else each would soon be another, and the slot memory full.
 fn clear(tracks: &[Option<Arc<Track>>], pinned: &[Vec<u32>]) -> Vec<Option<Arc<Track>>> {
-    let mut known: BTreeMap<(*const Track, &[u32]), Arc<Track>> = BTreeMap::new();
-    let clear = |(id, track): (usize, &Option<Arc<Track>>)| {
-        let track = track.as_ref()?;
-        let pinned = pinned.get(id).map_or(&[][..], Vec::as_slice);
-        let known = known.entry((Arc::as_ptr(track), pinned));
-        Some(Arc::clone(known.or_insert_with(|| track.swept(pinned))))
+    let mut waiting: BTreeMap<*const Track, (&Arc<Track>, Vec<u32>)> = BTreeMap::new();
+    for (id, track) in tracks.iter().enumerate() {
+        let Some(track) = track.as_ref().filter(|track| track.has_residue()) else { continue };
+        let (_, slots) = waiting.entry(Arc::as_ptr(track)).or_insert((track, Vec::new()));
+        slots.extend(pinned.get(id).into_iter().flatten());
+    }
+    let clear = |(at, (track, mut slots)): (*const Track, (&Arc<Track>, Vec<u32>))| {
+        slots.sort_unstable();
+        slots.dedup();
+        (at, track.swept(&slots))
     };
-    tracks.iter().enumerate().map(clear).collect()
+    let cleared: BTreeMap<*const Track, Arc<Track>> = waiting.into_iter().map(clear).collect();
+    let now = |track: &Arc<Track>| {
+        let cleared = cleared.get(&Arc::as_ptr(track));
+        Arc::clone(cleared.unwrap_or(track))
+    };
+    tracks.iter().map(|track| track.as_ref().map(now)).collect()
 }
 
 #[cfg(test)]

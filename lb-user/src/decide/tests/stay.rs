@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lb_common::{SlotState, pin::Tick};
+use lb_common::{
+    ClusterId, NodeId, PinEntry, ServiceId, SlotState,
+    pin::{Pin, PinState, Tick},
+};
 
 use super::fixture::{checked, cluster, config, percent, service, started};
 use crate::{
@@ -66,6 +69,21 @@ impl Running {
         let sweep = self.state.sweep().expect("a plan");
         let (swept, ended) = sweep.judge(std::iter::empty::<((), _)>(), Tick::at(0));
         assert!(ended.is_empty());
+        Event::Swept(Arc::new(swept))
+    }
+
+    /// With one pin, in this slot of the first service.
+    fn swept_with_pin(&self, slot: usize) -> Event {
+        let pin = Pin {
+            node: NodeId::new(0).expect("an id"),
+            service: ServiceId::new(0).expect("an id"),
+            cluster: ClusterId::new(0).expect("an id"),
+            state: PinState::Live,
+            last: Tick::at(0),
+        };
+        let log2 = self.intent.services[0].slots.len().ilog2();
+        let entry = PinEntry { tag: (slot as u64) << (64 - log2) | 77, value: pin.raw() };
+        let (swept, _) = self.state.sweep().expect("a plan").judge([((), entry)], Tick::at(0));
         Event::Swept(Arc::new(swept))
     }
 }
@@ -157,8 +175,14 @@ fn services_with_the_same_history_share_their_tables() {
     assert!(shared(&running.intent) && running.intent.services[0].base.is_some());
     running.step(70, &[]);
     assert!(shared(&running.intent) && states(&running.intent.services[0])[2] > 0);
+    // Where one of them has a pin, both look for pins.
+    let mut slots = running.intent.services[0].slots.iter();
+    let slot = slots.position(|slot| slot.state() == SlotState::Residue).expect("a slot");
+    let swept = running.swept_with_pin(slot);
+    assert!(running.step(71, &[swept]));
+    assert!(shared(&running.intent) && states(&running.intent.services[0])[2] == 1);
     let swept = running.swept();
-    running.step(71, &[swept]);
+    running.step(72, &[swept]);
     assert!(shared(&running.intent) && states(&running.intent.services[0])[2] == 0);
 }
 
