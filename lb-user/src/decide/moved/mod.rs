@@ -228,7 +228,7 @@ fn advance(
 fn clear(tracks: &[Option<Arc<Track>>], pinned: &[Vec<u32>]) -> Vec<Option<Arc<Track>>> {
     let mut waiting: BTreeMap<*const Track, (&Arc<Track>, Vec<u32>)> = BTreeMap::new();
     for (id, track) in tracks.iter().enumerate() {
-        let Some(track) = track.as_ref().filter(|track| track.has_residue()) else { continue };
+        let Some(track) = track.as_ref().filter(|track| !track.is_clean()) else { continue };
         let (_, slots) = waiting.entry(Arc::as_ptr(track)).or_insert((track, Vec::new()));
         slots.extend(pinned.get(id).into_iter().flatten());
     }
