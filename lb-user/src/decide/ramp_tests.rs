@@ -123,6 +123,27 @@ fn a_cluster_comes_home_in_sixteen_parts() {
     assert!(!why(&state).contains("of 16"), "{}", why(&state));
 }
 
+/// A third one stayed for another service, so both come back in parts where they are alone.
+#[test]
+fn two_come_back_one_after_the_other() {
+    let mut config = three();
+    let mut alone = service(&config, "alone", BackupMode::None, "A B", "");
+    alone.fallback = Fallback::Masters;
+    config.services = vec![alone, service(&config, "web", BackupMode::MultiMaster, "A B S", "")];
+    let mut state = running(config);
+    let first = seats(&state);
+    say(&mut state, 5, &["A", "B"], MISS);
+    say(&mut state, 100, &["B"], Outcome::Hit);
+    say(&mut state, 110, &["A"], Outcome::Hit);
+    let withheld = |state: &State| {
+        let groups = &state.view().decision.expect("one").groups;
+        [0, 1].map(|pool| groups[pool].withheld.0)
+    };
+    assert_eq!(withheld(&state), [15, 13]);
+    let steps = walk(&mut state, seats);
+    assert_eq!((withheld(&state), &steps.last().expect("steps").1), ([0; 2], &first));
+}
+
 /// All that happens between a reload and the first plan is seen at once.
 #[test]
 fn what_comes_with_a_reload_counts() {

@@ -129,7 +129,7 @@ impl Changes {
                 }
                 None => self.want(world, one, Admin::Maintenance),
             },
-            17 if self.dice.one_in(2) => {
+            17 => {
                 world.restart(&self.shape.config());
                 self.after(world, Asked::AsBefore)
             }

@@ -111,14 +111,14 @@ impl Shape {
     /// Changes something, perhaps of this cluster.
     pub fn change(&mut self, cluster: usize, dice: &mut Dice) -> Asked {
         let toggle = |it: &mut bool| *it = !*it;
-        match dice.below(10) {
+        match dice.below(11) {
             0 => toggle(&mut self.two),
             1 => toggle(&mut self.standby),
             2 | 3 => toggle(&mut self.extra),
-            4 => toggle(&mut self.drains[cluster]),
-            5 => toggle(&mut self.hard[cluster]),
-            6 => toggle(&mut self.slow[cluster]),
-            7 => {
+            4 | 5 => toggle(&mut self.drains[cluster]),
+            6 => toggle(&mut self.hard[cluster]),
+            7 => toggle(&mut self.slow[cluster]),
+            8 => {
                 self.asked ^= 1;
                 return Asked::Anew;
             }

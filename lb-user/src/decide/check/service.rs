@@ -180,20 +180,23 @@ impl Court<'_> {
         let table = TableId::Service(service);
         let all = || 0..self.seats.len();
         let ranked = |seat: usize| self.rank(home, seat);
-        let whole = all().filter(|seat| self.is_whole(*seat)).filter_map(ranked).min();
-        // While better ones come back in parts, others serve the rest.
-        let best = whole.or_else(|| all().filter_map(ranked).min());
         let (nobody, total) = (row[self.seats.len()], row.iter().sum::<u32>());
         if self.serves_its_own(home) && row[home] < total {
             let (cluster, slots) = (self.seats[home].pool, total - row[home]);
             found.push(Violation::LostHome { service, cluster, slots });
         }
-        if nobody > 0 && best.is_some() {
+        if nobody > 0 && all().any(|seat| ranked(seat).is_some()) {
             found.push(Violation::Dropped { table, slots: nobody });
         }
         for (owner, seat) in self.seats.iter().enumerate().filter(|(owner, _)| row[*owner] > 0) {
             let cluster = seat.pool;
-            match (self.rank(home, owner), best) {
+            // While better ones come back in parts, others serve the rest: whoever has more parts.
+            let has_its = |other: &usize| {
+                self.held(owner) && !self.held(*other)
+                    || self.group(*other).withheld <= self.group(owner).withheld
+            };
+            let best = all().filter(has_its).filter_map(ranked).min();
+            match (ranked(owner), best) {
                 (Some(rank), Some(best)) if (rank.0, rank.1) > (best.0, best.1) => {
                     found.push(Violation::OutOfTurn { service, cluster });
                 }
