@@ -145,7 +145,7 @@ fn what_moved_is_known_and_windows_count_anew() {
 
 /// What is known of the nodes of A for a service.
 fn known(state: &State, service: usize) -> Vec<NodeState> {
-    let pool = state.model.pools.seen_by(service, 0).expect("its pool");
+    let pool = state.model.pools.seen_by(service, 0, 0).expect("its pool");
     let nodes = 0..state.model.nodes_of(0).len();
     nodes.map(|node| state.view().state(pool, node)).collect()
 }
