@@ -129,7 +129,8 @@ fn two_come_back_one_after_the_other() {
     let mut config = three();
     let mut alone = service(&config, "alone", BackupMode::None, "A B", "");
     alone.fallback = Fallback::Masters;
-    config.services = vec![alone, service(&config, "web", BackupMode::MultiMaster, "A B S", "")];
+    config.services = vec![alone];
+    config.services.push(service(&config, "web", BackupMode::MultiMaster, "A B S", ""));
     let mut state = running(config);
     let first = seats(&state);
     say(&mut state, 5, &["A", "B"], MISS);
