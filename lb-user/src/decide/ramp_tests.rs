@@ -127,9 +127,10 @@ fn a_cluster_comes_home_in_sixteen_parts() {
 #[test]
 fn two_come_back_one_after_the_other() {
     let mut config = three();
+    config.services.clear();
     let mut alone = service(&config, "alone", BackupMode::None, "A B", "");
     alone.fallback = Fallback::Masters;
-    config.services = vec![alone];
+    config.services.push(alone);
     config.services.push(service(&config, "web", BackupMode::MultiMaster, "A B S", ""));
     let mut state = running(config);
     let first = seats(&state);

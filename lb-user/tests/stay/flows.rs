@@ -211,7 +211,11 @@ impl Clients {
         self.tally.reused += u64::from(flow.reused);
         // Who has no time to stay is promised nothing, whatever the limit is later.
         let promised = changes.promised(server).is_none_or(|time| !time.is_zero());
-        (flow.server, flow.covered) = (Some(server), !refused && promised);
+        // Nothing opens it, so a pin from before whose node is down stays until a sweep; and comes
+        // alive with the node if that is quicker.
+        let stale = flow.protocol == Protocol::Sticky
+            && choice.is_ok_and(|choice| choice.pin.is_some_and(|pin| pin.node != choice.to.node));
+        (flow.server, flow.covered) = (Some(server), !refused && promised && !stale);
         let rests = choice.is_ok_and(|choice| choice.states == [SlotState::Clean; 2]);
         (flow.rested, flow.last) = (rests.then_some(world.now), world.now);
         (flow.phase, flow.left) = (Phase::Open, 2 + self.dice.below(100));
