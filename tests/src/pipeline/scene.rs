@@ -204,7 +204,8 @@ impl Pinned {
     fn write(&self, memory: &Memory) {
         let node = NodeId::new(self.at.0.number().into()).expect("a node");
         let cluster = ClusterId::new(self.at.1.number().into()).expect("a cluster");
-        let then = memory.now().saturating_sub(u64::from(self.age) * 1_000_000);
+        // Ticks wrap, so a machine that runs for less than the age may have it, too.
+        let then = memory.now().wrapping_sub(u64::from(self.age) * 1_000_000);
         let (service, state) = (self.service, self.state);
         let pin = Pin { node, service, cluster, state, last: Tick::at(then) };
         let mut bucket = memory.pins.get(self.bucket).expect("a bucket");
