@@ -1,7 +1,6 @@
-//! A runtime on a thread of its own, for servers that answer while a test asks.
+//! A runtime on a thread of its own, for clients that ask and servers that answer while a test looks on.
 
 use std::{
-    io,
     sync::mpsc,
     thread::{self, JoinHandle},
 };
@@ -21,16 +20,13 @@ impl Background {
     ///
     /// # Errors
     /// If a thread or the runtime cannot be had, and what `spawn` says.
-    pub fn start(
-        name: &str,
-        spawn: impl FnOnce() -> io::Result<()> + Send + 'static,
-    ) -> Result<Self> {
+    pub fn start(name: &str, spawn: impl FnOnce() -> Result<()> + Send + 'static) -> Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = mpsc::sync_channel(1);
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
             let runtime = match Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
-                Err(error) => return drop(ready.send(Err(error))),
+                Err(error) => return drop(ready.send(Err(error.into()))),
             };
             runtime.block_on(async {
                 let started = spawn();

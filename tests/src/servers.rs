@@ -79,7 +79,7 @@ fn listener(at: SocketAddr) -> Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn start_all(listeners: Vec<(NodeIndex, TcpListener)>) -> io::Result<()> {
+fn start_all(listeners: Vec<(NodeIndex, TcpListener)>) -> Result<()> {
     for (node, listener) in listeners {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::spawn(async move {

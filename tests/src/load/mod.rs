@@ -10,21 +10,15 @@ mod lasting;
 mod log;
 mod requests;
 
-use std::{
-    path::Path,
-    sync::{Arc, mpsc},
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, anyhow};
-use tokio::{runtime::Runtime, sync::oneshot};
+use anyhow::Result;
 
 pub use ask::TIMEOUT;
 pub use lasting::Held;
 pub use log::{Answered, Break, Failure, How, Kind, Lasting, Log, Outcome, Sample};
 
-use crate::{netns, topology::Topology};
+use crate::{background::Background, netns, topology::Topology};
 
 /// How much is asked.
 #[derive(Clone, Copy, Debug)]
@@ -64,8 +58,7 @@ impl Rates {
 pub struct Load {
     /// What it saw so far.
     pub log: Arc<Log>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _background: Background,
 }
 
 impl Load {
@@ -75,43 +68,16 @@ impl Load {
     /// If the namespace cannot be entered or the runtime started.
     pub fn start(topology: &Topology, rates: Rates) -> Result<Self> {
         let log = Arc::new(Log::default());
-        let (stop, stopped) = oneshot::channel();
-        let (ready, is_ready) = mpsc::sync_channel(1);
         let (namespace, seen) = (topology.client.path(), Arc::clone(&log));
         let (variant, deaths) = (topology.variant, topology.deaths.clone());
-        let thread = thread::Builder::new().name("load".into()).spawn(move || {
-            let runtime = match runtime_in(&namespace) {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(ready.send(Err(error))),
-            };
-            let _ = ready.send(Ok(()));
-            runtime.block_on(async {
-                tokio::spawn(requests::steady(Arc::clone(&seen), variant, rates));
-                flows::spawn(&seen, variant, rates);
-                lasting::spawn(&seen, variant, &deaths, rates.held);
-                // Also ends when the sender is dropped; the tasks end with the runtime.
-                let _ = stopped.await;
-            });
-        });
-        let thread = Some(thread.context("starting a thread")?);
-        let this = Self { log, stop: Some(stop), thread };
-        is_ready.recv().map_err(|_| anyhow!("the load's thread died"))??;
-        Ok(this)
+        let background = Background::start("load", move || {
+            // Sockets belong to the namespace that their thread is in.
+            netns::enter(&namespace)?;
+            tokio::spawn(requests::steady(Arc::clone(&seen), variant, rates));
+            flows::spawn(&seen, variant, rates);
+            lasting::spawn(&seen, variant, &deaths, rates.held);
+            Ok(())
+        })?;
+        Ok(Self { log, _background: background })
     }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// A runtime whose sockets belong to a namespace, as its one thread does.
-fn runtime_in(namespace: &Path) -> Result<Runtime> {
-    netns::enter(namespace)?;
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().build().context("starting the load's runtime")
 }

@@ -63,7 +63,7 @@ impl Servers {
             netns.run(|| sockets(node, &addresses, road.shape.tunnels))
         });
         let sockets = sockets.collect::<Result<Vec<_>>>().context("starting the servers")?;
-        let serve_all = || sockets.into_iter().try_for_each(serve);
+        let serve_all = || Ok(sockets.into_iter().try_for_each(serve)?);
         Ok(Self { _background: Background::start("road-servers", serve_all)? })
     }
 }
