@@ -1,14 +1,17 @@
 //! Writes a generation: all that a plan is but the slots of its tables.
 
 use lb_common::{
-    Directory, NodeRecord, PlanRecord, PortRange, ServiceRecord,
+    Directory, NodeRecord, PlanRecord, PortRange, ServiceRecord, VipEntry,
     layout::{
         MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, REPLY_PLACES, REPLY_RANGES, VIP_BIT_WORDS,
         VIP_PLACES, VIP_RANGES, generation_index,
     },
 };
 
-use super::{memory::Memory, vips::Vips};
+use super::{
+    memory::{Cells, Memory},
+    vips::Vips,
+};
 use crate::decide::{Intent, Table};
 
 /// Parts of a generation, in the order in which they are written.
@@ -53,9 +56,11 @@ impl Records<'_> {
             false => directory(table),
         };
         at(Part::Vips)?;
-        write_vips(memory, epoch, &self.vips);
+        let maps = (&memory.vip_bits, &memory.vips, &memory.vip_ranges);
+        write_book(maps, [VIP_PLACES, VIP_RANGES], epoch, &self.vips);
         at(Part::Replies)?;
-        write_replies(memory, epoch, &self.replies);
+        let maps = (&memory.reply_bits, &memory.replies, &memory.reply_ranges);
+        write_book(maps, [REPLY_PLACES, REPLY_RANGES], epoch, &self.replies);
         at(Part::Plan)?;
         memory.plans.set(generation_index(epoch, 1, 0), self.plan);
         at(Part::Services)?;
@@ -79,27 +84,22 @@ impl Records<'_> {
     }
 }
 
-fn write_vips(memory: &Memory, epoch: u64, vips: &Vips) {
-    for (i, &bits) in (0..VIP_BIT_WORDS).zip(&vips.bits) {
-        memory.vip_bits.set(generation_index(epoch, VIP_BIT_WORDS, i), bits);
+/// Writes destinations, or sources of replies, into the maps of one of them, which have so many places
+/// and ranges for a generation.
+fn write_book(
+    (bits, entries, ranges): (&Cells<u64>, &Cells<VipEntry>, &Cells<PortRange>),
+    [places, most_ranges]: [u32; 2],
+    epoch: u64,
+    book: &Vips,
+) {
+    for (i, &word) in (0..VIP_BIT_WORDS).zip(&book.bits) {
+        bits.set(generation_index(epoch, VIP_BIT_WORDS, i), word);
     }
-    for (i, &entry) in (0..VIP_PLACES).zip(&vips.places) {
-        memory.vips.set(generation_index(epoch, VIP_PLACES, i), entry);
+    for (i, &entry) in (0..places).zip(&book.places) {
+        entries.set(generation_index(epoch, places, i), entry);
     }
-    for (i, range) in (0..VIP_RANGES).zip(filled(&vips.ranges)) {
-        memory.vip_ranges.set(generation_index(epoch, VIP_RANGES, i), range);
-    }
-}
-
-fn write_replies(memory: &Memory, epoch: u64, replies: &Vips) {
-    for (i, &bits) in (0..VIP_BIT_WORDS).zip(&replies.bits) {
-        memory.reply_bits.set(generation_index(epoch, VIP_BIT_WORDS, i), bits);
-    }
-    for (i, &entry) in (0..REPLY_PLACES).zip(&replies.places) {
-        memory.replies.set(generation_index(epoch, REPLY_PLACES, i), entry);
-    }
-    for (i, range) in (0..REPLY_RANGES).zip(filled(&replies.ranges)) {
-        memory.reply_ranges.set(generation_index(epoch, REPLY_RANGES, i), range);
+    for (i, range) in (0..most_ranges).zip(filled(&book.ranges)) {
+        ranges.set(generation_index(epoch, most_ranges, i), range);
     }
 }
 
