@@ -1,10 +1,12 @@
 //! Decides who serves what: events in, effects out, and nothing else.
 //!
 //! No sockets, no clock, no random source, no map handles. Time comes in as a [`Duration`] on
-//! any monotonic scale. [`State::step`] turns a batch of events into at most one plan to publish;
-//! what the plan is depends on the configuration and the health alone, never on the way there.
+//! any monotonic scale. [`State::step`] turns a batch of events into at most one plan to publish.
+//! Once nothing ramps or is held back, who owns what depends on the configuration, the health and the
+//! operator's orders alone, never on the way there; what does is in [`moved`].
 
 mod admin;
+mod apply;
 pub mod check;
 mod first;
 pub mod flow;
@@ -278,90 +280,6 @@ impl State {
         news
     }
 
-    /// Takes an event into account; returns whether a plan could come of it.
-    fn apply(&mut self, now: Duration, event: &Event, notices: &mut Vec<Notice>) -> bool {
-        match event {
-            &Event::Checked { target, outcome } => self.observe(now, target, outcome, notices),
-            &Event::Resolved { node, hop } => {
-                let at = self.model.ids.node_at(node);
-                let Some(known) = at.and_then(|at| self.hops.get_mut(at)) else { return false };
-                std::mem::replace(known, hop) != hop
-            }
-            Event::Host(host) => {
-                self.host_spoke = true;
-                self.host.replace(host.clone()).as_ref() != Some(host)
-            }
-            &Event::Administer { node, admin } => {
-                let Some(at) = self.model.ids.node_at(node) else { return false };
-                let changed =
-                    self.administer(|admins, model| admins.set_node(model, at, admin, now));
-                notices.extend(changed.then_some(Notice::Administered { node, admin }));
-                changed
-            }
-            &Event::AdministerCluster { cluster, admin } => {
-                let changed =
-                    self.administer(|admins, model| admins.set_cluster(model, cluster, admin, now));
-                notices.extend(changed.then_some(Notice::ClusterAdministered { cluster, admin }));
-                changed
-            }
-            &Event::Release(cluster) => {
-                let groups = self.running.as_mut().map(|running| &mut running.groups);
-                let at = self.model.ids.table_at(cluster);
-                let group = groups.and_then(|groups| groups.get_mut(at?));
-                let released = group.is_some_and(GroupMonitor::release);
-                let by = ReleasedBy::Operator;
-                notices.extend(released.then_some(Notice::Released { cluster, by }));
-                released
-            }
-            Event::Swept(swept) => {
-                self.swept = Some(Arc::clone(swept));
-                let Some(tracks) = self.tracks.swept(swept) else { return false };
-                self.tracks = tracks;
-                true
-            }
-            Event::CloseWindows => {
-                self.tracks = self.tracks.closed();
-                true
-            }
-        }
-    }
-
-    fn observe(
-        &mut self,
-        now: Duration,
-        target: TargetId,
-        outcome: Outcome,
-        notices: &mut Vec<Notice>,
-    ) -> bool {
-        // What was under way when maintenance began says nothing of the node.
-        let effective = self.admins.effective();
-        let rests = |node: &usize| effective[*node] == Admin::Maintenance;
-        let Some(monitor) = self.targets.get_mut(target.index()) else { return false };
-        if self.model.nodes_at(target).iter().all(rests) {
-            return false;
-        }
-        let before = monitor.state();
-        let seen = monitor.observe(outcome, &self.model.pools.targets[target.index()].health);
-        let after = monitor.state();
-        notices.extend(
-            seen.into_iter().flat_map(|way| notice::seen(&self.model, target, outcome, way)),
-        );
-        match monitor.is_undecided() {
-            true => self.undecided.insert(target),
-            false => self.undecided.remove(&target),
-        };
-        if before == after {
-            return false;
-        }
-        self.hear();
-        notices.extend(notice::verdict(&self.model, target, after));
-        // Before the very first plan there is nothing that could stay as it was.
-        if self.running.is_some() || self.inherited.iter().any(Option::is_some) {
-            self.freezer.see(target, before, after, now);
-        }
-        true
-    }
-
     /// Brings groups and decision up to date.
     fn decide(&mut self, now: Duration, notices: &mut Vec<Notice>) {
         let model = Arc::clone(&self.model);
@@ -427,4 +345,4 @@ impl State {
 }
 
 #[cfg(test)]
-pub(in crate::decide) mod tests;
+pub(crate) mod tests;

@@ -12,7 +12,7 @@ use super::{Answer, Asked, Flow, Source, answer, stopped};
 use crate::{
     config,
     dataplane::{memory::Memory, writer::Writer},
-    decide::{Event, Host, Model, NextHop, Outcome, State, TargetId},
+    decide::{Event, Host, Model, NextHop, Outcome, State, TargetId, tests::fixture::HOP},
     secret,
 };
 
@@ -82,14 +82,8 @@ fn shifted(state: &State) -> State {
 
 fn all_live(state: &mut State, source: Option<&str>) {
     let model = Arc::clone(state.model());
-    let hop = NextHop {
-        ifindex: 2,
-        src_mac: [2; 6],
-        dst_mac: [4; 6],
-        mtu: 1500,
-        tags: [0; 2],
-        source: source.map(|source| source.parse().expect("an address")),
-    };
+    let source = source.map(|source| source.parse().expect("an address"));
+    let hop = NextHop { ifindex: 2, source, ..HOP };
     let ids = (0..model.nodes.len()).filter_map(|node| model.ids.node(node));
     let hops = ids.map(|node| Event::Resolved { node, hop: Some(hop) });
     let targets = (0..).map(TargetId).take(model.pools.targets.len());

@@ -10,7 +10,7 @@ use crate::{
         memory::Memory,
         writer::{CommitError, Writer},
     },
-    decide::{Effect, Event, Host, Intent, NextHop, Outcome, Remembered, TargetId},
+    decide::{Effect, Event, Host, Intent, Outcome, Remembered, TargetId, tests::fixture::HOP},
 };
 
 const FILE: &str = r#"
@@ -75,18 +75,10 @@ fn killed_at_each_step() {
 
 /// All is well; returns what is published then.
 fn settle(state: &mut State) -> Arc<Intent> {
-    let hop = NextHop {
-        ifindex: 3,
-        src_mac: [2; 6],
-        dst_mac: [4; 6],
-        mtu: 1500,
-        tags: [0; 2],
-        source: None,
-    };
     let model = Arc::clone(state.model());
     let nodes = (0..model.nodes.len()).filter_map(|node| model.ids.node(node));
     let mut events: Vec<Event> =
-        nodes.map(|node| Event::Resolved { node, hop: Some(hop) }).collect();
+        nodes.map(|node| Event::Resolved { node, hop: Some(HOP) }).collect();
     events.push(Event::Host(Host::default()));
     let targets = (0..).map(TargetId).take(model.pools.targets.len());
     events.extend(targets.map(|target| Event::Checked { target, outcome: Outcome::Hit }));

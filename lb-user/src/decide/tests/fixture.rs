@@ -195,7 +195,7 @@ impl Bench {
 }
 
 /// A way to any node.
-pub(in crate::decide) const HOP: NextHop =
+pub(crate) const HOP: NextHop =
     NextHop { ifindex: 3, src_mac: [2; 6], dst_mac: [4; 6], mtu: 1500, tags: [0; 2], source: None };
 
 /// These outcomes of a node's checks, for whatever services.

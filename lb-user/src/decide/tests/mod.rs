@@ -2,7 +2,7 @@
 
 mod acceptance;
 mod admin;
-pub(in crate::decide) mod fixture;
+pub(crate) mod fixture;
 mod forwards;
 mod freeze;
 mod leaving;

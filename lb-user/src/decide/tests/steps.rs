@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use lb_common::{ClusterId, NodeId};
 
-use super::fixture::{self, cluster, config, percent, service, started};
+use super::fixture::{self, HOP, cluster, config, percent, service, started};
 use crate::{
     config::{BackupMode, Config, Failback},
     decide::{
@@ -89,14 +89,7 @@ fn nothing_is_published_before_all_nodes_or_the_grace_have_spoken() {
 fn a_next_hop_is_published() {
     let mut state = State::new(Arc::new(lab()), at(0));
     let found = |node, mac| {
-        let hop = NextHop {
-            ifindex: 7,
-            src_mac: [2; 6],
-            dst_mac: [mac; 6],
-            mtu: 1500,
-            tags: [0; 2],
-            source: None,
-        };
+        let hop = NextHop { ifindex: 7, dst_mac: [mac; 6], ..HOP };
         Event::Resolved { node: NodeId::new(node).expect("an id"), hop: Some(hop) }
     };
     let nothing = published(&state.step(at(1), &checked(0..9, Outcome::Hit)));
@@ -308,14 +301,7 @@ fn a_wrong_plan_is_refused_and_the_last_one_stays() {
     let good = published(&state.step(at(1), &checked(0..9, Outcome::Hit))).expect("a plan");
     let running = state.running.as_mut().expect("running");
     running.decision.groups[0].healthy = false;
-    let hop = NextHop {
-        ifindex: 7,
-        src_mac: [2; 6],
-        dst_mac: [4; 6],
-        mtu: 1500,
-        tags: [0; 2],
-        source: None,
-    };
+    let hop = NextHop { ifindex: 7, ..HOP };
     let node = NodeId::new(4).expect("an id");
     let event = [Event::Resolved { node, hop: Some(hop) }];
     // The group's monitor still knows better: what is decided next is right again.
