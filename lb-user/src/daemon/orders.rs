@@ -175,6 +175,7 @@ masters = [\"A\"]
             state.step(Duration::ZERO, &found.into_iter().collect::<Vec<_>>());
         }
     }
+
     #[test]
     fn who_is_leaving_is_not_in_service() {
         use Admin::{Drained, InService, Maintenance};

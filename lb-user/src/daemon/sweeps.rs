@@ -285,6 +285,7 @@ mod tests {
         let memory = with(PIN);
         assert_eq!(all(&memory).count(), memory.pins.len() as usize * PIN_WAYS);
     }
+
     /// One that found no pin with what is in force.
     fn swept(in_force: &Arc<Intent>) -> Sweeper {
         let memory = Arc::new(Memory::anonymous().expect("memory"));

@@ -1,6 +1,14 @@
-//! Who must get a packet whose slots moved, and what pin must stand behind it: the rules once more, as
-//! they were written down before there was code (ARCHITECTURE, "Connections"), from a scene, the pins
-//! and the frame's bytes. Nothing here is taken from the stages but the hash and where pins stand.
+//! Who must get a packet whose slots moved, and what pin must stand behind it: the rules once more
+//! (ARCHITECTURE, "A packet's way"), from a scene, the pins and the frame's bytes. Nothing here is taken
+//! from the stages; only the hash, and where pins stand, is what both have from `lb-common`.
+
+use std::net::IpAddr;
+
+use lb_common::{
+    FlowKey, HashKey, PinState, SlotState, Udp,
+    maps::PINS_LEN,
+    pin::{affine, buckets, tag},
+};
 
 use super::{
     oracle::{Carried, Seen, must, see},
@@ -11,13 +19,6 @@ use super::{
     to::To,
 };
 use PinState::{Closing, Half, Live};
-use std::net::IpAddr;
-
-use lb_common::{
-    FlowKey, HashKey, PinState, SlotState, Udp,
-    maps::PINS_LEN,
-    pin::{affine, buckets, tag},
-};
 
 /// A node, and the cluster that it was found by.
 type At = (To, To);
