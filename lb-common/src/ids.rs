@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(ClusterId::new(1023).map(ClusterId::index), Some(1023));
         assert_eq!(ClusterId::new(1024), None);
         assert_eq!(NodeId::new(4096), None);
-        assert_eq!(ServiceId::new(512), None);
+        assert_eq!(ServiceId::new(1024), None);
         // Every id fits a slot, and none of them means nobody.
         assert!(u32::from(Slot::NO_MEMBER) >= MAX_NODES.max(MAX_CLUSTERS));
     }

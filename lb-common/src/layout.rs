@@ -5,18 +5,18 @@
 //! [`LAYOUT_VERSION`].
 
 /// Version of everything that is pinned. A daemon adopts only its own version.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Generations of the small tables: the live one, those still being read, one to write.
 pub const GENERATIONS: u32 = 4;
 /// Services in one generation.
-pub const MAX_SERVICES: u32 = 512;
+pub const MAX_SERVICES: u32 = 1024;
 /// Node tables in one generation: a cluster has one for each way of checking it.
 pub const MAX_CLUSTERS: u32 = 1024;
 /// Nodes in one generation.
 pub const MAX_NODES: u32 = 4096;
 /// Places of the table of destinations in one generation; at most half are used.
-pub const VIP_PLACES: u32 = 4096;
+pub const VIP_PLACES: u32 = 8192;
 /// Port ranges of services in one generation.
 pub const VIP_RANGES: u32 = MAX_SERVICES;
 /// Places of the table of `nat` nodes in one generation; at most half are used.

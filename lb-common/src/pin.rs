@@ -92,13 +92,13 @@ pub struct Pin {
 
 impl Pin {
     const SERVICE: u32 = 12;
-    const CLUSTER: u32 = 21;
+    const CLUSTER: u32 = 22;
     const LAST: u32 = 32;
     /// How many bits stand below its [`PinState`].
     pub const STATE: u32 = 62;
 
-    /// As it stands in [`PinEntry`]: from the low bit on 12 bits of node, 9 of service, 10 of cluster,
-    /// one zero, 30 of last tick, 2 of state.
+    /// As it stands in [`PinEntry`]: from the low bit on 12 bits of node, 10 of service, 10 of
+    /// cluster, 30 of last tick, 2 of state.
     #[inline(always)]
     pub const fn raw(self) -> u64 {
         self.node.raw() as u64
@@ -119,7 +119,7 @@ impl Pin {
         };
         let (Some(node), Some(service), Some(cluster)) = (
             NodeId::new((raw & 0xfff) as usize),
-            ServiceId::new((raw >> Self::SERVICE & 0x1ff) as usize),
+            ServiceId::new((raw >> Self::SERVICE & 0x3ff) as usize),
             ClusterId::new((raw >> Self::CLUSTER & 0x3ff) as usize),
         ) else {
             return None;
@@ -186,7 +186,7 @@ pub const fn buckets(tag: u64, mask: u32) -> [u32; 2] {
 
 const _: () = {
     assert!(size_of::<PinEntry>() == 16 && size_of::<PinBucket>() == 64);
-    assert!(crate::layout::MAX_NODES <= 1 << 12 && crate::layout::MAX_SERVICES <= 1 << 9);
+    assert!(crate::layout::MAX_NODES <= 1 << 12 && crate::layout::MAX_SERVICES <= 1 << 10);
     assert!(crate::layout::MAX_CLUSTERS <= 1 << 10);
 };
 
@@ -204,9 +204,12 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for state in [PinState::Half, PinState::Live, PinState::Closing] {
-            for (node, service, cluster, last) in
-                [(0, 0, 0, 0), (4095, 511, 1023, u64::MAX), (2048, 1, 512, 1 << 50)]
-            {
+            for (node, service, cluster, last) in [
+                (0, 0, 0, 0),
+                (4095, 1023, 1023, u64::MAX),
+                (2048, 512, 1, 1 << 50),
+                (1, 1, 512, 0),
+            ] {
                 let pin = pin(node, service, cluster, state, Tick::at(last));
                 assert_eq!(Pin::from_raw(pin.raw()), Some(pin));
             }

@@ -44,7 +44,7 @@ fn recognised<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Resu
     }
     parse::packet(frame, &mut job.packet).map_err(|_| Verdict::pass(Reason::PassMalformed))?;
     let mut inner = Inner::NONE;
-    let service = whose(frame, tables, epoch, &job.packet, &mut inner)?.ok_or(STRANGER)?;
+    let service = whose(frame, tables, epoch, &job.packet, &mut inner)?;
     if !tables.takes(epoch, frame.ingress(), job.packet.head.to) {
         return Err(stages::NOT_OURS);
     }
@@ -102,25 +102,25 @@ fn whose<F: Frame, T: Tables>(
     epoch: u64,
     packet: &Packet,
     inner: &mut Inner,
-) -> Result<Option<ServiceId>, Verdict> {
+) -> Result<ServiceId, Verdict> {
     let (v6, source) = (packet.head.v6.is(), packet.head.source);
     match (packet.protocol, packet.part()) {
         // Of IPv6 a later fragment does not say what it is part of (RFC 8200, 4.5).
         (protocol, Part::Later) if v6 || protocol == TCP || protocol == UDP => {
             match fragment::find(tables, packet)?.0 {
-                Some(Whom::Client(service)) => Ok(Some(service)),
-                _ => Ok(None),
+                Some(Whom::Client(service)) => Ok(service),
+                _ => Err(STRANGER),
             }
         }
         (TCP | UDP, _) => {
             let malformed = Verdict::pass(Reason::PassMalformed);
             let ports = parse::ports(frame, packet).map_err(|_| malformed)?;
             let key = VipKey { address: source, port: ports.source, protocol: packet.protocol };
-            classify::service(tables, Book::Nodes, epoch, &key)
+            classify::service(tables, Book::Nodes, epoch, &key)?.ok_or(STRANGER)
         }
         (ICMP, Part::Whole) if !v6 => error(frame, tables, epoch, packet, inner),
         (ICMPV6, Part::Whole) if v6 => error(frame, tables, epoch, packet, inner),
-        _ => Ok(None),
+        _ => Err(STRANGER),
     }
 }
 
@@ -132,16 +132,16 @@ fn error<F: Frame, T: Tables>(
     epoch: u64,
     packet: &Packet,
     inner: &mut Inner,
-) -> Result<Option<ServiceId>, Verdict> {
+) -> Result<ServiceId, Verdict> {
     if icmp::kind(frame, packet) != Some(Kind::Error)
         || !icmp::quoted(frame, packet, inner)
         || inner.source != packet.head.destination
     {
-        return Ok(None);
+        return Err(STRANGER);
     }
     let &mut Inner { destination: address, quote, ports, .. } = inner;
     let key = VipKey { address, port: ports.destination, protocol: quote.protocol };
-    classify::service(tables, Book::Nodes, epoch, &key)
+    classify::service(tables, Book::Nodes, epoch, &key)?.ok_or(STRANGER)
 }
 
 /// Whether a packet is from where its reply comes from; an error of a router on the way is not.

@@ -45,7 +45,7 @@ fn services_clusters_nodes() {
     let one = "masters = [\"c0\"]";
     let none: [&str; 0] = [];
     assert_eq!(errors(&file(1, 1, MAX_SERVICES, one)), none);
-    assert_eq!(errors(&file(1, 1, MAX_SERVICES + 1, one)), ["more than 512 services"]);
+    assert_eq!(errors(&file(1, 1, MAX_SERVICES + 1, one)), ["more than 1024 services"]);
     assert_eq!(errors(&file(MAX_CLUSTERS, 1, 1, one)), none);
     assert_eq!(errors(&file(MAX_CLUSTERS + 1, 1, 1, one)), ["more than 1024 node tables"]);
     assert_eq!(errors(&file(2, MAX_NODES / 2, 1, one)), none);
@@ -171,10 +171,10 @@ fn node_tables_by_way_of_checking() {
 /// With `nat` there is a table for each port that services give a cluster, and one more in panic.
 #[test]
 fn node_tables_by_port() {
-    let text = |clusters: u32, lines: &str| {
+    let text = |clusters: u32, services: u32, lines: &str| {
         let mut text = file(clusters, 1, 0, "");
         text = text.replace("name = \"c0\"", "name = \"c0\"\nforward = \"nat\"");
-        for service in 1..=MAX_SERVICES {
+        for service in 1..=services {
             let port = 1000 + service;
             let _ = writeln!(
                 text,
@@ -187,8 +187,11 @@ fn node_tables_by_port() {
     let none: [&str; 0] = [];
     let too_many = ["more than 1024 node tables"];
     let all = "panic = \"all\"";
-    assert_eq!(errors(&text(MAX_CLUSTERS - MAX_SERVICES + 1, "")), none);
-    assert_eq!(errors(&text(MAX_CLUSTERS - MAX_SERVICES + 2, "")), too_many);
-    assert_eq!(errors(&text(1, all)), none);
-    assert_eq!(errors(&text(2, all)), too_many);
+    assert_eq!(errors(&text(1, MAX_SERVICES, "")), none);
+    assert_eq!(errors(&text(2, MAX_SERVICES, "")), too_many);
+    let few = MAX_SERVICES / 2;
+    assert_eq!(errors(&text(MAX_CLUSTERS - few + 1, few, "")), none);
+    assert_eq!(errors(&text(MAX_CLUSTERS - few + 2, few, "")), too_many);
+    assert_eq!(errors(&text(1, few, all)), none);
+    assert_eq!(errors(&text(2, few, all)), too_many);
 }

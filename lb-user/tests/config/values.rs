@@ -184,7 +184,7 @@ fn single_values() {
         (In::Cluster, "pin_idle = ▶\"0s\"", "\"0s\" is out of range", "from \"1s\" to \"30days\""),
         (In::Cluster, "ramp = ▶\"25h\"", "\"25h\" is out of range", "from \"0s\" to \"1day\""),
         (In::Cluster, "slow_start = ▶\"25h\"", "out of range", "from \"0s\" to \"1day\""),
-        (In::Cluster, "min_services = ▶-1", "-1 is out of range", "from 0 to 512"),
+        (In::Cluster, "min_services = ▶-1", "-1 is out of range", "from 0 to 1024"),
         (
             In::Cluster,
             "min_services = ▶2",
