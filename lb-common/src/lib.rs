@@ -5,6 +5,7 @@
 //! No allocation, no I/O, no policy. Both sides compile this very code.
 #![no_std]
 
+pub mod feed;
 pub mod hash;
 pub mod ids;
 pub mod layout;

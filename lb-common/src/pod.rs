@@ -10,6 +10,7 @@ use network_types::{
 };
 
 use crate::{
+    feed::Feed,
     hash::HashKey,
     layout::{
         Chunk, ClusterInfo, Control, Directory, FragmentBucket, Limit, NodeInfo, NodeRecord,
@@ -53,6 +54,7 @@ pod!(
     VipEntry: "repr(C), integers and byte arrays, size asserted without padding in vip.rs",
     HashKey: "repr(C), integers only, size asserted without padding in hash.rs",
     Counters: "repr(C), u64 fields only",
+    Feed: "repr(C), integers and bytes, size asserted without padding in feed.rs",
     EthHdr: "repr(C), byte arrays and one u16 at an even offset; 14 bytes",
     Ipv4Hdr: "repr(C), bytes and byte arrays; 20 bytes",
     Ipv6Hdr: "repr(C), bytes and byte arrays; 40 bytes",

@@ -9,6 +9,7 @@
 #![allow(missing_docs)]
 
 mod decap;
+mod flood;
 mod frame;
 mod maps;
 mod verifier;

@@ -2,6 +2,7 @@
 //! daemon on it; the packet's way case by case; and the runner of the suites.
 
 pub mod background;
+pub mod bench;
 pub mod board;
 pub mod checked;
 pub mod clock;

@@ -10,9 +10,12 @@ use nix::{
     sys::socket::{AddressFamily, SockFlag, SockType, socket},
 };
 
-/// Features as ethtool names them. Without checksums there is no segmentation either.
-const FEATURES: [&str; 3] =
-    ["tx-checksum-ip-generic", "tx-vlan-hw-insert", "tx-vlan-stag-hw-insert"];
+/// Checksums, as ethtool names the feature. Without them there is no segmentation either.
+pub const CHECKSUMS: &str = "tx-checksum-ip-generic";
+/// What comes in is put together to larger packets, where no XDP program takes it first.
+pub const GRO: &str = "rx-gro";
+/// What is left to hardware.
+const FEATURES: [&str; 3] = [CHECKSUMS, "tx-vlan-hw-insert", "tx-vlan-stag-hw-insert"];
 
 // Commands and a set of strings (linux/ethtool.h).
 const ETHTOOL_GSTRINGS: u32 = 0x1b;
@@ -27,15 +30,24 @@ const STRING_WORDS: usize = 8;
 /// # Errors
 /// If there is no such interface, or its driver refuses.
 pub fn off(interface: &str) -> Result<()> {
+    set(interface, &FEATURES, false)
+}
+
+/// Turns features on or off for an interface of the calling thread's namespace.
+///
+/// # Errors
+/// If there is no such interface or feature, or its driver refuses.
+pub fn set(interface: &str, features: &[&str], on: bool) -> Result<()> {
     let names = feature_names(interface)?;
     // `struct ethtool_sfeatures`: for every 32 features those that are meant, and their values.
     let blocks = names.len().div_ceil(32);
     let mut request = vec![0; 2 + 2 * blocks];
     request[..2].copy_from_slice(&[ETHTOOL_SFEATURES, blocks as u32]);
-    for feature in FEATURES {
+    for feature in features {
         let bit = names.iter().position(|name| name == feature);
         let bit = bit.with_context(|| format!("this kernel has no feature {feature}"))?;
         request[2 + 2 * (bit / 32)] |= 1 << (bit % 32);
+        request[3 + 2 * (bit / 32)] |= u32::from(on) << (bit % 32);
     }
     ethtool(interface, &mut request).with_context(|| format!("offloads of {interface}"))
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
     time::{sleep, timeout},
 };
@@ -30,6 +30,12 @@ pub const ONE: &str = "one\n";
 pub const STAY: &str = "stay\n";
 /// The request that is answered by numbers, two a second, beginning with 0.
 pub const TELL: &str = "tell\n";
+/// The request that is answered by bytes for as long as the client takes them.
+pub const GIVE: &str = "give\n";
+/// The request that is followed by bytes, which are not answered.
+pub const TAKE: &str = "take\n";
+/// Bytes that are given or taken at a time.
+pub const BLOCK: usize = 1 << 16;
 /// Time between two numbers.
 const TELL_PERIOD: Duration = Duration::from_millis(500);
 
@@ -108,6 +114,8 @@ async fn serve(stream: TcpStream, name: &str) {
         ONE => stream.write_all(name.as_bytes()).await,
         STAY => echo(&mut stream, name).await,
         TELL => tell(&mut stream, name).await,
+        GIVE => give(&mut stream).await,
+        TAKE => take(&mut stream).await,
         _ => Ok(()),
     };
 }
@@ -126,5 +134,18 @@ async fn tell(stream: &mut BufReader<TcpStream>, name: &str) -> io::Result<()> {
         stream.write_all(format!("{number} {name}\n").as_bytes()).await?;
         sleep(TELL_PERIOD).await;
     }
+    Ok(())
+}
+
+async fn give(stream: &mut BufReader<TcpStream>) -> io::Result<()> {
+    let block = vec![0; BLOCK];
+    loop {
+        stream.write_all(&block).await?;
+    }
+}
+
+async fn take(stream: &mut BufReader<TcpStream>) -> io::Result<()> {
+    let mut block = vec![0; BLOCK];
+    while stream.read(&mut block).await? > 0 {}
     Ok(())
 }

@@ -125,7 +125,8 @@ pub struct Topology {
     pub client: Netns,
     /// Where the daemon runs.
     pub lb: Netns,
-    switch: Netns,
+    /// What connects them.
+    pub switch: Netns,
     nodes: Vec<Netns>,
     /// Which network this is.
     pub variant: Variant,
@@ -166,6 +167,11 @@ impl Topology {
     #[must_use]
     pub fn node(&self, node: NodeIndex) -> &Netns {
         &self.nodes[node.index()]
+    }
+
+    /// Takes the programs off again, for a load balancer that has none either.
+    pub fn detach(&mut self) {
+        self.links.clear();
     }
 
     /// Takes a node's link down, or up again: as if its cable were pulled, without a word to
@@ -321,8 +327,9 @@ const fn family_sysctls(family: Family) -> &'static [(&'static str, &'static str
     }
 }
 
-/// The switch's port for an endpoint.
-fn port(endpoint: &str) -> String {
+/// The switch's port for an endpoint: `client`, `lb`, or a node by its name.
+#[must_use]
+pub fn port(endpoint: &str) -> String {
     format!("port-{endpoint}")
 }
 

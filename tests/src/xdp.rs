@@ -20,6 +20,10 @@ pub struct Program {
 pub const PASS: &str = "pass";
 /// Takes tunnels' packets apart, as a tunnel's device would.
 pub const DECAP: &str = "decap";
+/// Makes a flood of packets, on live frames.
+pub const GENERATE: &str = "generate";
+/// Takes such a flood.
+pub const SINK: &str = "sink";
 
 impl Program {
     /// Loads it.

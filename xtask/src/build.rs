@@ -6,6 +6,7 @@ use crate::process::{self, foreign};
 use crate::toolchain::Ready;
 use anyhow::{Context, Result};
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// What to build.
@@ -18,6 +19,7 @@ pub(crate) struct Args {
 
 const TARGET: &str = "bpfel-unknown-none";
 const BINARY: &str = "understudy-xdp";
+const BENCH_BINARY: &str = "understudy-bench";
 
 /// How much of userspace to build.
 #[derive(Clone, Copy)]
@@ -41,24 +43,14 @@ pub(crate) fn build(paths: &Paths, ready: &Ready, args: &Args, scope: Scope) -> 
     process::run(cargo.env("UNDERSTUDY_OBJECT", paths.object()))
 }
 
+/// Builds the object with the benchmark's own programs. Returns where it is.
+pub(crate) fn bench_object(paths: &Paths, ready: &Ready) -> Result<PathBuf> {
+    compile(paths, ready, "kernel", BENCH_BINARY)
+}
+
 /// Builds the XDP object and puts it where `Paths::object` says.
 fn object(paths: &Paths, ready: &Ready, args: &Args) -> Result<()> {
-    let features = if args.log { "kernel,log" } else { "kernel" };
-    let directory = paths.target.join("bpf");
-    let mut cargo = foreign(Command::new(&ready.rustc.cargo), paths);
-    cargo
-        .current_dir(&paths.root)
-        .args(["build", "--release", "-Z", "build-std=core"])
-        .args(["--target", TARGET, "-p", "lb-ebpf", "--bin", BINARY])
-        .args(["--features", features, "--target-dir"])
-        .arg(&directory)
-        .env("RUSTC", &ready.rustc.path)
-        // `-Z` on a compiler that is not a nightly.
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(ready).join("\u{1f}"));
-    process::run(&mut cargo)?;
-
-    let built = directory.join(TARGET).join("release").join(BINARY);
+    let built = compile(paths, ready, if args.log { "kernel,log" } else { "kernel" }, BINARY)?;
     let new = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
     let object = paths.object();
     // An unchanged file keeps its time, and what embeds it is not built again.
@@ -66,6 +58,24 @@ fn object(paths: &Paths, ready: &Ready, args: &Args) -> Result<()> {
         fs::write(&object, new).with_context(|| format!("writing {}", object.display()))?;
     }
     Ok(())
+}
+
+/// Compiles a binary for the kernel. Returns where it is.
+fn compile(paths: &Paths, ready: &Ready, features: &str, binary: &str) -> Result<PathBuf> {
+    let directory = paths.target.join("bpf");
+    let mut cargo = foreign(Command::new(&ready.rustc.cargo), paths);
+    cargo
+        .current_dir(&paths.root)
+        .args(["build", "--release", "-Z", "build-std=core"])
+        .args(["--target", TARGET, "-p", "lb-ebpf", "--bin", binary])
+        .args(["--features", features, "--target-dir"])
+        .arg(&directory)
+        .env("RUSTC", &ready.rustc.path)
+        // `-Z` on a compiler that is not a nightly.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(ready).join("\u{1f}"));
+    process::run(&mut cargo)?;
+    Ok(directory.join(TARGET).join("release").join(binary))
 }
 
 fn flags(ready: &Ready) -> Vec<String> {

@@ -34,6 +34,8 @@ pub(crate) struct Host {
     pub(crate) missing: Vec<&'static Tool>,
     /// Packages to unpack for the suites' servers, if any of those is not here.
     pub(crate) servers: Vec<&'static str>,
+    /// The same for what the benchmark runs.
+    pub(crate) rivals: Vec<&'static str>,
 }
 
 /// rustup, and the toolchain in it that is meant for eBPF.
@@ -110,7 +112,8 @@ impl Host {
             debian_12: is_debian_12(&release),
             root: is_root(),
             missing: TOOLS.iter().filter(|tool| which(tool.program).is_none()).collect(),
-            servers: servers::missing(paths),
+            servers: servers::missing(paths, &servers::TEST),
+            rivals: servers::missing(paths, &servers::BENCH),
         }
     }
 }

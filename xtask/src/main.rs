@@ -1,6 +1,7 @@
 //! `cargo xtask`: which command runs, and with which options. One file a command.
 
 mod apt;
+mod bench;
 mod build;
 mod ci;
 mod host;
@@ -36,6 +37,8 @@ enum Cmd {
     Run(run::Args),
     /// Run all tests: unit and property tests, kernel suites, and those on kernel 6.1.
     Test(test::Args),
+    /// Measure: time per packet, from verdict to packets, and beside nftables, HAProxy and nginx.
+    Bench(bench::Args),
     /// Build the XDP object and the programs that embed it.
     Build(build::Args),
     /// Find or install what the build needs.
@@ -61,6 +64,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Cmd::Run(args) => run::run(&paths, args, install),
         Cmd::Test(args) => test::test(&paths, args, install),
+        Cmd::Bench(args) => bench::bench(&paths, args, install),
         Cmd::Ci => ci::ci(&paths, install),
         Cmd::Build(args) => {
             let ready = setup::setup(&paths, Want::Build, install)?;

@@ -9,15 +9,33 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The programs, each with Debian's package that has it.
-const PROGRAMS: [(&str, &str); 3] =
-    [("nginx", "nginx"), ("dnsmasq", "dnsmasq-base"), ("nft", "nftables")];
+/// A file of a Debian package: its path below the root, and the package.
+pub(crate) type Wanted = (&'static str, &'static str);
 
-/// Packages to fetch: none if each program is on PATH or unpacked already.
-pub(crate) fn missing(paths: &Paths) -> Vec<&'static str> {
-    let unpacked = paths.debian().join("usr/sbin");
-    let wanted = PROGRAMS.iter().filter(|(program, _)| which(program).is_none());
-    if wanted.clone().all(|(program, _)| unpacked.join(program).exists()) {
+/// The programs that the suites run.
+pub(crate) const TEST: [Wanted; 3] = [NGINX, DNSMASQ, NFT];
+/// Those that the benchmark runs beside Understudy. Fetching replaces what is there, so the suites'
+/// are among them.
+pub(crate) const BENCH: [Wanted; 5] = [
+    NGINX,
+    DNSMASQ,
+    NFT,
+    ("usr/sbin/haproxy", "haproxy"),
+    ("usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"),
+];
+
+const NGINX: Wanted = ("usr/sbin/nginx", "nginx");
+const DNSMASQ: Wanted = ("usr/sbin/dnsmasq", "dnsmasq-base");
+const NFT: Wanted = ("usr/sbin/nft", "nftables");
+
+/// Packages to fetch: none if each file is installed, or a program on PATH, or unpacked already.
+pub(crate) fn missing(paths: &Paths, wanted: &[Wanted]) -> Vec<&'static str> {
+    let installed = |file: &str| {
+        let name = file.rsplit('/').next().unwrap_or(file);
+        which(name).is_some() || Path::new("/").join(file).exists()
+    };
+    let wanted = wanted.iter().filter(|(file, _)| !installed(file));
+    if wanted.clone().all(|(file, _)| paths.debian().join(file).exists()) {
         return Vec::new();
     }
     wanted.map(|(_, package)| *package).collect()
@@ -72,7 +90,12 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use super::to_install;
+    use super::{BENCH, TEST, to_install};
+
+    #[test]
+    fn who_fetches_for_the_benchmark_has_what_the_suites_need() {
+        assert!(TEST.iter().all(|wanted| BENCH.contains(wanted)));
+    }
 
     #[test]
     fn a_simulation_tells_what_is_missing() {

@@ -12,6 +12,8 @@ pub(crate) enum Want {
     Build,
     /// Build and run the lab.
     Lab,
+    /// Build, and measure beside others.
+    Bench,
     /// Build and run the tests, on kernel 6.1 too if `vm`.
     Test {
         /// Tests on kernel 6.1 are wanted.
@@ -84,7 +86,7 @@ pub(crate) fn decide(host: &Host, want: Want, install: bool) -> Decision {
     let linker = linker(host, rustc.as_ref(), &mut needs);
     let wanted = match want {
         Want::Build => None,
-        Want::Lab => Some(Need::Lab),
+        Want::Lab | Want::Bench => Some(Need::Lab),
         Want::Test { vm: false } => Some(Need::Test),
         Want::Test { vm: true } => Some(Need::Vm),
     };
@@ -92,6 +94,8 @@ pub(crate) fn decide(host: &Host, want: Want, install: bool) -> Decision {
     needs.packages.extend(tools.map(|tool| tool.package));
     if wanted >= Some(Need::Test) {
         needs.servers.clone_from(&host.servers);
+    } else if want == Want::Bench {
+        needs.servers.clone_from(&host.rivals);
     }
     if let (Some(rustc), Some(linker), true) = (rustc, linker, needs.is_empty()) {
         return Decision::Ready(Ready { rustc, linker });

@@ -211,6 +211,16 @@ fn servers_are_unpacked_for_tests_alone_and_without_root() {
 }
 
 #[test]
+fn what_the_benchmark_runs_is_unpacked_for_it_alone() {
+    let host = Host { servers: Vec::new(), rivals: vec!["haproxy"], ..without_servers() };
+    let unpack = ["apt-get download haproxy, unpacked into target/tools/debian"];
+    assert_eq!(actions(&host, Want::Bench), unpack);
+    for want in [Want::Build, Want::Lab, Want::Test { vm: true }] {
+        assert!(matches!(decide(&host, want, false), Decision::Ready(_)));
+    }
+}
+
+#[test]
 fn servers_that_may_not_or_cannot_be_fetched_are_named() {
     let test = Want::Test { vm: false };
     let Decision::Refuse(forbidden) = decide(&without_servers(), test, false) else {

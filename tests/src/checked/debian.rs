@@ -28,6 +28,16 @@ pub fn program(namespace: &Path, name: &str) -> Result<Start> {
     Ok(Start::new(namespace, &file).env("LD_LIBRARY_PATH", &libraries))
 }
 
+/// A file of a package, by its path without the leading slash: the installed one or the unpacked one.
+///
+/// # Errors
+/// If there is neither.
+pub fn file(path: &str) -> Result<PathBuf> {
+    let places = [PathBuf::from("/"), unpacked()?];
+    let file = places.iter().map(|root| root.join(path)).find(|file| file.exists());
+    file.with_context(|| format!("no {path}, neither installed nor below {}", places[1].display()))
+}
+
 /// Where xtask unpacks: `tools` beside the directory that this program was built into.
 fn unpacked() -> Result<PathBuf> {
     let this = env::current_exe().context("finding this program's own file")?;

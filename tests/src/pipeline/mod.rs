@@ -9,7 +9,7 @@ mod fuzz;
 mod kept;
 mod mutate;
 mod oracle;
-mod packets;
+pub(crate) mod packets;
 mod places;
 mod random;
 mod replies;
@@ -19,11 +19,11 @@ mod scene;
 mod scenes;
 pub mod to;
 mod wire;
-mod world;
+pub(crate) mod world;
 
 pub use commit::{KILLED_WRITER, killed_writer};
 pub use fuzz::{Ran, fuzz};
-pub use runners::{KernelRunner, run_repeated};
+pub use runners::{KernelRunner, SECRET, difference, run_repeated};
 pub use world::World;
 
 use crate::runner::Case;

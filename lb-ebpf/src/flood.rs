@@ -1,0 +1,73 @@
+//! Makes and takes a flood of packets, for measurements on test networks. No part of the load
+//! balancer, which never loads it.
+//!
+//! `generate` runs on live frames, whose memory comes back as its receivers left it. So it makes the
+//! headers anew each time, from what stands behind the packet, where nobody writes.
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    helpers::{bpf_get_prandom_u32, bpf_redirect},
+    macros::xdp,
+    programs::XdpContext,
+};
+use lb_ebpf::Frame;
+
+use crate::frame::XdpFrame;
+
+/// Ethernet, IPv4 without options, TCP without options.
+const HEADERS: usize = 14 + 20 + 20;
+/// Where the headers stand that are to be sent, behind those that are. Of the checksum they have the
+/// sum, not yet inverted, without the source port.
+const TEMPLATE: usize = 64;
+/// Where the index stands of the interface to send by, little-endian.
+const INTERFACE: usize = TEMPLATE + HEADERS;
+const SOURCE_PORT: usize = 34;
+const CHECKSUM: usize = 50;
+/// Source ports are drawn from 2^14, from here on.
+const FIRST_PORT: u16 = 1 << 14;
+
+const IPV4: [u8; 2] = [0x08, 0x00];
+const IP_IN_IP: u8 = 4;
+/// Senders of floods: TEST-NET-3 (RFC 5737).
+const SENDERS: [u8; 3] = [203, 0, 113];
+
+/// Entry point: sends a packet of a TCP connection, one of 2^14 at random.
+#[xdp]
+fn generate(ctx: XdpContext) -> u32 {
+    match make(&ctx) {
+        // SAFETY: a helper call with integers; the kernel checks the index when it redirects.
+        Some(interface) => unsafe { bpf_redirect(interface, 0) as u32 },
+        None => xdp_action::XDP_ABORTED,
+    }
+}
+
+/// Entry point: drops what is from such senders or in a tunnel, and passes everything else.
+#[xdp(frags)]
+fn sink(ctx: XdpContext) -> u32 {
+    if is_flood(&ctx) == Some(true) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+}
+
+#[inline(always)]
+fn make(ctx: &XdpContext) -> Option<u32> {
+    let mut frame = XdpFrame::new(ctx);
+    let mut headers: [u8; HEADERS] = frame.read(TEMPLATE)?;
+    let interface: [u8; 4] = frame.read(INTERFACE)?;
+    // SAFETY: a helper call without arguments.
+    let port = FIRST_PORT + (unsafe { bpf_get_prandom_u32() } as u16 & (FIRST_PORT - 1));
+    [headers[SOURCE_PORT], headers[SOURCE_PORT + 1]] = port.to_be_bytes();
+    let sum = u16::from_be_bytes([headers[CHECKSUM], headers[CHECKSUM + 1]]);
+    let sum = u32::from(sum) + u32::from(port);
+    let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    [headers[CHECKSUM], headers[CHECKSUM + 1]] = checksum.to_be_bytes();
+    frame.write(0, headers)?;
+    Some(u32::from_le_bytes(interface))
+}
+
+#[inline(always)]
+fn is_flood(ctx: &XdpContext) -> Option<bool> {
+    let frame = XdpFrame::new(ctx);
+    let kind: [u8; 2] = frame.read(12)?;
+    let header: [u8; 20] = frame.read(14)?;
+    let sender = [header[12], header[13], header[14]];
+    Some(kind == IPV4 && (header[9] == IP_IN_IP || sender == SENDERS))
+}
