@@ -163,14 +163,16 @@ impl PlanRecord {
     /// of ours, only those to its own address are.
     #[inline(always)]
     pub fn takes(&self, ifindex: u32, mac: [u8; 6]) -> bool {
-        let mut taken = true;
         for place in 0..MAX_INTERFACES {
-            let own = self.macs[place];
-            if self.interfaces[place] == ifindex && own != [0; 6] && own != mac {
-                taken = false;
+            let (known, own) = (self.interfaces[place], self.macs[place]);
+            if known == ifindex {
+                return own == [0; 6] || own == mac;
+            }
+            if known == 0 {
+                break;
             }
         }
-        taken
+        true
     }
 }
 

@@ -62,6 +62,21 @@ pub fn service<T: Tables>(
     ServiceId::new(usize::from(service)).map(Some).ok_or(Verdict::BAD_TABLE)
 }
 
+/// The service on exactly this port of an address.
+#[inline(always)]
+pub(crate) fn on_port<T: Tables>(
+    tables: &T,
+    book: Book,
+    epoch: u64,
+    key: &VipKey,
+) -> Option<ServiceId> {
+    let entry = entry(tables, book, epoch, key).ok()??;
+    if entry.kind != VipKind::Port as u8 {
+        return None;
+    }
+    ServiceId::new(usize::from(entry.service))
+}
+
 /// No id, and neither [`VipEntry::NO_SERVICE`].
 const BAD_ID: u16 = VipEntry::NO_SERVICE - 1;
 

@@ -153,8 +153,7 @@ pub fn deliver<F: Frame>(
     record: &NodeRecord,
     hash: FlowHash,
 ) -> Result<Verdict, Verdict> {
-    let mut packet = Packet::NONE;
-    packet.head = parse::head(frame)?;
+    let mut packet = Packet::with(parse::head(frame)?);
     parse::packet(frame, &mut packet).map_err(|_| Verdict::pass(Reason::PassMalformed))?;
     let way = Forward::from_raw(record.forward).ok_or(Verdict::BAD_TABLE)?;
     let to = To { hash, ..To::NOBODY };
@@ -179,8 +178,9 @@ pub fn most(record: &NodeRecord, way: Forward) -> u16 {
     mtu.saturating_sub(overhead(way, record))
 }
 
+/// The verdict of a packet that is sent to its node.
 #[inline(always)]
-fn sent<F: Frame>(frame: &F, record: &NodeRecord, to: &To) -> Verdict {
+pub(crate) fn sent<F: Frame>(frame: &F, record: &NodeRecord, to: &To) -> Verdict {
     let reason = match to.what() {
         What::Flow if record.ifindex == frame.ingress() => Reason::ForwardTx,
         What::Flow => Reason::ForwardRedirect,

@@ -12,6 +12,7 @@ pub mod classify;
 pub mod forward;
 mod fragment;
 mod icmp;
+mod lane;
 mod link;
 mod moved;
 mod nat;
@@ -31,7 +32,8 @@ use lb_common::{
 };
 
 pub use classify::Book;
-pub use stages::{Found, find, process};
+pub use lane::process;
+pub use stages::{Found, find, staged};
 pub use verdict::{Action, Verdict};
 
 /// A packet, and the host around it: bounded reads and writes, offsets in bytes from the Ethernet

@@ -1,7 +1,7 @@
 //! Other addresses and ports in a packet, its checksums updated (RFC 1624); in an ICMP error also in
 //! the packet that it quotes, so that it fits what its receiver sent (RFC 5508, 4).
 
-use lb_common::Reason;
+use lb_common::{NodeRecord, Reason};
 
 use crate::{
     Frame, Tables, Verdict,
@@ -49,9 +49,7 @@ struct Layers {
 pub(crate) fn to_node<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &Job) -> Verdict {
     let Some(record) = tables.node(job.epoch, job.to.node) else { return Verdict::BAD_TABLE };
     let Job { packet, to, verdict, .. } = job;
-    let port = if to.port != 0 { to.port } else { u16::from_be_bytes(record.port_be) };
-    let place = Place { address: parse::words(record.address), port };
-    if redirected(frame, packet, to, place).is_none() {
+    if redirected(frame, packet, to, place(&record, to)).is_none() {
         return Verdict::BAD_TABLE;
     }
     if verdict.reason == Reason::PassTooBig {
@@ -61,6 +59,28 @@ pub(crate) fn to_node<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &Job)
         Ok(()) => *verdict,
         Err(verdict) => verdict,
     }
+}
+
+/// As [`to_node`], of a packet without tags that fits the way there.
+///
+/// # Errors
+/// The verdict of what cannot be sent.
+#[inline(always)]
+pub(crate) fn plain<F: Frame>(
+    frame: &mut F,
+    record: &NodeRecord,
+    packet: &Packet,
+    to: &To,
+) -> Result<(), Verdict> {
+    rewrite(frame, packet, End::Destination, place(record, to)).ok_or(Verdict::BAD_TABLE)?;
+    link::write(frame, &packet.head, 0, packet.head.v6.is(), record)
+}
+
+/// The node, as what a packet's destination becomes.
+#[inline(always)]
+fn place(record: &NodeRecord, to: &To) -> Place {
+    let port = if to.port != 0 { to.port } else { u16::from_be_bytes(record.port_be) };
+    Place { address: parse::words(record.address), port }
 }
 
 /// `None` if the frame is shorter than when it was parsed: that cannot be.

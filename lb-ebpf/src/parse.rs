@@ -23,6 +23,8 @@ pub const UDP: u8 = 17;
 pub const IPV6: u8 = 41;
 /// Of ICMPv6.
 pub const ICMPV6: u8 = 58;
+/// Where the IP header is without VLAN tags.
+pub(crate) const UNTAGGED: usize = EthHdr::LEN;
 /// Bytes of a VLAN tag.
 pub const TAG_LEN: usize = 4;
 // Extension headers of IPv6 (RFC 8200, 4).
@@ -78,6 +80,15 @@ pub struct Head {
 }
 
 impl Head {
+    /// Of nothing.
+    pub(crate) const NONE: Self = Self {
+        source: [1; 4],
+        destination: [1; 4],
+        l3: 1,
+        v6: Flag::new(true),
+        to: Mac::new([1, 0, 0, 0, 0, 0]),
+    };
+
     /// An end of an IPv6 packet is an IPv4 address as IPv6 sockets write it (RFC 4291, 2.5.5.2). None
     /// is on a wire; in the tables they stand for IPv4.
     #[inline(always)]
@@ -133,24 +144,21 @@ pub struct Ports {
 }
 
 impl Packet {
-    /// Nothing yet.
-    pub const NONE: Self = Self {
-        head: Head {
-            source: [0; 4],
-            destination: [0; 4],
-            l3: 0,
-            v6: Flag::new(false),
-            to: Mac::new([0; 6]),
-        },
-        id: 0,
-        length: 0,
-        l4: 0,
-        protocol: 0,
-        tos: 0,
-        ttl: 0,
-        dont_fragment: Flag::new(false),
-        part: Part::Whole as u8,
-    };
+    /// One of which only the addresses are known; [`packet`] finds the rest.
+    #[inline(always)]
+    pub const fn with(head: Head) -> Self {
+        Self {
+            head,
+            id: 1,
+            length: 1,
+            l4: 1,
+            protocol: 0,
+            tos: 1,
+            ttl: 0,
+            dont_fragment: Flag::new(true),
+            part: Part::Whole as u8,
+        }
+    }
 
     /// Which part of a datagram it is.
     #[inline(always)]
@@ -207,16 +215,54 @@ pub fn head<F: Frame>(frame: &F) -> Result<Head, Verdict> {
         l3 += TAG_LEN;
     }
     if kind == EtherType::Ipv4 as u16 {
-        let ip: Ipv4Hdr = frame.read(l3).ok_or(MALFORMED)?;
-        let (source, destination) = (mapped(ip.src_addr), mapped(ip.dst_addr));
-        Ok(Head { source, destination, l3: l3 as u16, v6: Flag::new(false), to })
+        ends(frame, l3, false, to).ok_or(MALFORMED)
     } else if kind == EtherType::Ipv6 as u16 {
-        let ip: Ipv6Hdr = frame.read(l3).ok_or(MALFORMED)?;
-        let (source, destination) = (words(ip.src_addr), words(ip.dst_addr));
-        Ok(Head { source, destination, l3: l3 as u16, v6: Flag::new(true), to })
+        ends(frame, l3, true, to).ok_or(MALFORMED)
     } else {
         Err(Verdict::pass(Reason::PassNotIp))
     }
+}
+
+/// The addresses of an IP header.
+#[inline(always)]
+fn ends<F: Frame>(frame: &F, l3: usize, v6: bool, to: Mac) -> Option<Head> {
+    let (source, destination) = if v6 {
+        let ip: Ipv6Hdr = frame.read(l3)?;
+        (words(ip.src_addr), words(ip.dst_addr))
+    } else {
+        let ip: Ipv4Hdr = frame.read(l3)?;
+        (mapped(ip.src_addr), mapped(ip.dst_addr))
+    };
+    Some(Head { source, destination, l3: l3 as u16, v6: Flag::new(v6), to })
+}
+
+/// As [`head`], of a frame that is known to have no tags and this IP version.
+#[inline(always)]
+pub(crate) fn untagged<F: Frame>(frame: &F, v6: bool) -> Option<Head> {
+    let ethernet: EthHdr = frame.read(0)?;
+    ends(frame, UNTAGGED, v6, Mac::new(ethernet.dst_addr))
+}
+
+/// As [`packet`], of one that is whole, of TCP or UDP, and has nothing between its IP header and that.
+#[inline(always)]
+pub(crate) fn plain<F: Frame>(frame: &F, packet: &mut Packet) -> Option<()> {
+    let head = packet.head;
+    let l4 = if head.v6.is() {
+        let ip: Ipv6Hdr = frame.read(usize::from(head.l3))?;
+        if ip.next_hdr != TCP && ip.next_hdr != UDP {
+            return None;
+        }
+        head.l3 + Ipv6Hdr::LEN as u16
+    } else {
+        head.l3 + Ipv4Hdr::LEN as u16
+    };
+    self::packet(frame, packet).ok()?;
+    let ports = packet.protocol == TCP || packet.protocol == UDP;
+    if packet.part() != Part::Whole || packet.l4 != l4 || !ports {
+        return None;
+    }
+    packet.l4 = l4;
+    Some(())
 }
 
 /// The rest of the IP headers, behind the addresses that stand in the packet already.

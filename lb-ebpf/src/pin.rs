@@ -62,13 +62,14 @@ pub(crate) fn touch<T: Tables>(tables: &T, hit: &Hit, pin: Pin, state: PinState)
 pub(crate) fn put<T: Tables>(tables: &T, hit: &Hit, pin: Pin) -> Result<bool, Verdict> {
     let (tag, value) = (hit.tag, pin.raw());
     let has = PinEntry { tag, value: hit.value };
-    let instead = hit.value != 0 && write(tables, hit.bucket, hit.way as usize, has, tag, value);
-    let made = instead
-        || match insert(tables, tag, value) {
-            MADE => true,
-            REFUSED => false,
-            _ => return Err(Verdict::BAD_TABLE),
-        };
+    let mut made = hit.value != 0 && write(tables, hit.bucket, hit.way as usize, has, tag, value);
+    if !made {
+        let room = room(tables, tag, value);
+        if room == NO_ROOM {
+            return Err(Verdict::BAD_TABLE);
+        }
+        made = take(tables, room as u32, room >> 32, tag, value);
+    }
     tables.note(if made { Reason::PinMade } else { Reason::PinRefused });
     Ok(made)
 }
@@ -98,20 +99,17 @@ fn search<T: Tables>(tables: &T, bucket: u32, hit: &mut Hit) -> bool {
     true
 }
 
-const REFUSED: u32 = 0;
-const MADE: u32 = 1;
-const BAD: u32 = 2;
-
-/// Puts a new pin where there is room: of its two buckets in the one with more free ways, else in the
-/// place of a pin that gives way.
+/// Where there is room for a new pin: of its two buckets the one with more free ways, else one with a pin
+/// that gives way. The bucket, and in the high half what to look for there; or [`NO_ROOM`], if there are no
+/// buckets.
 #[inline(never)]
-fn insert<T: Tables>(tables: &T, tag: u64, value: u64) -> u32 {
-    let Some(mask) = tables.pin_mask() else { return BAD };
+fn room<T: Tables>(tables: &T, tag: u64, value: u64) -> u64 {
+    let Some(mask) = tables.pin_mask() else { return NO_ROOM };
     let [one, other] = pin::buckets(tag, mask);
     let half = value >> Pin::STATE == PinState::Half as u64;
     let (first, second) = (census(tables, one), census(tables, other));
     if first == NO_BUCKET || second == NO_BUCKET {
-        return BAD;
+        return NO_ROOM;
     }
     let (here, there) = (free_for(first, half), free_for(second, half));
     let (bucket, wanted) = if here != 0 || there != 0 {
@@ -119,8 +117,10 @@ fn insert<T: Tables>(tables: &T, tag: u64, value: u64) -> u32 {
     } else {
         (if first & YIELDING != 0 { one } else { other }, A_YIELDING)
     };
-    if take(tables, bucket, wanted, tag, value) { MADE } else { REFUSED }
+    u64::from(bucket) | wanted << 32
 }
+
+const NO_ROOM: u64 = u64::MAX;
 
 // What the ways of a bucket are, each a number of its own in one word: free, half open, of these such
 // as give way.

@@ -27,10 +27,10 @@ pub(crate) struct Job {
     pub(crate) flow: FlowKey,
     /// Whom it goes to, once that is known.
     pub(crate) to: To,
-    /// The service whose reply it is, or whose packet it is while its node is sought, once that is known.
-    pub(crate) service: ServiceId,
     /// How it ended.
     pub(crate) verdict: Verdict,
+    /// The service whose reply it is, or whose packet it is while its node is sought, once that is known.
+    pub(crate) service: ServiceId,
     /// Bytes of the largest packet that gets where it was to go, if it is larger.
     pub(crate) most: u16,
 }
@@ -64,6 +64,18 @@ pub(crate) enum Next {
 }
 
 impl Job {
+    /// Nothing yet: no field is read before a stage has written it. There are ones in them because the
+    /// compiler has a run of zeros written byte by byte, in a loop.
+    const NONE: Self = Self {
+        epoch: 1,
+        packet: Packet::with(Head::NONE),
+        flow: FlowKey { source: [1; 4], destination: [1; 4], ports: 1, protocol: TCP, v6: true },
+        to: To::NOBODY,
+        service: NO_SERVICE,
+        verdict: Verdict::BAD_TABLE,
+        most: 1,
+    };
+
     /// Ends with the verdict, or goes on.
     #[inline(always)]
     pub(crate) fn then(&mut self, next: Result<Next, Verdict>) -> Next {
@@ -77,18 +89,19 @@ impl Job {
     }
 }
 
-/// One packet, from its first byte to its verdict.
+/// One packet, from its first byte to its verdict, by all stages: what [`crate::process`] says of it, too.
 #[inline(always)]
-pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
-    let mut job = Job {
-        epoch: 0,
-        packet: Packet::NONE,
-        flow: FlowKey::v4(0, 0, 0, 0),
-        to: To::NOBODY,
-        service: NO_SERVICE,
-        verdict: Verdict::BAD_TABLE,
-        most: 0,
-    };
+pub fn staged<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
+    match tables.epoch() {
+        Some(epoch) => in_plan(frame, tables, epoch),
+        None => Verdict::BAD_TABLE,
+    }
+}
+
+/// The same, by the plan of this epoch.
+#[inline(always)]
+pub(crate) fn in_plan<F: Frame, T: Tables>(frame: &mut F, tables: &T, epoch: u64) -> Verdict {
+    let mut job = Job { epoch, ..Job::NONE };
     let mut next = sort(frame, tables, &mut job);
     if next == Next::Icmp {
         next = icmp::to_vip(frame, tables, &mut job);
@@ -133,9 +146,8 @@ fn sort<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Next {
 
 #[inline(always)]
 fn sorted<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<Next, Verdict> {
-    let head = parse::head(frame)?;
-    let epoch = tables.epoch().ok_or(Verdict::BAD_TABLE)?;
-    (job.epoch, job.packet.head) = (epoch, head);
+    let (head, epoch) = (parse::head(frame)?, job.epoch);
+    job.packet.head = head;
     if !classify::maybe(tables, Book::Services, epoch, head.destination)? {
         return stranger(tables, epoch);
     }
@@ -160,7 +172,7 @@ fn sorted<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<N
 }
 
 #[inline(always)]
-fn flow(packet: &Packet, ports: Ports) -> FlowKey {
+pub(crate) fn flow(packet: &Packet, ports: Ports) -> FlowKey {
     let Head { v6, source, destination, .. } = packet.head;
     let ports = u32::from(ports.source) << 16 | u32::from(ports.destination);
     FlowKey { source, destination, ports, protocol: packet.protocol, v6: v6.is() }
@@ -169,9 +181,14 @@ fn flow(packet: &Packet, ports: Ports) -> FlowKey {
 /// Whose flow it is.
 #[inline(always)]
 fn whose<T: Tables>(tables: &T, epoch: u64, flow: &FlowKey) -> Result<Option<ServiceId>, Verdict> {
+    classify::service(tables, Book::Services, epoch, &key(flow))
+}
+
+/// What its service is found by.
+#[inline(always)]
+pub(crate) fn key(flow: &FlowKey) -> VipKey {
     let &FlowKey { destination: address, ports, protocol, .. } = flow;
-    let key = VipKey { address, port: ports as u16, protocol };
-    classify::service(tables, Book::Services, epoch, &key)
+    VipKey { address, port: ports as u16, protocol }
 }
 
 /// Chooses the node of a flow that is for a service.
@@ -208,6 +225,8 @@ fn chosen<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<N
 /// To others.
 pub(crate) const NOT_OURS: Verdict = Verdict::pass(Reason::PassNotOurs);
 
+const MARTIAN: Verdict = Verdict::drop(Reason::DropMartian);
+
 /// What there must be of any packet for a service: it is to this host alone, and from somebody who
 /// may be answered.
 #[inline(always)]
@@ -217,17 +236,7 @@ pub(crate) fn sane<F: Frame, T: Tables>(
     epoch: u64,
     head: &Head,
 ) -> Result<(), Verdict> {
-    const MARTIAN: Verdict = Verdict::drop(Reason::DropMartian);
-    if head.is_mapped() {
-        return Err(reply::STRANGER);
-    }
-    // Somebody else's, seen because a switch floods it.
-    if head.to.is_group() || !tables.takes(epoch, frame.ingress(), head.to) {
-        return Err(NOT_OURS);
-    }
-    if martian(head) {
-        return Err(MARTIAN);
-    }
+    is_to_us(frame, tables, epoch, head)?;
     // From a service's address, its own included: we would be answering ourselves.
     if classify::maybe(tables, Book::Services, epoch, head.source)?
         && classify::is_vip(tables, epoch, head.source)?
@@ -235,6 +244,24 @@ pub(crate) fn sane<F: Frame, T: Tables>(
         return Err(MARTIAN);
     }
     Ok(())
+}
+
+/// What can be said of that without asking whose address the source is.
+#[inline(always)]
+pub(crate) fn is_to_us<F: Frame, T: Tables>(
+    frame: &F,
+    tables: &T,
+    epoch: u64,
+    head: &Head,
+) -> Result<(), Verdict> {
+    if head.is_mapped() {
+        return Err(reply::STRANGER);
+    }
+    // Somebody else's, seen because a switch floods it.
+    if head.to.is_group() || !tables.takes(epoch, frame.ingress(), head.to) {
+        return Err(NOT_OURS);
+    }
+    if martian(head) { Err(MARTIAN) } else { Ok(()) }
 }
 
 /// Addresses that no packet comes from: this network, loopback, multicast, reserved, broadcast
@@ -293,7 +320,7 @@ pub(crate) fn no_service<T: Tables>(tables: &T, job: &Job) -> Result<Next, Verdi
 
 /// What is not to a service's address may be a reply, if there are nodes that reply through us.
 #[inline(always)]
-fn stranger<T: Tables>(tables: &T, epoch: u64) -> Result<Next, Verdict> {
+pub(crate) fn stranger<T: Tables>(tables: &T, epoch: u64) -> Result<Next, Verdict> {
     let flags = tables.plan_flags(epoch).ok_or(Verdict::BAD_TABLE)?;
     if flags & PlanRecord::NAT == 0 { Err(reply::STRANGER) } else { Ok(Next::Stranger) }
 }
@@ -331,8 +358,7 @@ pub struct Found {
 pub fn find<F: Frame, T: Tables>(frame: &F, tables: &T) -> Result<Found, Verdict> {
     const MALFORMED: Verdict = Verdict::pass(Reason::PassMalformed);
     let epoch = tables.epoch().ok_or(Verdict::BAD_TABLE)?;
-    let mut packet = Packet::NONE;
-    packet.head = parse::head(frame)?;
+    let mut packet = Packet::with(parse::head(frame)?);
     parse::packet(frame, &mut packet).map_err(|_| MALFORMED)?;
     let ports = parse::ports(frame, &packet).map_err(|_| MALFORMED)?;
     let flow = flow(&packet, ports);

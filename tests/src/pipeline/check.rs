@@ -11,7 +11,7 @@ use lb_user::{dataplane::memory::Memory, secret};
 use super::{
     cases::{self, Before, Case, Step},
     frames, oracle, rules,
-    runners::{self, MemoryRunner, Outcome, Pair, SECRET, run_repeated},
+    runners::{self, MemoryRunner, Outcome, Pair, SECRET, Way, run_repeated},
     scene::{self, Aside, Scene},
     world::World,
 };
@@ -67,7 +67,11 @@ fn run_case(pair: &mut Pair, case: &Case) -> Result<Vec<String>> {
 }
 
 fn once(pair: &mut Pair, case: &Case) -> Result<Vec<String>> {
-    let mut failures = in_memory(&mut pair.memory, case)?;
+    let mut failures = Vec::new();
+    for way in [Way::Short, Way::Stages] {
+        pair.memory.way = way;
+        failures.extend(in_memory(&mut pair.memory, case)?);
+    }
     let kernel = &pair.kernel;
     let memory = kernel.opened.dataplane.memory();
     runners::forget(memory);
@@ -84,18 +88,20 @@ fn once(pair: &mut Pair, case: &Case) -> Result<Vec<String>> {
 
 fn in_memory(runner: &mut MemoryRunner, case: &Case) -> Result<Vec<String>> {
     runners::forget(&runner.memory);
-    let MemoryRunner { memory, counters, .. } = runner;
+    let MemoryRunner { memory, counters, way, .. } = runner;
     let key = memory.secret.get(0).context("the secret")?;
     let mut failures = Vec::new();
+    let name = if *way == Way::Short { "memory" } else { "memory, by the stages" };
     let mut stage = Stage::of(case, memory);
     for (number, step) in case.steps.iter().enumerate() {
         stage.turn(step);
         let before = scene::standing(memory);
         let is = within_a_second(step, memory, || {
-            Ok(runners::run_in(memory, counters, &step.frame, case.routed, case.tight))
+            let host = (case.routed, case.tight);
+            Ok(runners::run_in(memory, counters, &step.frame, host, *way))
         })?;
-        failures.extend(compare(case, number, "memory", &is).err());
-        failures.extend(compare_pins(case, number, "memory", memory).err());
+        failures.extend(compare(case, number, name, &is).err());
+        failures.extend(compare_pins(case, number, name, memory).err());
         let mut judged = oracle::judge(case.world, &step.frame, &is);
         if let Some((scene, _)) = &stage.scene {
             let pins = [&before[..], &scene::pins(memory)];

@@ -13,7 +13,7 @@ use super::{
     oracle,
     random::Numbers,
     rules,
-    runners::{self, Pair, SECRET},
+    runners::{self, Pair, SECRET, Way},
     scene::{self, Scene},
     scenes,
 };
@@ -65,6 +65,8 @@ pub fn fuzz(seed: u64, time: Duration, keep: Option<&Path>) -> Result<Ran> {
                 let world = numbers.below(pairs.len());
                 let mut frames = mutator.sequence(&mut numbers);
                 let pair = &mut pairs[world];
+                // The kernel's packets go the short way where they can.
+                pair.memory.way = [Way::Short, Way::Stages][numbers.below(2)];
                 // Where slots moved, what packets leave behind is what the next ones find.
                 let scene = (numbers.below(8) == 0).then(|| scenes::random(&mut numbers, &key));
                 for _ in 0..if scene.is_some() { 8 } else { 0 } {

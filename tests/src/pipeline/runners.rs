@@ -86,6 +86,15 @@ impl Pair {
     }
 }
 
+/// Which of its two ways a packet goes in memory; both end alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The short one, if it is plain.
+    Short,
+    /// Through all stages.
+    Stages,
+}
+
 /// Runs frames in memory.
 pub struct MemoryRunner {
     /// The tables.
@@ -94,6 +103,8 @@ pub struct MemoryRunner {
     pub writer: Writer,
     /// Packets by reason so far.
     pub counters: Counters,
+    /// Which way packets go.
+    pub way: Way,
 }
 
 impl MemoryRunner {
@@ -106,12 +117,12 @@ impl MemoryRunner {
         memory.secret.set(0, secret::expand(&SECRET, hash));
         let mut writer = Writer::adopt(&memory);
         writer.commit(&memory, intent)?;
-        Ok(Self { memory, writer, counters: Counters::default() })
+        Ok(Self { memory, writer, counters: Counters::default(), way: Way::Short })
     }
 
     /// Runs one frame.
     pub fn run(&mut self, frame: &[u8]) -> Outcome {
-        run_in(&self.memory, &mut self.counters, frame, Routed::ByHost, false)
+        run_in(&self.memory, &mut self.counters, frame, (Routed::ByHost, false), self.way)
     }
 }
 
@@ -121,11 +132,14 @@ pub fn run_in(
     memory: &Memory,
     counters: &mut Counters,
     frame: &[u8],
-    routed: Routed,
-    tight: bool,
+    (routed, tight): (Routed, bool),
+    way: Way,
 ) -> Outcome {
     let mut wire = Wire::new(frame, routed, tight);
-    let verdict = lb_ebpf::process(&mut wire, memory);
+    let verdict = match way {
+        Way::Short => lb_ebpf::process(&mut wire, memory),
+        Way::Stages => lb_ebpf::staged(&mut wire, memory),
+    };
     let mut counted = memory.noted();
     counted.count(verdict.reason);
     counters.add(&counted);
