@@ -9,7 +9,6 @@
 #![allow(missing_docs)]
 
 mod decap;
-mod flood;
 mod frame;
 mod maps;
 mod verifier;

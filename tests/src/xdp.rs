@@ -1,4 +1,5 @@
-//! The object's programs for test networks: `pass`, and `decap` on nodes behind tunnels.
+//! Programs on test networks: the object's `pass`, and its `decap` on nodes behind tunnels; or those of
+//! another object.
 
 use anyhow::{Context, Result};
 use aya::{
@@ -20,20 +21,23 @@ pub struct Program {
 pub const PASS: &str = "pass";
 /// Takes tunnels' packets apart, as a tunnel's device would.
 pub const DECAP: &str = "decap";
-/// Makes a flood of packets, on live frames.
-pub const GENERATE: &str = "generate";
-/// Takes such a flood.
-pub const SINK: &str = "sink";
 
 impl Program {
-    /// Loads it.
+    /// Loads one of the load balancer's object.
     ///
     /// # Errors
     /// If there is no object, it has no such program, or the kernel refuses it.
     pub fn load(name: &'static str) -> Result<Self> {
         let object = lb_user::object::object();
-        let object = object.context("built without the data path, use cargo xtask build")?;
-        let mut object = Ebpf::load(object).context("loading the XDP object")?;
+        Self::of(object.context("built without the data path, use cargo xtask build")?, name)
+    }
+
+    /// Loads one of an object.
+    ///
+    /// # Errors
+    /// If it has no such program, or the kernel refuses it.
+    pub fn of(object: &[u8], name: &'static str) -> Result<Self> {
+        let mut object = Ebpf::load(object).context("loading the object")?;
         let program = object.program_mut(name).with_context(|| format!("no program {name}"))?;
         let program: &mut Xdp = program.try_into()?;
         program.load().with_context(|| format!("loading the program {name}"))?;

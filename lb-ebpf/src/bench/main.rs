@@ -1,5 +1,6 @@
-//! The benchmark's programs: the feeder, which brings packets to another program, and the floors, which
-//! do what no load balancer can do without. No part of the load balancer, which never loads them.
+//! The benchmark's programs: the feeder, which brings packets to another program; the floors, which do
+//! what no load balancer can do without; and those of a flood. No part of the load balancer, which
+//! never loads them.
 //!
 //! `BPF_PROG_TEST_RUN` hands a program its own output again. The feeder puts the frame back as it was,
 //! of another flow, and goes over to the program by a tail call; it looks at the clock twice a run. What
@@ -11,6 +12,7 @@
 // The macros make exported twins of entry points and maps, without their documentation.
 #![allow(missing_docs)]
 
+mod flood;
 #[path = "../verifier.rs"]
 #[allow(dead_code)] // The load balancer's program uses more of it.
 mod verifier;

@@ -43,12 +43,14 @@ fn main() -> Result<()> {
     ensure!(nix::unistd::geteuid().is_root(), "this needs root");
     owner::mount_bpffs()?;
     owner::clear_dead()?;
+    let programs = fs::read(&arguments.programs)
+        .with_context(|| format!("reading {}", arguments.programs.display()))?;
     let wanted = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
     let machine = Machine::this()?;
     println!("{machine}\n");
     let mut report = Report { machine, packets: None, control: None, field: None };
     if wanted(Part::Packets) {
-        let section = packets::run(&arguments.programs, arguments.quick)?;
+        let section = packets::run(&programs, arguments.quick)?;
         println!("{}", section.table());
         report.packets = Some(section);
     }
@@ -58,7 +60,7 @@ fn main() -> Result<()> {
         report.control = Some(section);
     }
     if wanted(Part::Field) {
-        let section = field::run(arguments.quick)?;
+        let section = field::run(&programs, arguments.quick)?;
         println!("{}", section.table());
         report.field = Some(section);
     }

@@ -32,9 +32,13 @@ use crate::{
     offload,
     stop::Stop,
     topology::{INTERFACE, port},
-    xdp::{self, Program},
+    xdp::Program,
 };
 
+/// The program that makes packets, on live frames.
+const GENERATE: &str = "generate";
+/// The program that takes them.
+const SINK: &str = "sink";
 /// Who sends: nobody (RFC 5737). `sink` knows them by it.
 const SENDER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 /// Ethernet, IPv4, TCP.
@@ -59,19 +63,21 @@ pub struct Flood {
     pub lb: Duration,
 }
 
-/// Floods a contender for so long. Its far end takes no other traffic afterwards.
+/// Floods a contender for so long, by the programs of an object. Its far end takes no other traffic
+/// afterwards.
 ///
 /// # Errors
-/// If the kernel cannot, or less than nine in ten of the packets that the load balancer received come out again.
-pub fn run(stage: &mut Stage, length: Duration, stop: &Stop) -> Result<Flood> {
+/// If the kernel cannot, or less than nine in ten of the packets that the load balancer received come
+/// out again.
+pub fn run(stage: &mut Stage, object: &[u8], length: Duration, stop: &Stop) -> Result<Flood> {
     let wire = &port("lb");
     // An interface has one program; GRO keeps its threads while it has none.
     stage.topology.switch.run(|| offload::set(wire, &[offload::GRO], true))?;
     stage.topology.detach();
     let topology = &stage.topology;
-    let _sink = Program::load(xdp::SINK)?.attach(&topology.switch, wire)?;
+    let _sink = Program::of(object, SINK)?.attach(&topology.switch, wire)?;
     let target = *stage.targets.first().context("nobody to flood")?;
-    let (mut generator, end) = (Program::load(xdp::GENERATE)?, AtomicBool::new(false));
+    let (mut generator, end) = (Program::of(object, GENERATE)?, AtomicBool::new(false));
     let frame = frame(&topology.lb, &topology.switch, wire, target)?;
     let program = generator.xdp()?;
     // The kernel takes milliseconds to start a program that is attached nowhere.

@@ -38,11 +38,12 @@ const LOOKS: u32 = 25;
 const QUIET: f64 = 0.1;
 
 /// Runs it: three rounds in a few minutes, or, if it is to be quick, one short one for a look.
+/// `object` has the benchmark's programs.
 ///
 /// # Errors
 /// If this is not root, a contender is not there or does not do its work, or a signal comes. What
 /// was made is gone then.
-pub fn run(quick: bool) -> Result<Section> {
+pub fn run(object: &[u8], quick: bool) -> Result<Section> {
     let stop = Stop::on_signals()?;
     let (lengths, rounds) = if quick { (QUICK, 1) } else { (FULL, ROUNDS) };
     let mut busy_turns = 0;
@@ -55,7 +56,7 @@ pub fn run(quick: bool) -> Result<Section> {
                 eprintln!("warning: this machine is busy with something else");
                 busy_turns += 1;
             }
-            let round = phases::round(*contender, lengths, &stop);
+            let round = phases::round(*contender, object, lengths, &stop);
             results.push(round.with_context(|| format!("comparison: {name}"))?);
         }
     }

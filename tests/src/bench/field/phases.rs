@@ -71,11 +71,11 @@ impl Phase {
     }
 }
 
-/// All phases of a contender once.
+/// All phases of a contender once; `object` has the benchmark's programs.
 ///
 /// # Errors
 /// If requests fail, a node gets nothing, or the traffic does not take the way that it is to take.
-pub fn round(contender: Contender, lengths: Lengths, stop: &Stop) -> Result<Round> {
+pub fn round(contender: Contender, object: &[u8], lengths: Lengths, stop: &Stop) -> Result<Round> {
     let mut stage = Stage::build(contender, stop)?;
     let mut run = |work, clients, length| measure(&mut stage, work, clients, length, stop);
     let connections = run(Work::Connections, CLIENTS, lengths.phase)?;
@@ -88,7 +88,7 @@ pub fn round(contender: Contender, lengths: Lengths, stop: &Stop) -> Result<Roun
     let mega = |phase: &Phase| phase.bytes as f64 / 1e6;
     let mut flood = None;
     if contender.forwards_packets() {
-        flood = Some(flood::run(&mut stage, lengths.long, stop)?);
+        flood = Some(flood::run(&mut stage, object, lengths.long, stop)?);
     }
     Ok(Round {
         connections_per_second: connections.per_second(connections.done),

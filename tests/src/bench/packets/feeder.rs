@@ -1,7 +1,5 @@
 //! Runs a program over packets of many flows, and says what one took.
 
-use std::{fs, path::Path};
-
 use anyhow::{Context, Result, ensure};
 use aya::{
     Ebpf,
@@ -75,10 +73,9 @@ impl Feeder {
     /// From the object that has them.
     ///
     /// # Errors
-    /// There is none, or the kernel refuses it.
-    pub fn load(object: &Path) -> Result<Self> {
-        let bytes = fs::read(object).with_context(|| format!("reading {}", object.display()))?;
-        let mut ebpf = Ebpf::load(&bytes).context("loading the benchmark's object")?;
+    /// It is none, or the kernel refuses it.
+    pub fn load(object: &[u8]) -> Result<Self> {
+        let mut ebpf = Ebpf::load(object).context("loading the benchmark's object")?;
         for (name, program) in ebpf.programs_mut() {
             let program: &mut Xdp = program.try_into()?;
             program.load().with_context(|| format!("loading {name}"))?;

@@ -76,7 +76,7 @@ pub struct Row {
 ///
 /// # Errors
 /// The kernel refuses something, packets did not end as they should have, or the machine is too busy.
-pub fn run(object: &Path, quick: bool) -> Result<Section> {
+pub fn run(object: &[u8], quick: bool) -> Result<Section> {
     let names = vec![Owner::this().netns("bench")];
     let netns = Netns::create(names)?.pop().context("the namespace")?;
     // A way to clients, for replies: through a router that is there for good.
@@ -90,7 +90,7 @@ pub fn run(object: &Path, quick: bool) -> Result<Section> {
     netns.run(|| inside(object, quick))
 }
 
-fn inside(object: &Path, quick: bool) -> Result<Section> {
+fn inside(object: &[u8], quick: bool) -> Result<Section> {
     let out = nix::net::if_::if_nametoindex("out")?;
     let hash = HashAlgorithm::Multilinear;
     let runner = KernelRunner::new(&Plan::ONE.intent(out)?, hash)?;

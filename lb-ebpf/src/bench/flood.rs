@@ -1,5 +1,4 @@
-//! Makes and takes a flood of packets, for measurements on test networks. No part of the load
-//! balancer, which never loads it.
+//! Makes and takes a flood of packets, on test networks.
 //!
 //! `generate` runs on live frames, whose memory comes back as its receivers left it. So it makes the
 //! headers anew each time, from what stands behind the packet, where nobody writes.
@@ -10,14 +9,13 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use lb_ebpf::Frame;
 
-use crate::frame::XdpFrame;
+use crate::packet;
 
 /// Ethernet, IPv4 without options, TCP without options.
 const HEADERS: usize = 14 + 20 + 20;
-/// Where the headers stand that are to be sent, behind those that are. Of the checksum they have the
-/// sum, not yet inverted, without the source port.
+/// Where the headers stand that are to be sent, behind those that are. In the checksum's place they
+/// have the sum, not yet inverted, without the source port.
 const TEMPLATE: usize = 64;
 /// Where the index stands of the interface to send by, little-endian.
 const INTERFACE: usize = TEMPLATE + HEADERS;
@@ -49,9 +47,12 @@ fn sink(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn make(ctx: &XdpContext) -> Option<u32> {
-    let mut frame = XdpFrame::new(ctx);
-    let mut headers: [u8; HEADERS] = frame.read(TEMPLATE)?;
-    let interface: [u8; 4] = frame.read(INTERFACE)?;
+    let start = packet::<{ INTERFACE + 4 }>(ctx)?;
+    // SAFETY: inside of what `packet` has checked, and bytes need no alignment.
+    let (mut headers, interface) = unsafe {
+        let headers = start.add(TEMPLATE).cast::<[u8; HEADERS]>().read();
+        (headers, start.add(INTERFACE).cast::<[u8; 4]>().read())
+    };
     // SAFETY: a helper call without arguments.
     let port = FIRST_PORT + (unsafe { bpf_get_prandom_u32() } as u16 & (FIRST_PORT - 1));
     [headers[SOURCE_PORT], headers[SOURCE_PORT + 1]] = port.to_be_bytes();
@@ -59,15 +60,17 @@ fn make(ctx: &XdpContext) -> Option<u32> {
     let sum = u32::from(sum) + u32::from(port);
     let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
     [headers[CHECKSUM], headers[CHECKSUM + 1]] = checksum.to_be_bytes();
-    frame.write(0, headers)?;
+    // SAFETY: as above; the packet is this run's own.
+    unsafe { start.cast::<[u8; HEADERS]>().write(headers) };
     Some(u32::from_le_bytes(interface))
 }
 
 #[inline(always)]
 fn is_flood(ctx: &XdpContext) -> Option<bool> {
-    let frame = XdpFrame::new(ctx);
-    let kind: [u8; 2] = frame.read(12)?;
-    let header: [u8; 20] = frame.read(14)?;
-    let sender = [header[12], header[13], header[14]];
-    Some(kind == IPV4 && (header[9] == IP_IN_IP || sender == SENDERS))
+    let start = packet::<{ 14 + 20 }>(ctx)?;
+    // SAFETY: as in `make`.
+    let headers = unsafe { start.cast::<[u8; 14 + 20]>().read() };
+    let (kind, protocol) = ([headers[12], headers[13]], headers[23]);
+    let sender = [headers[26], headers[27], headers[28]];
+    Some(kind == IPV4 && (protocol == IP_IN_IP || sender == SENDERS))
 }
