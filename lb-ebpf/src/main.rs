@@ -8,12 +8,15 @@
 // The xdp macro makes an exported twin of each entry point, without its documentation.
 #![allow(missing_docs)]
 
+mod binary;
 mod decap;
 mod frame;
 mod maps;
 mod verifier;
 
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext};
+#[cfg(not(target_arch = "bpf"))]
+use binary::main;
 use lb_ebpf::{Action, Verdict, process};
 
 /// Entry point of the load balancer: one packet in, one verdict out.
@@ -52,18 +55,3 @@ fn log(ctx: &XdpContext, verdict: &Verdict) {
 
 #[cfg(not(feature = "log"))]
 fn log(_ctx: &XdpContext, _verdict: &Verdict) {}
-
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-/// Where the kernel looks for the licence: some helpers are for GPL-compatible programs only.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-/// On the host this binary only exists to be checked; it is built for the kernel.
-#[cfg(not(target_arch = "bpf"))]
-fn main() {}

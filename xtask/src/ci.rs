@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: format, clippy over every crate, the eBPF binary included, then all
+//! `cargo xtask ci`: format, clippy over every crate, the eBPF binaries included, then all
 //! tests. One profile for all, so that nothing is built twice.
 
 use crate::paths::Paths;
@@ -13,8 +13,7 @@ pub(crate) fn ci(paths: &Paths, install: bool) -> Result<ExitCode> {
     clippy(paths, &["--workspace", "--all-targets"])?;
     // On the host's target: what only the kernel has is left out of the source there.
     for features in ["kernel", "kernel,log"] {
-        let binary = ["-p", "lb-ebpf", "--bin", "understudy-xdp", "--features"];
-        clippy(paths, &[&binary[..], &[features]].concat())?;
+        clippy(paths, &["-p", "lb-ebpf", "--bins", "--features", features])?;
     }
     test::test(paths, &test::Args::default(), install)
 }

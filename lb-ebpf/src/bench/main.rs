@@ -12,6 +12,8 @@
 // The macros make exported twins of entry points and maps, without their documentation.
 #![allow(missing_docs)]
 
+#[path = "../binary.rs"]
+mod binary;
 mod flood;
 #[path = "../verifier.rs"]
 #[allow(dead_code)] // The load balancer's program uses more of it.
@@ -24,6 +26,8 @@ use aya_ebpf::{
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
+#[cfg(not(target_arch = "bpf"))]
+use binary::main;
 use lb_common::feed::{FEED_BYTES, Feed, next, spread};
 use verifier::{end, start, unknown};
 
@@ -115,7 +119,7 @@ fn feed(ctx: &XdpContext, v6: bool) -> u32 {
             feed.end = bpf_ktime_get_ns();
             return XDP_DROP;
         }
-        let _ = TARGET.tail_call(ctx, 0);
+        TARGET.tail_call(ctx, 0);
     }
     XDP_ABORTED
 }
@@ -181,18 +185,3 @@ fn packet<const BYTES: usize>(ctx: &XdpContext) -> Option<*mut u8> {
     let (start, end) = unsafe { (start(ctx.ctx), end(ctx.ctx)) };
     if start + BYTES > end { None } else { Some(start as *mut u8) }
 }
-
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-/// Where the kernel looks for the licence.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-/// On the host this binary only exists to be checked; it is built for the kernel.
-#[cfg(not(target_arch = "bpf"))]
-fn main() {}
