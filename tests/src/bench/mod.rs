@@ -7,7 +7,11 @@ pub mod figures;
 pub mod machine;
 pub mod packets;
 
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
+use lb_user::decide::{Effect, Intent};
 use serde::Serialize;
 
 /// All that was measured in one run.
@@ -32,4 +36,17 @@ pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Stri
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.to_string()
+}
+
+/// The plan that a step of the state came to, if there is one.
+fn published(effects: Vec<Effect>) -> Result<Option<Arc<Intent>>> {
+    let mut plan = None;
+    for effect in effects {
+        match effect {
+            Effect::Publish(intent) => plan = Some(intent),
+            Effect::Refused(violations) => bail!("a plan was refused: {violations:?}"),
+            Effect::Notice(_) => {}
+        }
+    }
+    Ok(plan)
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use lb_common::{
     HashAlgorithm,
     pin::{PinBucket, Tick},
@@ -11,14 +11,15 @@ use lb_ebpf::Action;
 use lb_user::{
     config,
     dataplane::memory::Memory,
-    decide::{Effect, Event, Intent, MissReason, NextHop, Outcome, State},
+    decide::{Event, Intent, MissReason, NextHop, Outcome, State},
 };
 
 use super::Shape;
-use crate::pipeline::{KernelRunner, frames, run_repeated};
+use crate::{
+    bench::published,
+    pipeline::{KernelRunner, frames, run_repeated, world::INGRESS},
+};
 
-/// `BPF_PROG_TEST_RUN` says that packets came in by the loopback interface.
-const INGRESS: u32 = 1;
 /// Longer than windows are open.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -63,15 +64,7 @@ impl Bed {
     }
 
     fn step(&mut self, events: &[Event]) -> Result<Option<Arc<Intent>>> {
-        let mut plan = None;
-        for effect in self.state.step(self.now, events) {
-            match effect {
-                Effect::Publish(intent) => plan = Some(intent),
-                Effect::Refused(violations) => bail!("a plan was refused: {violations:?}"),
-                Effect::Notice(_) => {}
-            }
-        }
-        Ok(plan)
+        published(self.state.step(self.now, events))
     }
 
     /// The event that a node answers, or no longer does.

@@ -20,7 +20,7 @@ use lb_user::{
 };
 use serde::Serialize;
 
-use super::{Shape, Times, bed::Bed};
+use super::{Shape, Times, bed::Bed, in_turn};
 
 /// Bytes of all that a commit writes beside slots: the records of one generation, each time whole
 /// (`dataplane/records.rs`).
@@ -82,11 +82,7 @@ struct Bench {
 /// The kernel refuses something, or a commit changed nothing.
 pub fn measure(rounds: usize) -> Result<Vec<Commits>> {
     let mut benches = Shape::ALL.into_iter().map(Bench::new).collect::<Result<Vec<_>>>()?;
-    for round in 0..rounds {
-        for bench in &mut benches {
-            bench.round(round)?;
-        }
-    }
+    in_turn(&mut benches, rounds, Bench::round)?;
     let commits = |Bench { shape, first, death, .. }: Bench| {
         Ok(Commits { shape, first: first.written()?, death: death.written()? })
     };

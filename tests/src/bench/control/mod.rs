@@ -57,6 +57,16 @@ pub fn run(quick: bool) -> Result<Section> {
     Ok(Section { builds, commits, visible })
 }
 
+/// Does something with each of these so many times, in turn, so that what else the machine does falls
+/// upon all alike. It is told which round it is.
+fn in_turn<T>(
+    all: &mut [T],
+    rounds: usize,
+    mut what: impl FnMut(&mut T, usize) -> Result<()>,
+) -> Result<()> {
+    (0..rounds).try_for_each(|round| all.iter_mut().try_for_each(|each| what(each, round)))
+}
+
 impl Section {
     /// For people.
     #[must_use]

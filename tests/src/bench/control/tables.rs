@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use lb_user::decide::tables::{Bits, NOBODY, Order, OrderSpec, Share, node_key};
 use serde::Serialize;
 
-use super::Times;
+use super::{Times, in_turn};
 use crate::bench::figures::Figures;
 
 /// Members of the clusters whose tables are built.
@@ -45,11 +45,7 @@ struct Seen {
 /// A table is not what it should be.
 pub fn measure(rounds: usize) -> Result<Vec<Build>> {
     let mut seen = MEMBERS.map(|members| (members, Seen::default()));
-    for round in 0..rounds {
-        for (members, seen) in &mut seen {
-            seen.build(*members, round)?;
-        }
-    }
+    in_turn(&mut seen, rounds, |(members, seen), round| seen.build(*members, round))?;
     let build = |(members, seen): (usize, Seen)| Build {
         members,
         slots: seen.slots,

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use lb_user::decide::Intent;
 use serde::Serialize;
 
-use super::{Shape, Times, bed::Bed};
+use super::{Shape, Times, bed::Bed, in_turn};
 
 /// What is in the figures, and what is not.
 pub const PARTS: &str = "decided: health, tables, the plan and its invariants; committed: until the epoch is stored; seen: \
@@ -63,11 +63,7 @@ struct Bench {
 /// The kernel refuses something, or packets did not go where they should have.
 pub fn measure(rounds: usize) -> Result<Vec<Visible>> {
     let mut benches = Shape::ALL.into_iter().map(Bench::new).collect::<Result<Vec<_>>>()?;
-    for round in 0..rounds {
-        for bench in &mut benches {
-            bench.round(round)?;
-        }
-    }
+    in_turn(&mut benches, rounds, Bench::round)?;
     let visible = |Bench { shape, deaths, returns, .. }: Bench| Visible {
         shape,
         deaths: deaths.steps(),

@@ -3,15 +3,18 @@
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use lb_common::{FlowHash, Forward, NodeId, Slot, SlotState};
 use lb_user::{
     config,
-    decide::{Attached, Effect, Event, Host, Intent, NextHop, Outcome, State, Table, TargetId},
+    decide::{Attached, Event, Host, Intent, NextHop, Outcome, State, Table, TargetId},
 };
 
 use super::frames::{NODE_PORT, PORT, client, node, vip};
-use crate::pipeline::{frames::LB_MAC, world::INGRESS};
+use crate::{
+    bench::published,
+    pipeline::{frames::LB_MAC, world::INGRESS},
+};
 
 /// A configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,15 +81,8 @@ impl Plan {
             let target = TargetId(number as u32);
             events.push(Event::Checked { target, outcome: Outcome::Hit });
         }
-        let mut published = None;
-        for effect in state.step(Duration::from_secs(1), &events) {
-            match effect {
-                Effect::Publish(intent) => published = Some(intent),
-                Effect::Refused(violations) => bail!("a wrong plan: {violations:?}"),
-                Effect::Notice(_) => {}
-            }
-        }
-        let intent = published.context("nothing was published")?;
+        let intent = published(state.step(Duration::from_secs(1), &events))?;
+        let intent = intent.context("nothing was published")?;
         Ok(self.move_slots(Arc::unwrap_or_clone(intent)))
     }
 
