@@ -1,4 +1,4 @@
-//! Figures of one thing measured again and again.
+//! Figures of one thing measured again and again, and what is told of them.
 
 /// In the order in which they came.
 #[derive(Clone, Debug, Default)]
@@ -10,7 +10,7 @@ impl Figures {
         self.0.push(figure);
     }
 
-    /// The middle one. Not a number if there is none.
+    /// The middle one, or the mean of the middle two. Not a number if there is none.
     #[must_use]
     pub fn median(&self) -> f64 {
         self.quantile(0.5)
@@ -22,7 +22,8 @@ impl Figures {
         [self.quantile(0.25), self.quantile(0.75)]
     }
 
-    /// The value below which this part of them lies (0 to 1), between two of them in proportion.
+    /// The value below which this part of them lies (0 to 1), between two of them in proportion. Not a
+    /// number if there is none.
     #[must_use]
     pub fn quantile(&self, part: f64) -> f64 {
         let mut sorted = self.0.clone();
@@ -34,17 +35,36 @@ impl Figures {
     }
 }
 
+impl FromIterator<f64> for Figures {
+    fn from_iter<T: IntoIterator<Item = f64>>(figures: T) -> Self {
+        Self(figures.into_iter().collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Figures;
 
+    fn figures(figures: impl IntoIterator<Item = f64>) -> Figures {
+        figures.into_iter().collect()
+    }
+
+    #[test]
+    fn medians_are_of_odd_and_even_counts() {
+        assert_eq!(figures([3.0, 1.0, 2.0]).median(), 2.0);
+        assert_eq!(figures([4.0, 1.0, 2.0, 3.0]).median(), 2.5);
+        assert_eq!(figures([7.0]).median(), 7.0);
+        assert!(Figures::default().median().is_nan());
+    }
+
     #[test]
     fn quantiles_lie_between_figures() {
-        let figures = Figures(vec![40.0, 10.0, 30.0, 20.0]);
-        assert_eq!(figures.median(), 25.0);
-        assert_eq!(figures.quartiles(), [17.5, 32.5]);
-        assert_eq!([0.0, 1.0].map(|part| figures.quantile(part)), [10.0, 40.0]);
-        assert_eq!(Figures(vec![7.0]).median(), 7.0);
-        assert!(Figures::default().median().is_nan());
+        let mut four = figures([40.0, 10.0, 30.0]);
+        four.push(20.0);
+        assert_eq!(four.quartiles(), [17.5, 32.5]);
+        assert_eq!([0.0, 1.0].map(|part| four.quantile(part)), [10.0, 40.0]);
+        let hundred = figures((0..=100).rev().map(f64::from));
+        assert_eq!([0.5, 0.99].map(|part| hundred.quantile(part)), [50.0, 99.0]);
+        assert!(Figures::default().quantile(0.99).is_nan());
     }
 }

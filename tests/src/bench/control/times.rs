@@ -23,8 +23,7 @@ impl Times {
     /// Those of some runs; no numbers if there are none.
     #[must_use]
     pub fn of(times: &[Duration]) -> Self {
-        let mut figures = Figures::default();
-        times.iter().for_each(|time| figures.push(time.as_nanos() as f64 / 1e3));
+        let figures: Figures = times.iter().map(|time| time.as_nanos() as f64 / 1e3).collect();
         let [median_us, p99_us, max_us] = [0.5, 0.99, 1.0].map(|part| figures.quantile(part));
         Self { runs: times.len(), median_us, p99_us, max_us }
     }

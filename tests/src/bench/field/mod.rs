@@ -13,7 +13,6 @@ mod phases;
 mod rivals;
 mod section;
 mod stage;
-mod statistics;
 
 use std::{thread, time::Duration};
 

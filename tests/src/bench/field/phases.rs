@@ -13,9 +13,9 @@ use super::{
     load::{Load, Tally, Work},
     section::{Packets, Round},
     stage::{Contender, Stage, packets},
-    statistics::percentile,
 };
 use crate::{
+    bench::figures::Figures,
     clock::Moment,
     stop::Stop,
     topology::{INTERFACE, NodeIndex},
@@ -56,8 +56,8 @@ struct Phase {
     lb: Duration,
     /// Seconds of CPU time of the whole machine.
     machine: f64,
-    /// What requests on connections that stay took, in nanoseconds, sorted.
-    times: Vec<u64>,
+    /// What requests on connections that stay took, in microseconds.
+    times: Figures,
 }
 
 impl Phase {
@@ -99,8 +99,8 @@ pub fn round(contender: Contender, object: &[u8], lengths: Lengths, stop: &Stop)
         lb_us_per_downloaded_mb: down.lb_micros_per(mega(&down)),
         upload_mb_per_second: mega(&up) / up.seconds,
         lb_us_per_uploaded_mb: up.lb_micros_per(mega(&up)),
-        latency_p50_us: percentile(&paced.times, 50) as f64 / 1e3,
-        latency_p99_us: percentile(&paced.times, 99) as f64 / 1e3,
+        latency_p50_us: paced.times.median(),
+        latency_p99_us: paced.times.quantile(0.99),
         lb_us_per_paced_request: paced.lb_micros_per(paced.done as f64),
         machine_us_per_paced_request: paced.machine * 1e6 / paced.done as f64,
         packets: flood.map(|flood| Packets {
@@ -135,15 +135,15 @@ fn measure(
     let machine = machine_busy(begin)?;
     stop.wait(length)?;
     let end = Moment::now();
-    let mut phase = Phase {
+    let times = tally.times.lock().unwrap_or_else(PoisonError::into_inner).split_off(skipped);
+    let phase = Phase {
         seconds: end.since(begin).as_secs_f64(),
         done: tally.done.load(Relaxed) - done,
         bytes: tally.bytes.load(Relaxed) - bytes,
         machine: machine_busy(end)? - machine,
         lb: stage.lb_time()? - lb,
-        times: tally.times.lock().unwrap_or_else(PoisonError::into_inner).split_off(skipped),
+        times: times.into_iter().map(|nanos| nanos as f64 / 1e3).collect(),
     };
-    phase.times.sort_unstable();
     well(tally, work)?;
     let received = packets(&topology.lb, INTERFACE)?.0 - received;
     let needed = tally.done.load(Relaxed) * CLIENT_PACKETS;

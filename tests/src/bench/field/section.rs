@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{phases::PACE, stage::Contender, statistics::median};
+use super::{phases::PACE, stage::Contender};
+use crate::bench::figures::Figures;
 
 /// What one round of a contender came to, or the median of several. Microseconds and nanoseconds of
 /// `lb_…` are CPU time of the load balancer, see [`super::cpu`]. A megabyte is 10^6 bytes.
@@ -167,28 +168,31 @@ fn line_of(name: &str, cells: impl Iterator<Item = String>) -> String {
 
 /// The median of each figure; `None` of no rounds.
 fn middle(rounds: &[Round]) -> Option<Round> {
-    let of = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure));
-    let of_packets = |figure: fn(&Packets) -> f64| {
-        median(rounds.iter().filter_map(|round| round.packets.as_ref()).map(figure))
+    if rounds.is_empty() {
+        return None;
+    }
+    let of = |figure: fn(&Round) -> f64| rounds.iter().map(figure).collect::<Figures>().median();
+    let floods: Vec<&Packets> = rounds.iter().filter_map(|round| round.packets.as_ref()).collect();
+    let of_floods = |figure: fn(&Packets) -> f64| {
+        floods.iter().copied().map(figure).collect::<Figures>().median()
     };
-    let rate = of_packets(|packets| packets.packets_per_second);
-    let cost = of_packets(|packets| packets.lb_ns_per_packet);
-    let packets = rate
-        .zip(cost)
-        .map(|(rate, cost)| Packets { packets_per_second: rate, lb_ns_per_packet: cost });
+    let packets = (!floods.is_empty()).then(|| Packets {
+        packets_per_second: of_floods(|packets| packets.packets_per_second),
+        lb_ns_per_packet: of_floods(|packets| packets.lb_ns_per_packet),
+    });
     Some(Round {
-        connections_per_second: of(|round| round.connections_per_second)?,
-        lb_us_per_connection: of(|round| round.lb_us_per_connection)?,
-        requests_per_second: of(|round| round.requests_per_second)?,
-        lb_us_per_request: of(|round| round.lb_us_per_request)?,
-        download_mb_per_second: of(|round| round.download_mb_per_second)?,
-        lb_us_per_downloaded_mb: of(|round| round.lb_us_per_downloaded_mb)?,
-        upload_mb_per_second: of(|round| round.upload_mb_per_second)?,
-        lb_us_per_uploaded_mb: of(|round| round.lb_us_per_uploaded_mb)?,
-        latency_p50_us: of(|round| round.latency_p50_us)?,
-        latency_p99_us: of(|round| round.latency_p99_us)?,
-        lb_us_per_paced_request: of(|round| round.lb_us_per_paced_request)?,
-        machine_us_per_paced_request: of(|round| round.machine_us_per_paced_request)?,
+        connections_per_second: of(|round| round.connections_per_second),
+        lb_us_per_connection: of(|round| round.lb_us_per_connection),
+        requests_per_second: of(|round| round.requests_per_second),
+        lb_us_per_request: of(|round| round.lb_us_per_request),
+        download_mb_per_second: of(|round| round.download_mb_per_second),
+        lb_us_per_downloaded_mb: of(|round| round.lb_us_per_downloaded_mb),
+        upload_mb_per_second: of(|round| round.upload_mb_per_second),
+        lb_us_per_uploaded_mb: of(|round| round.lb_us_per_uploaded_mb),
+        latency_p50_us: of(|round| round.latency_p50_us),
+        latency_p99_us: of(|round| round.latency_p99_us),
+        lb_us_per_paced_request: of(|round| round.lb_us_per_paced_request),
+        machine_us_per_paced_request: of(|round| round.machine_us_per_paced_request),
         packets,
     })
 }
