@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write,
-    os::unix::fs::MetadataExt,
+    os::unix::{fs::MetadataExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -155,6 +155,8 @@ fn ip(options: &[&str], script: &str) -> Result<()> {
     let mut child = Command::new("ip")
         .args(options)
         .args(["-batch", "-"])
+        // A Ctrl-C on the terminal is for this process, which ends in its own way.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -217,7 +217,7 @@ impl Site {
     pub fn until<T>(&mut self, what: &str, fits: impl Fn(&Knowledge) -> Option<T>) -> Result<T> {
         let deadline = Moment::now().after(DEADLINE);
         loop {
-            self.stop.wait(Duration::ZERO)?;
+            self.stop.check()?;
             if let Some(daemon) = &mut self.daemon {
                 daemon.check()?;
             }

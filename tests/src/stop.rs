@@ -2,12 +2,13 @@
 
 use std::{
     fmt, panic,
+    process::ExitCode,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::Moment;
@@ -75,6 +76,14 @@ impl Stop {
         self.reason().is_some()
     }
 
+    /// Goes on.
+    ///
+    /// # Errors
+    /// If the switch is pulled.
+    pub fn check(&self) -> Result<(), Interrupted> {
+        self.wait(Duration::ZERO)
+    }
+
     /// Waits so long.
     ///
     /// # Errors
@@ -107,3 +116,37 @@ impl fmt::Display for Interrupted {
 }
 
 impl std::error::Error for Interrupted {}
+
+/// Tells people why a program ends, once it has cleaned up; and the shell: 130 if it was interrupted.
+#[must_use]
+pub fn told(error: &Error) -> ExitCode {
+    match error.downcast_ref::<Interrupted>() {
+        Some(interrupted) => {
+            eprintln!("{interrupted}; everything is cleaned up");
+            ExitCode::from(130)
+        }
+        None => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn who_was_interrupted_in_the_middle_of_something_says_130() {
+        let stop = Stop::default();
+        assert!(stop.check().is_ok());
+        stop.pull("SIGINT");
+        stop.pull("SIGTERM");
+        let error = stop.check().context("in the middle of something").expect_err("it is pulled");
+        assert_eq!(error.root_cause().to_string(), "interrupted by SIGINT");
+        assert_eq!(told(&error), ExitCode::from(130));
+        assert_eq!(told(&anyhow!("something else")), ExitCode::FAILURE);
+    }
+}

@@ -1,12 +1,13 @@
 //! `bench`: measures, and says what it saw. `cargo xtask bench` builds and starts it.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use harness::{
     bench::{Report, control, field, machine::Machine, packets},
     owner,
+    stop::{self, Stop},
 };
 
 /// Measures on this machine; needs root.
@@ -38,8 +39,17 @@ enum Part {
     Field,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match measure(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => stop::told(&error),
+    }
+}
+
+/// Measures what is wanted, and tells of it. All that it made is gone when this returns.
+fn measure(arguments: &Arguments) -> Result<()> {
+    let stop = Stop::on_signals()?;
+    stop.also_on_panic();
     ensure!(nix::unistd::geteuid().is_root(), "this needs root");
     owner::mount_bpffs()?;
     owner::clear_dead()?;
@@ -50,17 +60,17 @@ fn main() -> Result<()> {
     println!("{machine}\n");
     let mut report = Report { machine, packets: None, control: None, field: None };
     if wanted(Part::Packets) {
-        let section = packets::run(&programs, arguments.quick)?;
+        let section = packets::run(&programs, arguments.quick, &stop)?;
         println!("{}", section.table());
         report.packets = Some(section);
     }
     if wanted(Part::Control) {
-        let section = control::run(arguments.quick)?;
+        let section = control::run(arguments.quick, &stop)?;
         println!("{}", section.table());
         report.control = Some(section);
     }
     if wanted(Part::Field) {
-        let section = field::run(&programs, arguments.quick)?;
+        let section = field::run(&programs, arguments.quick, &stop)?;
         println!("{}", section.table());
         report.field = Some(section);
     }

@@ -11,7 +11,7 @@ use harness::{
         script::Sabotage,
         summary::Summary,
     },
-    stop::{Interrupted, Stop},
+    stop::{self, Stop},
     variant::{Family, Forward, Variant},
 };
 
@@ -49,14 +49,7 @@ fn main() -> ExitCode {
             println!("\n{summary}");
             ExitCode::from(u8::from(!summary.held))
         }
-        Err(error) if error.is::<Interrupted>() => {
-            eprintln!("{error}; everything is cleaned up");
-            ExitCode::from(130)
-        }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => stop::told(&error),
     }
 }
 

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
-use super::lab_child::LabChild;
+use super::program::Program;
 use crate::{lab::summary::Summary, runner::Case, variant::Forward};
 
 /// The cases.
@@ -32,7 +32,7 @@ const NAMES: [&str; 9] = [
 ];
 
 fn holds() -> Result<()> {
-    let mut lab = LabChild::start(&["--for", "20s"])?;
+    let mut lab = Program::lab(&["--for", "20s"])?;
     let summary = lab.held()?;
     let (_, text) = lab.summary()?;
     let json: serde_json::Value = serde_json::from_str(&text)?;
@@ -62,7 +62,7 @@ fn every_forward(family: &str) -> Result<()> {
     let mut labs = Vec::new();
     for forward in Forward::value_variants() {
         let variant = ["--forward", forward.name(), "--family", family];
-        labs.push((forward.name(), LabChild::start(&[&variant[..], &ONE_OF_FOUR].concat())?));
+        labs.push((forward.name(), Program::lab(&[&variant[..], &ONE_OF_FOUR].concat())?));
     }
     let mut problems = Vec::new();
     for (forward, lab) in &mut labs {
@@ -74,7 +74,7 @@ fn every_forward(family: &str) -> Result<()> {
 
 fn notices() -> Result<()> {
     let arguments = ["--for", "8s", "--rate", "800", "--tolerance", "5", "--sabotage", "node"];
-    let mut lab = LabChild::start(&arguments)?;
+    let mut lab = Program::lab(&arguments)?;
     let (status, text) = lab.summary()?;
     let summary: Summary = serde_json::from_str(&text).context("the summary")?;
     ensure!(status.code() == Some(1), "{status} although a node of B broke: {text}");

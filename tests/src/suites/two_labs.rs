@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::lab_child::LabChild;
+use super::program::Program;
 use crate::runner::Case;
 
 /// The cases.
@@ -12,7 +12,7 @@ pub(super) const CASES: &[Case] = &[Case::network("two-labs/both-hold", both_hol
 const ARGUMENTS: [&str; 6] = ["--for", "12s", "--rate", "600", "--tolerance", "6"];
 
 fn both_hold() -> Result<()> {
-    let mut labs = [LabChild::start(&ARGUMENTS)?, LabChild::start(&ARGUMENTS)?];
+    let mut labs = [Program::lab(&ARGUMENTS)?, Program::lab(&ARGUMENTS)?];
     for lab in &mut labs {
         lab.until_it_says("== the link of a1 goes down")?;
     }

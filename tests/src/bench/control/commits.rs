@@ -21,6 +21,7 @@ use lb_user::{
 use serde::Serialize;
 
 use super::{Shape, Times, bed::Bed, in_turn};
+use crate::stop::Stop;
 
 /// Bytes of all that a commit writes beside slots: the records of one generation, each time whole
 /// (`dataplane/records.rs`).
@@ -79,10 +80,10 @@ struct Bench {
 /// Commits so many times each under each configuration, in turn.
 ///
 /// # Errors
-/// The kernel refuses something, or a commit changed nothing.
-pub fn measure(rounds: usize) -> Result<Vec<Commits>> {
+/// The kernel refuses something, a commit changed nothing, or the switch is pulled.
+pub fn measure(rounds: usize, stop: &Stop) -> Result<Vec<Commits>> {
     let mut benches = Shape::ALL.into_iter().map(Bench::new).collect::<Result<Vec<_>>>()?;
-    in_turn(&mut benches, rounds, Bench::round)?;
+    in_turn(&mut benches, rounds, stop, Bench::round)?;
     let commits = |Bench { shape, first, death, .. }: Bench| {
         Ok(Commits { shape, first: first.written()?, death: death.written()? })
     };

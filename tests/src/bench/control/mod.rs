@@ -12,7 +12,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::table;
-use crate::owner;
+use crate::stop::Stop;
 use commits::Commits;
 use shape::Shape;
 use tables::Build;
@@ -40,31 +40,39 @@ struct Rounds {
 /// Measures; needs root, and a program built with the XDP object. `quick`: fewer rounds.
 ///
 /// # Errors
-/// The kernel refuses something, or what was measured did not happen.
-pub fn run(quick: bool) -> Result<Section> {
-    owner::mount_bpffs()?;
-    owner::clear_dead()?;
+/// The kernel refuses something, what was measured did not happen, or the switch is pulled.
+pub fn run(quick: bool, stop: &Stop) -> Result<Section> {
     let rounds = match quick {
         true => Rounds { builds: 5, commits: 5, visible: 10 },
         false => Rounds { builds: 100, commits: 100, visible: 200 },
     };
     eprintln!("control plane: tables");
-    let builds = tables::measure(rounds.builds)?;
+    let builds = tables::measure(rounds.builds, stop)?;
     eprintln!("control plane: commits");
-    let commits = commits::measure(rounds.commits)?;
+    let commits = commits::measure(rounds.commits, stop)?;
     eprintln!("control plane: from a verdict to packets");
-    let visible = visible::measure(rounds.visible)?;
+    let visible = visible::measure(rounds.visible, stop)?;
     Ok(Section { builds, commits, visible })
 }
 
 /// Does something with each of these so many times, in turn, so that what else the machine does falls
 /// upon all alike. It is told which round it is.
+///
+/// # Errors
+/// Its own, or the switch is pulled.
 fn in_turn<T>(
     all: &mut [T],
     rounds: usize,
+    stop: &Stop,
     mut what: impl FnMut(&mut T, usize) -> Result<()>,
 ) -> Result<()> {
-    (0..rounds).try_for_each(|round| all.iter_mut().try_for_each(|each| what(each, round)))
+    for round in 0..rounds {
+        for each in &mut *all {
+            stop.check()?;
+            what(each, round)?;
+        }
+    }
+    Ok(())
 }
 
 impl Section {

@@ -7,7 +7,7 @@ use lb_user::decide::tables::{Bits, NOBODY, Order, OrderSpec, Share, node_key};
 use serde::Serialize;
 
 use super::{Times, in_turn};
-use crate::bench::figures::Figures;
+use crate::{bench::figures::Figures, stop::Stop};
 
 /// Members of the clusters whose tables are built.
 const MEMBERS: [usize; 5] = [2, 10, 100, 1000, 4096];
@@ -42,10 +42,10 @@ struct Seen {
 /// Builds tables of all sizes so many times, in turn.
 ///
 /// # Errors
-/// A table is not what it should be.
-pub fn measure(rounds: usize) -> Result<Vec<Build>> {
+/// A table is not what it should be, or the switch is pulled.
+pub fn measure(rounds: usize, stop: &Stop) -> Result<Vec<Build>> {
     let mut seen = MEMBERS.map(|members| (members, Seen::default()));
-    in_turn(&mut seen, rounds, |(members, seen), round| seen.build(*members, round))?;
+    in_turn(&mut seen, rounds, stop, |(members, seen), round| seen.build(*members, round))?;
     let build = |(members, seen): (usize, Seen)| Build {
         members,
         slots: seen.slots,

@@ -7,6 +7,7 @@ use lb_user::decide::Intent;
 use serde::Serialize;
 
 use super::{Shape, Times, bed::Bed, in_turn};
+use crate::stop::Stop;
 
 /// What is in the figures, and what is not.
 pub const PARTS: &str = "decided: health, tables, the plan and its invariants; committed: until the epoch is stored; seen: \
@@ -60,10 +61,10 @@ struct Bench {
 /// So many deaths and returns under each configuration, in turn.
 ///
 /// # Errors
-/// The kernel refuses something, or packets did not go where they should have.
-pub fn measure(rounds: usize) -> Result<Vec<Visible>> {
+/// The kernel refuses something, packets did not go where they should have, or the switch is pulled.
+pub fn measure(rounds: usize, stop: &Stop) -> Result<Vec<Visible>> {
     let mut benches = Shape::ALL.into_iter().map(Bench::new).collect::<Result<Vec<_>>>()?;
-    in_turn(&mut benches, rounds, Bench::round)?;
+    in_turn(&mut benches, rounds, stop, Bench::round)?;
     let visible = |Bench { shape, deaths, returns, .. }: Bench| Visible {
         shape,
         deaths: deaths.steps(),

@@ -9,6 +9,7 @@
 use std::{
     fs,
     io::{ErrorKind, Write},
+    os::unix::process::CommandExt,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -82,6 +83,8 @@ fn set_threaded(netns: &Netns, interface: &str) -> Result<()> {
     let mut tee = Command::new("ip")
         .args(["netns", "exec", netns.name(), "tee"])
         .arg(format!("/sys/class/net/{interface}/threaded"))
+        // As in `netns`.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()

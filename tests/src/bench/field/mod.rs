@@ -40,10 +40,9 @@ const QUIET: f64 = 0.1;
 /// `object` has the benchmark's programs.
 ///
 /// # Errors
-/// If this is not root, a contender is not there or does not do its work, or a signal comes. What
+/// If this is not root, a contender is not there or does not do its work, or the switch is pulled. What
 /// was made is gone then.
-pub fn run(object: &[u8], quick: bool) -> Result<Section> {
-    let stop = Stop::on_signals()?;
+pub fn run(object: &[u8], quick: bool, stop: &Stop) -> Result<Section> {
     let (lengths, rounds) = if quick { (QUICK, 1) } else { (FULL, ROUNDS) };
     let mut busy_turns = 0;
     let mut results = Contender::ALL.map(|contender| (contender, Vec::new()));
@@ -51,11 +50,11 @@ pub fn run(object: &[u8], quick: bool) -> Result<Section> {
         for (contender, results) in &mut results {
             let name = contender.name();
             eprintln!("comparison: round {number} of {rounds}, {name}");
-            if !becomes_quiet(&stop)? {
+            if !becomes_quiet(stop)? {
                 eprintln!("warning: this machine is busy with something else");
                 busy_turns += 1;
             }
-            let round = phases::round(*contender, object, lengths, &stop);
+            let round = phases::round(*contender, object, lengths, stop);
             results.push(round.with_context(|| format!("comparison: {name}"))?);
         }
     }

@@ -23,6 +23,7 @@ use crate::{
     netns::Netns,
     owner::Owner,
     pipeline::{KernelRunner, SECRET},
+    stop::Stop,
 };
 use cases::{Case, Target};
 use feeder::{Feeder, Floor};
@@ -75,8 +76,9 @@ pub struct Row {
 /// Measures. `object` has the benchmark's programs.
 ///
 /// # Errors
-/// The kernel refuses something, packets did not end as they should have, or the machine is too busy.
-pub fn run(object: &[u8], quick: bool) -> Result<Section> {
+/// The kernel refuses something, packets did not end as they should have, the machine is too busy, or
+/// the switch is pulled.
+pub fn run(object: &[u8], quick: bool, stop: &Stop) -> Result<Section> {
     let names = vec![Owner::this().netns("bench")];
     let netns = Netns::create(names)?.pop().context("the namespace")?;
     // A way to clients, for replies: through a router that is there for good.
@@ -87,17 +89,17 @@ pub fn run(object: &[u8], quick: bool) -> Result<Section> {
          neighbour add fdff::2 lladdr 02:00:00:00:00:c1 dev out nud permanent\n\
          route add default via 10.255.0.2\nroute add default via fdff::2\n")?;
     netns.sysctl(&[("ipv4/conf/all/forwarding", "1"), ("ipv6/conf/all/forwarding", "1")])?;
-    netns.run(|| inside(object, quick))
+    netns.run(|| inside(object, quick, stop))
 }
 
-fn inside(object: &[u8], quick: bool) -> Result<Section> {
+fn inside(object: &[u8], quick: bool, stop: &Stop) -> Result<Section> {
     let out = nix::net::if_::if_nametoindex("out")?;
     let hash = HashAlgorithm::Multilinear;
     let runner = KernelRunner::new(&Plan::ONE.intent(out)?, hash)?;
     let program = program(&runner)?;
     let clean = secret::expand(&SECRET, hash).hash(&plans::flow_zero());
     let mut rounds = Rounds::new(runner, Feeder::load(object)?, cases::all(clean), out, quick)?;
-    let measured = rounds.run()?;
+    let measured = rounds.run(stop)?;
     let floors = Floor::ALL.iter().enumerate();
     Ok(Section {
         program,

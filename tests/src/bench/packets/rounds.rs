@@ -19,6 +19,7 @@ use super::{
 use crate::{
     bench::{figures::Figures, machine::Idle},
     pipeline::{KernelRunner, difference},
+    stop::Stop,
 };
 
 /// The part of another CPU's time that may be used in a round that counts.
@@ -87,8 +88,8 @@ impl Rounds {
     /// Measures.
     ///
     /// # Errors
-    /// A packet did not end as it should have, or the machine is too busy.
-    pub fn run(&mut self) -> Result<Measured> {
+    /// A packet did not end as it should have, the machine is too busy, or the switch is pulled.
+    pub fn run(&mut self, stop: &Stop) -> Result<Measured> {
         let cpu = sched_getcpu()?;
         let mut one = CpuSet::new();
         one.set(cpu)?;
@@ -99,10 +100,11 @@ impl Rounds {
         let mut all = Measured { kept: 0, dropped: 0, floors, cases };
         while all.kept < rounds {
             ensure!(all.dropped < 3 * rounds, "other programs keep this machine busy");
+            let (number, dropped) = (all.kept + 1, all.dropped);
+            eprintln!("time per packet: round {number} of {rounds}, {dropped} dropped so far");
             let before = Idle::look(cpu)?;
-            let (floors, costs) = self.round()?;
+            let (floors, costs) = self.round(stop)?;
             let busy = before.others_busy_since()?;
-            eprint!("\r{} of {rounds} rounds, {} dropped ", all.kept, all.dropped);
             if busy > MOST_BUSY {
                 all.dropped += 1;
                 continue;
@@ -116,17 +118,17 @@ impl Rounds {
                 cost.net.push(gross - floor);
             }
         }
-        eprintln!();
         Ok(all)
     }
 
     /// All floors of all tables, and of all cases what they cost and the first floor beside them.
-    fn round(&mut self) -> Result<(Vec<[f64; 3]>, Vec<Beside>)> {
+    fn round(&mut self, stop: &Stop) -> Result<(Vec<[f64; 3]>, Vec<Beside>)> {
         let (mut floors, mut costs) = (Vec::new(), Vec::new());
         for number in 0..self.groups.len() {
             self.commit(number)?;
             let cases = self.groups[number].0.1.clone();
             for case in cases {
+                stop.check()?;
                 let packets = self.packets(&case);
                 let mut figures = [0.0; 3];
                 for (figure, floor) in figures.iter_mut().zip(&self.floors) {

@@ -1,4 +1,4 @@
-//! A lab as a child process of a case.
+//! A lab, or the benchmark, as a child process of a case.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -17,24 +17,30 @@ use nix::{
 
 use crate::{clock::Moment, daemon::beside, lab::summary::Summary, owner::Owner, runner};
 
-/// How long a lab may be silent or take to end.
+/// How long it may be silent or take to end.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A running lab. Dropping it ends it, and it cleans up.
+/// A program that runs. Dropping it ends it, and it cleans up.
 #[derive(Debug)]
-pub(super) struct LabChild {
+pub(super) struct Program {
+    name: &'static str,
     child: Child,
     lines: Receiver<String>,
     said: Vec<String>,
     json: tempfile::TempPath,
 }
 
-impl LabChild {
-    /// Starts it with these arguments and `--json`.
-    pub(super) fn start(arguments: &[&str]) -> Result<Self> {
+impl Program {
+    /// Starts a lab with these arguments and `--json`.
+    pub(super) fn lab(arguments: &[&str]) -> Result<Self> {
+        Self::start("lab", arguments)
+    }
+
+    /// Starts one of the programs that are built with this one, with these arguments and `--json`.
+    pub(super) fn start(name: &'static str, arguments: &[&str]) -> Result<Self> {
         let json = tempfile::NamedTempFile::new().context("a file for the summary")?;
         let json = json.into_temp_path();
-        let program = beside("lab")?;
+        let program = beside(name)?;
         let mut child = Command::new(&program)
             .args(arguments)
             .arg("--json")
@@ -45,9 +51,9 @@ impl LabChild {
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
         let (sender, lines) = channel();
-        forward(child.stdout.take().context("the output of the lab")?, sender.clone());
-        forward(child.stderr.take().context("the errors of the lab")?, sender);
-        Ok(Self { child, lines, said: Vec::new(), json })
+        forward(child.stdout.take().context("its output")?, sender.clone());
+        forward(child.stderr.take().context("its errors")?, sender);
+        Ok(Self { name, child, lines, said: Vec::new(), json })
     }
 
     /// What it calls its own.
@@ -59,7 +65,7 @@ impl LabChild {
     pub(super) fn until_it_says(&mut self, words: &str) -> Result<()> {
         while !self.said.iter().any(|line| line.contains(words)) {
             if !self.read_line()? {
-                bail!("the lab ended and never said {words:?}; {}", self.last_words());
+                bail!("{} ended and never said {words:?}; {}", self.name, self.last_words());
             }
         }
         Ok(())
@@ -68,20 +74,25 @@ impl LabChild {
     /// Sends it a signal.
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(self.child.id().cast_signed());
-        kill(pid, signal).with_context(|| format!("sending {signal} to the lab"))
+        kill(pid, signal).with_context(|| format!("sending {signal} to {}", self.name))
     }
 
     /// Waits for its end.
     pub(super) fn end(&mut self) -> Result<ExitStatus> {
         while self.read_line()? {}
-        self.child.wait().context("waiting for the lab")
+        self.child.wait().with_context(|| format!("waiting for {}", self.name))
     }
 
     /// Waits for its end; then its summary must be there.
     pub(super) fn summary(&mut self) -> Result<(ExitStatus, String)> {
         let status = self.end()?;
         let text = std::fs::read_to_string(&self.json).context("reading the summary")?;
-        ensure!(!text.is_empty(), "the lab wrote no summary ({status}); {}", self.last_words());
+        ensure!(
+            !text.is_empty(),
+            "{} wrote no summary ({status}); {}",
+            self.name,
+            self.last_words()
+        );
         Ok((status, text))
     }
 
@@ -103,7 +114,7 @@ impl LabChild {
     fn read_line(&mut self) -> Result<bool> {
         let deadline = Moment::now().after(PATIENCE);
         loop {
-            runner::stop()?.wait(Duration::ZERO)?;
+            runner::stop()?.check()?;
             ensure!(Moment::now() < deadline, "waited {PATIENCE:?}; {}", self.last_words());
             match self.lines.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) => self.said.push(line),
@@ -123,7 +134,7 @@ fn forward(output: impl Read + Send + 'static, to: Sender<String>) {
     });
 }
 
-impl Drop for LabChild {
+impl Drop for Program {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
             let _ = self.signal(Signal::SIGTERM);
