@@ -1,8 +1,12 @@
-//! The machine: what it is, and what its other CPUs do meanwhile.
+//! The machine: what it is, what its CPUs do meanwhile, and who runs on which.
 
 use std::{fmt, fs};
 
 use anyhow::{Context, Result, ensure};
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
 use serde::Serialize;
 
 /// What figures are of.
@@ -63,19 +67,36 @@ impl Idle {
     /// # Errors
     /// As [`Idle::look`].
     pub fn others_busy_since(&self) -> Result<f64> {
-        let now = Self::look(self.own)?;
+        Ok(self.others_busy_until(&Self::look(self.own)?))
+    }
+
+    fn others_busy_until(&self, now: &Self) -> f64 {
         let both = self.times.iter().zip(&now.times).enumerate();
         let (mut all, mut idle) = (0, 0);
         for (_, (before, after)) in both.filter(|(cpu, _)| *cpu != self.own) {
             all += after.0 - before.0;
             idle += after.1 - before.1;
         }
-        Ok(if all == 0 { 0.0 } else { 1.0 - idle as f64 / all as f64 })
+        if all == 0 { 0.0 } else { 1.0 - idle as f64 / all as f64 }
     }
 }
 
-/// The lines of the single CPUs of `/proc/stat` (proc(5)).
-fn times(stat: &str) -> Result<Vec<(u64, u64)>> {
+/// Keeps a thread on a CPU; 0 is the calling one.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn pin(thread: i32, cpu: usize) -> Result<()> {
+    let mut one = CpuSet::new();
+    one.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(thread), &one).with_context(|| format!("pinning to CPU {cpu}"))
+}
+
+/// Of each CPU all its time and the idle part, in ticks: the lines of the single CPUs of `/proc/stat`
+/// (proc(5)).
+///
+/// # Errors
+/// It is not as it is known to be.
+pub fn times(stat: &str) -> Result<Vec<(u64, u64)>> {
     let cpu = |line: &&str| line.starts_with("cpu") && !line.starts_with("cpu ");
     let time = |line: &str| {
         let ticks = line.split_whitespace().skip(1).map(str::parse);
@@ -101,9 +122,17 @@ mod tests {
 
     #[test]
     fn the_own_cpu_does_not_count() {
-        let before = Idle { own: 1, times: vec![(0, 0), (0, 0)] };
-        let now = Idle::look(0).expect("this machine has a CPU");
-        assert!(now.others_busy_since().expect("a part") <= 1.0);
-        assert_eq!(before.own, 1);
+        let at = |times: [(u64, u64); 3]| Idle { own: 1, times: times.to_vec() };
+        let before = at([(100, 100), (100, 100), (100, 100)]);
+        assert_eq!(before.others_busy_until(&at([(200, 190), (200, 100), (200, 160)])), 0.25);
+        assert_eq!(before.others_busy_until(&at([(200, 200), (200, 100), (200, 200)])), 0.0);
+        assert_eq!(before.others_busy_until(&before), 0.0, "no time has passed");
+    }
+
+    #[test]
+    fn this_machine_has_cpus_and_a_kernel() {
+        let machine = Machine::this().expect("a machine");
+        assert!(machine.cpus > 0 && !machine.kernel.is_empty(), "{machine}");
+        assert!(Idle::look(machine.cpus).is_err(), "there is no such CPU");
     }
 }

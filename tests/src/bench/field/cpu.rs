@@ -16,12 +16,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use nix::{
-    sched::{CpuSet, sched_setaffinity},
-    unistd::Pid,
-};
 
 use crate::{
+    bench::machine::{pin, times},
     clock::Moment,
     netns::{self, Netns},
 };
@@ -102,16 +99,6 @@ pub fn machine_busy(now: Moment) -> Result<f64> {
     busy(&fs::read_to_string("/proc/stat")?, now.since(Moment::default()))
 }
 
-/// Keeps a thread on a CPU; 0 is the calling one.
-///
-/// # Errors
-/// If the kernel refuses.
-pub fn pin(thread: i32, cpu: usize) -> Result<()> {
-    let mut one = CpuSet::new();
-    one.set(cpu)?;
-    sched_setaffinity(Pid::from_raw(thread), &one).with_context(|| format!("pinning to CPU {cpu}"))
-}
-
 /// The kernel's threads that receive for an interface of this name, in any namespace.
 fn napi_threads(interface: &str) -> Result<Vec<i32>> {
     let prefix = format!("napi/{interface}-");
@@ -146,17 +133,10 @@ fn run_time(schedstat: &str) -> Result<Duration> {
 /// From the text of `/proc/stat`. The kernel measures idle time but only samples the rest, so busy is
 /// all that was not idle.
 fn busy(stat: &str, since_boot: Duration) -> Result<f64> {
-    let cpus = stat.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu "));
-    let idle = |line: &str| -> Option<f64> {
-        let mut fields = line.split_whitespace().skip(4);
-        let (idle, waiting): (f64, f64) =
-            (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-        Some(since_boot.as_secs_f64() - (idle + waiting) / USER_HZ)
-    };
-    let times: Option<Vec<f64>> = cpus.map(idle).collect();
-    let times = times.context("a line of /proc/stat without idle time")?;
-    ensure!(!times.is_empty(), "no CPU in /proc/stat");
-    Ok(times.iter().sum())
+    let cpus = times(stat)?;
+    ensure!(!cpus.is_empty(), "no CPU in /proc/stat");
+    let busy = |(_, idle): &(u64, u64)| since_boot.as_secs_f64() - *idle as f64 / USER_HZ;
+    Ok(cpus.iter().map(busy).sum())
 }
 
 #[cfg(test)]

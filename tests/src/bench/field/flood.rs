@@ -22,11 +22,9 @@ use aya::{
 use etherparse::{PacketBuilder, TcpHeaderSlice};
 use nix::{net::if_::if_nametoindex, sched::sched_getcpu};
 
-use super::{
-    cpu,
-    stage::{Stage, packets},
-};
+use super::stage::{Stage, packets};
 use crate::{
+    bench::machine::pin,
     clock::Moment,
     netns::Netns,
     offload,
@@ -118,7 +116,7 @@ fn measure(stage: &Stage, wire: &str, length: Duration, stop: &Stop) -> Result<F
 
 /// Sends, from a CPU, until it is to end.
 fn generate(program: &Xdp, frame: &[u8], cpu: usize, end: &AtomicBool) -> Result<()> {
-    cpu::pin(0, cpu)?;
+    pin(0, cpu)?;
     while !end.load(Relaxed) {
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);

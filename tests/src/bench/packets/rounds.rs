@@ -5,10 +5,7 @@ use anyhow::{Context, Result, ensure};
 use aya::programs::{ProgramFd, Xdp};
 use lb_common::{Counters, PinBucket, Reason, pin::FREE};
 use lb_user::{dataplane::PROGRAM, decide::Intent};
-use nix::{
-    sched::{CpuSet, sched_getcpu, sched_setaffinity},
-    unistd::Pid,
-};
+use nix::sched::sched_getcpu;
 
 use super::{
     cases::{Case, Group, Pins},
@@ -17,7 +14,10 @@ use super::{
     plans::Moved,
 };
 use crate::{
-    bench::{figures::Figures, machine::Idle},
+    bench::{
+        figures::Figures,
+        machine::{Idle, pin},
+    },
     pipeline::{KernelRunner, difference},
     stop::Stop,
 };
@@ -91,9 +91,7 @@ impl Rounds {
     /// A packet did not end as it should have, the machine is too busy, or the switch is pulled.
     pub fn run(&mut self, stop: &Stop) -> Result<Measured> {
         let cpu = sched_getcpu()?;
-        let mut one = CpuSet::new();
-        one.set(cpu)?;
-        sched_setaffinity(Pid::from_raw(0), &one)?;
+        pin(0, cpu)?;
         let cases = self.groups.iter().flat_map(|((_, cases), _)| cases);
         let cases = cases.map(|case| (*case, Cost::default())).collect();
         let (floors, rounds) = (Default::default(), self.rounds);
