@@ -38,13 +38,18 @@ pub enum Kind {
     Reply,
 }
 
-/// A service's address: those of RFC 5737 and RFC 3849.
+/// A service's address of IPv4 (RFC 5737).
+pub const VIP_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+/// The client of flow 0, of IPv4.
+pub const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(47, 255, 0, 0);
+
+/// A service's address: that of IPv6 is one of RFC 3849.
 #[must_use]
 pub const fn vip(v6: bool) -> IpAddr {
     if v6 {
         IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10))
     } else {
-        IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10))
+        IpAddr::V4(VIP_V4)
     }
 }
 
@@ -54,7 +59,7 @@ pub const fn client(v6: bool) -> IpAddr {
     if v6 {
         IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0))
     } else {
-        IpAddr::V4(Ipv4Addr::new(47, 255, 0, 0))
+        IpAddr::V4(CLIENT_V4)
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use aya::programs::Xdp;
-use lb_common::HashAlgorithm;
+use lb_common::{FlowHash, HashAlgorithm};
 use lb_user::{dataplane::PROGRAM, secret};
 use serde::Serialize;
 
@@ -25,10 +25,13 @@ use crate::{
     pipeline::{KernelRunner, SECRET},
     stop::Stop,
 };
-use cases::{Case, Target};
+use cases::Target;
 use feeder::{Feeder, Floor};
 use plans::Plan;
 use rounds::{Measured, Rounds};
+
+/// How flows are hashed.
+const HASH: HashAlgorithm = HashAlgorithm::Multilinear;
 
 /// Time per packet.
 #[derive(Clone, Debug, Serialize)]
@@ -94,11 +97,10 @@ pub fn run(object: &[u8], quick: bool, stop: &Stop) -> Result<Section> {
 
 fn inside(object: &[u8], quick: bool, stop: &Stop) -> Result<Section> {
     let out = nix::net::if_::if_nametoindex("out")?;
-    let hash = HashAlgorithm::Multilinear;
-    let runner = KernelRunner::new(&Plan::ONE.intent(out)?, hash)?;
+    let runner = KernelRunner::new(&Plan::ONE.intent(out)?, HASH)?;
     let program = program(&runner)?;
-    let clean = secret::expand(&SECRET, hash).hash(&plans::flow_zero());
-    let mut rounds = Rounds::new(runner, Feeder::load(object)?, cases::all(clean), out, quick)?;
+    let groups = cases::all(clean_flow());
+    let mut rounds = Rounds::new(runner, Feeder::load(object)?, groups, out, quick)?;
     let measured = rounds.run(stop)?;
     let floors = Floor::ALL.iter().enumerate();
     Ok(Section {
@@ -106,11 +108,16 @@ fn inside(object: &[u8], quick: bool, stop: &Stop) -> Result<Section> {
         rounds: measured.kept,
         rounds_dropped: measured.dropped,
         floors: floors.map(|(i, floor)| (floor.name(), measured.floors[i].median())).collect(),
-        rows: rows(&measured),
+        rows: rows(&measured)?,
     })
 }
 
-fn rows(measured: &Measured) -> Vec<Row> {
+/// The flow of whose slot nothing moves.
+fn clean_flow() -> FlowHash {
+    secret::expand(&SECRET, HASH).hash(&plans::flow_zero())
+}
+
+fn rows(measured: &Measured) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = Vec::new();
     for (case, figures) in &measured.cases {
         let row = Row {
@@ -118,23 +125,26 @@ fn rows(measured: &Measured) -> Vec<Row> {
             net_ns: figures.net.median(),
             quartiles_ns: figures.net.quartiles(),
             gross_ns: figures.gross.median(),
-            at_most_ns: at_most(case, &rows),
+            at_most_ns: at_most(case.target, &rows)?,
         };
         rows.push(row);
     }
-    rows
+    Ok(rows)
 }
 
-/// What a case may cost, of which those before it are known.
-fn at_most(case: &Case, rows: &[Row]) -> Option<f64> {
-    let of = |name| rows.iter().find(|row| row.name == name).map(|row| row.net_ns);
-    match case.target {
+/// What a case may cost, if that is said; the cases before it are known.
+fn at_most(target: Target, rows: &[Row]) -> Result<Option<f64>> {
+    let of = |name: &str| {
+        let row = rows.iter().find(|row| row.name == name);
+        Ok::<_, anyhow::Error>(row.with_context(|| format!("no case {name:?} before it"))?.net_ns)
+    };
+    Ok(match target {
         Target::Told => None,
         Target::Ns(ns) => Some(ns),
         Target::Times(times, name) => Some(times * of(name)?),
         Target::TimesOrMore(times, more, name) => Some((times * of(name)?).max(of(name)? + more)),
         Target::More(more, name) => Some(of(name)? + more),
-    }
+    })
 }
 
 fn program(runner: &KernelRunner) -> Result<Program> {
@@ -215,5 +225,44 @@ impl Section {
             self.rounds_dropped,
             all as f64 / f64::from(1 << 20),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{rounds::Cost, *};
+
+    #[test]
+    fn targets_are_in_proportion_to_cases_before() {
+        let row = Row {
+            name: "plain",
+            net_ns: 20.0,
+            quartiles_ns: [19.0, 21.0],
+            gross_ns: 45.0,
+            at_most_ns: None,
+        };
+        let most = |target| at_most(target, std::slice::from_ref(&row)).ok();
+        assert_eq!(most(Target::Told), Some(None));
+        assert_eq!(most(Target::Ns(5.0)), Some(Some(5.0)));
+        assert_eq!(most(Target::Times(1.5, "plain")), Some(Some(30.0)));
+        assert_eq!(most(Target::More(2.0, "plain")), Some(Some(22.0)));
+        assert_eq!(most(Target::TimesOrMore(2.0, 35.0, "plain")), Some(Some(55.0)));
+        assert_eq!(most(Target::TimesOrMore(4.0, 35.0, "plain")), Some(Some(80.0)));
+        assert_eq!(most(Target::More(2.0, "another")), None);
+    }
+
+    #[test]
+    fn each_case_has_a_name_of_its_own_and_a_target() {
+        let groups = cases::all(clean_flow());
+        let cases = groups.into_iter().flat_map(|(_, cases)| cases);
+        let cost =
+            || Cost { net: [20.0].into_iter().collect(), gross: [45.0].into_iter().collect() };
+        let cases: Vec<_> = cases.map(|case| (case, cost())).collect();
+        let measured = Measured { kept: 1, dropped: 0, floors: Default::default(), cases };
+        let rows = rows(&measured).expect("targets refer to cases before");
+        let names: BTreeSet<_> = rows.iter().map(|row| row.name).collect();
+        assert_eq!(names.len(), rows.len());
     }
 }

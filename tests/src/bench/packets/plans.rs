@@ -4,13 +4,13 @@
 use std::{fmt::Write, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use lb_common::{FlowHash, Forward, NodeId, Slot, SlotState};
+use lb_common::{FlowHash, FlowKey, Forward, NodeId, Slot, SlotState};
 use lb_user::{
     config,
     decide::{Attached, Event, Host, Intent, NextHop, Outcome, State, Table, TargetId},
 };
 
-use super::frames::{NODE_PORT, PORT, client, node, vip};
+use super::frames::{CLIENT_V4, NODE_PORT, PORT, VIP_V4, node, vip};
 use crate::{
     bench::published,
     pipeline::{frames::LB_MAC, world::INGRESS},
@@ -173,12 +173,8 @@ impl Plan {
     }
 }
 
-/// The flow that every frame is of whose feeder chooses among one.
+/// The flow of IPv4 and TCP that frames are of where there is one.
 #[must_use]
-pub fn flow_zero() -> lb_common::FlowKey {
-    let word = |address| match address {
-        std::net::IpAddr::V4(address) => u32::from(address),
-        std::net::IpAddr::V6(_) => unreachable!("asked for IPv4"),
-    };
-    lb_common::FlowKey::v4(word(client(false)), word(vip(false)), u32::from(PORT), 6)
+pub fn flow_zero() -> FlowKey {
+    FlowKey::v4(CLIENT_V4.into(), VIP_V4.into(), u32::from(PORT), 6)
 }
