@@ -10,12 +10,11 @@ use nix::{
     sys::socket::{AddressFamily, SockFlag, SockType, socket},
 };
 
-/// Checksums, as ethtool names the feature. Without them there is no segmentation either.
-pub const CHECKSUMS: &str = "tx-checksum-ip-generic";
 /// What comes in is put together to larger packets, where no XDP program takes it first.
 pub const GRO: &str = "rx-gro";
-/// What is left to hardware.
-const FEATURES: [&str; 3] = [CHECKSUMS, "tx-vlan-hw-insert", "tx-vlan-stag-hw-insert"];
+/// What is left to hardware, as ethtool names it. Without checksums there is no segmentation either.
+const FEATURES: [&str; 3] =
+    ["tx-checksum-ip-generic", "tx-vlan-hw-insert", "tx-vlan-stag-hw-insert"];
 
 // Commands and a set of strings (linux/ethtool.h).
 const ETHTOOL_GSTRINGS: u32 = 0x1b;

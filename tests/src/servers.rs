@@ -2,7 +2,8 @@
 //!
 //! A client says `one`, gets the node's name and the node closes; or it says `stay`, and every
 //! further line comes back with the node's name behind it; or it says `tell`, and is told numbers with
-//! the node's name behind them, for as long as it is there, even if it has nothing more to say.
+//! the node's name behind them, for as long as it is there, even if it has nothing more to say; or it
+//! says `give`, and gets bytes; or `take`, and sends some.
 
 use std::{
     io,
@@ -36,6 +37,7 @@ pub const GIVE: &str = "give\n";
 pub const TAKE: &str = "take\n";
 /// Bytes that are given or taken at a time.
 pub const BLOCK: usize = 1 << 16;
+
 /// Time between two numbers.
 const TELL_PERIOD: Duration = Duration::from_millis(500);
 

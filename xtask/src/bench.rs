@@ -11,7 +11,7 @@ use std::process::ExitCode;
 /// What to measure.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Parts of the benchmark; all of them if none is named.
+    /// Parts of the benchmark, of packets, control and field; all of them if none is named.
     #[arg(value_name = "PART")]
     parts: Vec<String>,
     /// A few rounds only, for a look.

@@ -1,4 +1,5 @@
-//! Debian's programs that `cargo xtask` unpacked for the suites, or those of this machine.
+//! Debian's programs that `cargo xtask` unpacked for the suites and the benchmark, or those of this
+//! machine.
 
 use std::{
     env, fs,
@@ -22,7 +23,10 @@ pub fn program(namespace: &Path, name: &str) -> Result<Start> {
     let root = unpacked()?;
     let file = root.join("usr/sbin").join(name);
     if !file.exists() {
-        bail!("no {name}, neither on PATH nor as {}; cargo xtask test gets it", file.display());
+        bail!(
+            "no {name}, neither on PATH nor as {}; cargo xtask test, or bench, gets it",
+            file.display()
+        );
     }
     let libraries = env::join_paths(libraries(&root)).context("naming directories of libraries")?;
     Ok(Start::new(namespace, &file).env("LD_LIBRARY_PATH", &libraries))
