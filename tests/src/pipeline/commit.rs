@@ -20,6 +20,7 @@ use lb_ebpf::{Action, Tables};
 use lb_user::{
     dataplane::{
         Opened,
+        grace::Grace,
         memory::Memory,
         watched::{Question, Watched},
         writer::{CommitError, Step, Writer},
@@ -97,64 +98,23 @@ pub fn atomic_under_test_runs() -> anyhow::Result<()> {
     const COMMITS: usize = 400;
     const AT_LEAST: Duration = Duration::from_secs(2);
     const AT_MOST: Duration = Duration::from_secs(60);
-    const NO_WAIT: Duration = Duration::from_micros(200);
     /// How often single packets see each plan at least.
     const OFTEN: u64 = 100;
     let start = Moment::now();
     let mut kernel = KernelRunner::new(&plan(0), HashAlgorithm::Multilinear)?;
     let memory = kernel.opened.dataplane.memory().clone();
-    let done = AtomicBool::new(false);
-    let seen = [const { AtomicU64::new(0) }; PLANS];
+    let (done, seen) = (AtomicBool::new(false), Seen::default());
     let often = || seen.iter().all(|seen| seen.load(Ordering::Relaxed) >= OFTEN);
-    let mut writer = Writer::adopt(&memory);
     // Taken apart: the packets' thread has the program, this one the grace map.
     let Opened { ebpf, grace, dataplane, .. } = &mut kernel.opened;
     let ebpf = &*ebpf;
     thread::scope(|scope| {
-        let packets = scope.spawn(|| -> anyhow::Result<()> {
-            let mut round = 0;
-            while !done.load(Ordering::Relaxed) {
-                // Long runs, so that commits fall into them: a mixture is counted as a drop. Not all
-                // of one length: commits wait for them, and in step with them single packets would
-                // see some plans only.
-                round += 1;
-                seen_by(ebpf, 100_000 / (1 + round % 7))?;
-                for _ in 0..200 {
-                    seen[seen_by(ebpf, 1)?].fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            Ok(())
+        let packets = scope.spawn(|| run_packets(ebpf, &done, &seen));
+        let commits = run_commits(&memory, grace, |number| {
+            ensure!(start.elapsed() < AT_MOST, "some plans are not seen: {seen:?}");
+            let enough = number >= COMMITS && start.elapsed() >= AT_LEAST && often();
+            Ok(!enough && !packets.is_finished())
         });
-        let commits = (|| -> anyhow::Result<()> {
-            let mut waits = Vec::new();
-            let mut number = 0;
-            while number < COMMITS || start.elapsed() < AT_LEAST || !often() {
-                ensure!(start.elapsed() < AT_MOST, "some plans are not seen: {seen:?}");
-                number += 1;
-                let intent = plan(number % PLANS);
-                while let Err(error) = writer.commit(&memory, &intent) {
-                    ensure!(error == CommitError::Busy, "{error}");
-                    let (epoch, before) = (writer.epoch(), Moment::now());
-                    grace.wait()?;
-                    waits.push(before.elapsed());
-                    writer.graced(epoch);
-                }
-                if packets.is_finished() {
-                    break;
-                }
-            }
-            if packets.is_finished() {
-                return Ok(());
-            }
-            // Each grace period frees all generations but the one in force.
-            ensure!(waits.len() >= number / GENERATIONS as usize, "busy {} times", waits.len());
-            // No packet can be held in the kernel to see that it is waited for; but an update
-            // that waits for nothing is a matter of microseconds.
-            waits.sort();
-            let median = waits[waits.len() / 2];
-            ensure!(median > NO_WAIT, "grace periods of {median:?} wait for nobody");
-            Ok(())
-        })();
         done.store(true, Ordering::Relaxed);
         packets.join().map_err(|_| anyhow!("the packets' thread panicked"))??;
         commits
@@ -164,6 +124,55 @@ pub fn atomic_under_test_runs() -> anyhow::Result<()> {
         let sent = matches!(reason, Reason::ForwardTx | Reason::PassNotOurs | Reason::PinLookedFor);
         ensure!(sent || count == 0, "{count} times {}: mixtures of plans", reason.name());
     }
+    Ok(())
+}
+
+/// How often single packets saw each plan.
+type Seen = [AtomicU64; PLANS];
+
+fn run_packets(ebpf: &Ebpf, done: &AtomicBool, seen: &Seen) -> anyhow::Result<()> {
+    let mut round = 0;
+    while !done.load(Ordering::Relaxed) {
+        // Long runs, so that commits fall into them: a mixture is counted as a drop. Not all of one
+        // length: commits wait for them, and in step with them single packets would see some plans
+        // only.
+        round += 1;
+        seen_by(ebpf, 100_000 / (1 + round % 7))?;
+        for _ in 0..200 {
+            seen[seen_by(ebpf, 1)?].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    Ok(())
+}
+
+/// Commits one plan after the other while it is to go on, which is told how many there were. Fails if
+/// packets were not waited for.
+fn run_commits(
+    memory: &Memory,
+    grace: &mut Grace,
+    mut goes_on: impl FnMut(usize) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    const NO_WAIT: Duration = Duration::from_micros(200);
+    let mut writer = Writer::adopt(memory);
+    let (mut waits, mut number) = (Vec::new(), 0);
+    while goes_on(number)? {
+        number += 1;
+        let intent = plan(number % PLANS);
+        while let Err(error) = writer.commit(memory, &intent) {
+            ensure!(error == CommitError::Busy, "{error}");
+            let (epoch, before) = (writer.epoch(), Moment::now());
+            grace.wait()?;
+            waits.push(before.elapsed());
+            writer.graced(epoch);
+        }
+    }
+    // Each grace period frees all generations but the one in force.
+    ensure!(waits.len() >= number / GENERATIONS as usize, "busy {} times", waits.len());
+    // No packet can be held in the kernel to see that it is waited for; but an update that waits for
+    // nothing is a matter of microseconds.
+    waits.sort();
+    let median = waits.get(waits.len() / 2).context("no commit had to wait")?;
+    ensure!(*median > NO_WAIT, "grace periods of {median:?} wait for nobody");
     Ok(())
 }
 
