@@ -56,3 +56,23 @@ pub const fn next(seed: u64) -> u64 {
 const _: () = {
     assert!(FEED_BYTES + 2 == 80 && size_of::<Feed>() == 9 * 8 + 80);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_are_spread_and_none_twice() {
+        // The inverse of the multiplier: which flow a number is of.
+        let mut inverse = 1_u64;
+        for _ in 0..5 {
+            inverse = inverse.wrapping_mul(2_u64.wrapping_sub(inverse.wrapping_mul(0x9e37_79b1)));
+        }
+        let last = (1 << FLOW_BITS) - 1;
+        for flow in (0..1000).chain(last - 1000..=last) {
+            assert!(spread(flow) <= last);
+            assert_eq!(spread(flow).wrapping_mul(inverse) & last, flow);
+        }
+        assert_eq!(spread(0), 0, "the frame that is given is of flow 0");
+    }
+}
