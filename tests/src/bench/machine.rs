@@ -74,8 +74,9 @@ impl Idle {
         let both = self.times.iter().zip(&now.times).enumerate();
         let (mut all, mut idle) = (0, 0);
         for (_, (before, after)) in both.filter(|(cpu, _)| *cpu != self.own) {
-            all += after.0 - before.0;
-            idle += after.1 - before.1;
+            // Time of waiting may shrink (proc(5)).
+            all += after.0.saturating_sub(before.0);
+            idle += after.1.saturating_sub(before.1);
         }
         if all == 0 { 0.0 } else { 1.0 - idle as f64 / all as f64 }
     }

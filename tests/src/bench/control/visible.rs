@@ -10,9 +10,10 @@ use super::{Shape, Times, bed::Bed, in_turn};
 use crate::stop::Stop;
 
 /// What is in the figures, and what is not.
-pub const PARTS: &str = "decided: health, tables, the plan and its invariants; committed: until the epoch is stored; seen: \
-     a test run of a first packet, with its system call; shown: afterwards, the maps for people. Not \
-     in it: the check itself, the queue to the daemon's loop, and the lines that it writes about events";
+pub const PARTS: &str = "decided: health, tables, the plan and its invariants; committed: until the \
+     epoch is stored; seen: a test run of a first packet, with its system call; shown: afterwards, the \
+     maps for people. Not in it: the check itself, the queue to the daemon's loop, and the lines that \
+     it writes about events";
 
 /// Deaths and returns under one configuration.
 #[derive(Clone, Copy, Debug, Serialize)]

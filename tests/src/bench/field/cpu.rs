@@ -8,7 +8,7 @@
 
 use std::{
     fs,
-    io::{ErrorKind, Write},
+    io::{self, ErrorKind, Write},
     os::unix::process::CommandExt,
     path::Path,
     process::{Command, Stdio},
@@ -111,17 +111,25 @@ fn napi_threads(interface: &str) -> Result<Vec<i32>> {
 /// The time of all threads of a process; of none if it has ended.
 fn process_time(tasks: &Path) -> Result<Duration> {
     let mut sum = Duration::ZERO;
-    let Ok(entries) = fs::read_dir(tasks) else { return Ok(sum) };
-    for entry in entries.flatten() {
-        match fs::read_to_string(entry.path().join("schedstat")) {
-            Ok(text) => sum += run_time(&text)?,
-            // ESRCH: it ended since.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-            Err(error) => return Err(error).context("reading a thread's time"),
+    let Some(entries) = unless_ended(fs::read_dir(tasks))? else { return Ok(sum) };
+    for entry in entries {
+        let Some(entry) = unless_ended(entry)? else { continue };
+        let schedstat = fs::read_to_string(entry.path().join("schedstat"));
+        if let Some(text) = unless_ended(schedstat)? {
+            sum += run_time(&text)?;
         }
     }
     Ok(sum)
+}
+
+/// What was read of a process or thread; `None` if it has ended.
+fn unless_ended<T>(read: io::Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(error) => Err(error).context("reading a thread's time"),
+    }
 }
 
 /// The first number of a `schedstat`: nanoseconds on a CPU.

@@ -103,7 +103,7 @@ fn measure(stage: &Stage, wire: &str, length: Duration, stop: &Stop) -> Result<F
     let flood = Flood {
         seconds: begin.elapsed().as_secs_f64(),
         forwarded: after.1 - before.1,
-        lb: stage.lb_time()? - cpu,
+        lb: stage.lb_time_since(cpu)?,
     };
     let received = after.0 - before.0;
     ensure!(

@@ -141,7 +141,7 @@ fn measure(
         done: tally.done.load(Relaxed) - done,
         bytes: tally.bytes.load(Relaxed) - bytes,
         machine: machine_busy(end)? - machine,
-        lb: stage.lb_time()? - lb,
+        lb: stage.lb_time_since(lb)?,
         times: times.into_iter().map(|nanos| nanos as f64 / 1e3).collect(),
     };
     well(tally, work)?;

@@ -175,6 +175,14 @@ impl Stage {
         Ok(self.receivers.time()? + processes_time(&self.topology.lb)?)
     }
 
+    /// How much more that is now.
+    ///
+    /// # Errors
+    /// If it cannot be read; or is less, as after the end of a thread, whose time is lost.
+    pub fn lb_time_since(&self, before: Duration) -> Result<Duration> {
+        self.lb_time()?.checked_sub(before).context("a thread of the load balancer has ended")
+    }
+
     /// Fails if the daemon, if there is one, has ended.
     ///
     /// # Errors
