@@ -29,7 +29,7 @@ const PROTOCOL: usize = 10;
 const IPV4: usize = 11;
 
 /// The expanded secret. Map `SECRET`, one element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct HashKey {
     /// Key words. For the multilinear hash word 0 is added, the others are odd multipliers; for

@@ -4,8 +4,15 @@
 //! order, IPv4 as `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2). A change of any layout here bumps
 //! [`LAYOUT_VERSION`].
 
+use core::mem::offset_of;
+
+use crate::{
+    hash::HashKey,
+    vip::{PortRange, VipEntry},
+};
+
 /// Version of everything that is pinned. A daemon adopts only its own version.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;
 
 /// Generations of the small tables: the live one, those still being read, one to write.
 pub const GENERATIONS: u32 = 4;
@@ -81,7 +88,7 @@ pub struct Control {
 }
 
 /// Where a service's or a cluster's slots are, and what else holds for all of its packets. Map
-/// `CLUSTER_DIRS`; with the service's address in `SERVICE_DIRS`.
+/// `PLANS`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Directory {
@@ -123,9 +130,21 @@ pub enum Udp {
 impl Directory {
     /// No base table exists.
     pub const NO_BASE: u32 = u32::MAX;
+    /// Of nothing.
+    pub const NONE: Self = Self {
+        first: 0,
+        base: Self::NO_BASE,
+        log2: 0,
+        healthy: 0,
+        held: 0,
+        by_source: 0,
+        port: 0,
+        udp: 0,
+        flaps: 0,
+    };
 }
 
-/// A service on the packet's way. Map `SERVICE_DIRS`.
+/// A service on the packet's way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct ServiceRecord {
@@ -135,7 +154,46 @@ pub struct ServiceRecord {
     pub vip: [u32; 4],
 }
 
-/// What holds for one generation as a whole. Map `PLANS`.
+/// All that a plan is but the slots of its tables. Map `PLANS`, whose one element has [`GENERATIONS`] of
+/// them: a packet looks a map up once, by a constant, for all that it asks.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Generation {
+    /// What nearly each packet asks.
+    pub head: GenerationHead,
+    /// The table of destinations: services and their addresses.
+    pub vips: [VipEntry; VIP_PLACES as usize],
+    /// Port ranges of services.
+    pub vip_ranges: [PortRange; VIP_RANGES as usize],
+    /// The table of the ports of `nat` nodes.
+    pub replies: [VipEntry; REPLY_PLACES as usize],
+    /// Port ranges of `nat` nodes.
+    pub reply_ranges: [PortRange; REPLY_RANGES as usize],
+    /// Services: where their slots are, and their addresses.
+    pub services: [ServiceRecord; MAX_SERVICES as usize],
+    /// Where clusters' slots are.
+    pub clusters: [Directory; MAX_CLUSTERS as usize],
+    /// Nodes and their next hops.
+    pub nodes: [NodeRecord; MAX_NODES as usize],
+}
+
+/// What nearly each packet asks of a generation, together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct GenerationHead {
+    /// What holds for it as a whole.
+    pub plan: PlanRecord,
+    /// The key of the flow hash, as in `SECRET`: the same in all generations.
+    pub key: HashKey,
+    /// Zero; what follows has cache lines of its own.
+    pub reserved: [u64; 3],
+    /// A bit for each hash of a VIP's or an own address (`VipKey::bit`).
+    pub vip_bits: [u64; VIP_BIT_WORDS as usize],
+    /// The same of the addresses of `nat` nodes.
+    pub reply_bits: [u64; VIP_BIT_WORDS as usize],
+}
+
+/// What holds for one generation as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct PlanRecord {
@@ -158,6 +216,16 @@ impl PlanRecord {
     pub const NAT: u32 = 1;
     /// This host forwards packets of its own addresses, and so fragments what it is given.
     pub const HOST_FRAGMENTS: u32 = 2;
+
+    /// Whether replies may be sent out of an interface.
+    #[inline(always)]
+    pub fn sends_out_of(&self, ifindex: u32) -> bool {
+        let mut known = false;
+        for place in 0..MAX_INTERFACES {
+            known |= self.interfaces[place] == ifindex;
+        }
+        known && ifindex != 0
+    }
 
     /// Whether frames to a MAC address are this host's if they come in by an interface: if that is one
     /// of ours, only those to its own address are.
@@ -217,7 +285,7 @@ impl Forward {
     }
 }
 
-/// All that the packet's way needs to know of a node: one cache line. Map `NODE_HOPS`.
+/// All that the packet's way needs to know of a node: one cache line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct NodeRecord {
@@ -257,10 +325,57 @@ pub struct NodeRecord {
 }
 
 impl NodeRecord {
+    /// Both MAC addresses as they stand in a frame.
+    #[inline(always)]
+    pub const fn macs(&self) -> Macs {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (self.dst_mac, self.src_mac);
+        let first = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+        Macs { first, rest: u32::from_ne_bytes([i, j, k, l]) }
+    }
+
     /// There is a tag.
     pub const TAG: u16 = 1 << 15;
     /// Its type is 0x88a8 (IEEE 802.1ad) instead of 0x8100 (802.1Q).
     pub const SERVICE_TAG: u16 = 1 << 14;
+}
+
+/// A destination and a source MAC address, in that order, in few words: native endian, whatever is in
+/// them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, packed)]
+pub struct Macs {
+    /// The first eight bytes.
+    pub first: u64,
+    /// The last four.
+    pub rest: u32,
+}
+
+/// A link header without tags, and what follows it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, packed)]
+pub struct Framed<H> {
+    /// Addresses.
+    pub macs: Macs,
+    /// The type of what follows, as it stands in a frame.
+    pub kind: u16,
+    /// What follows.
+    pub header: H,
+}
+
+/// An IPv6 header in few words (RFC 8200, 3), whose bytes are in network order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, packed)]
+pub struct Ipv6Words {
+    /// Version, traffic class, flow label.
+    pub first: u32,
+    /// Payload length.
+    pub length: u16,
+    /// Next header, then hop limit.
+    pub next: [u8; 2],
+    /// Source address.
+    pub source: [u64; 2],
+    /// Destination address.
+    pub destination: [u64; 2],
 }
 
 /// Fragmented datagrams whose first fragment was seen: in each way a tag (32 bits, the lowest set), the
@@ -366,8 +481,15 @@ const _: () = {
     assert!(size_of::<ServiceRecord>() == 32 && sum(&[16, 16]) == 32);
     assert!(size_of::<PlanRecord>() == 128);
     assert!(sum(&[4, 4 * MAX_INTERFACES, 6 * MAX_INTERFACES, 4, 8, 8 * 4]) == 128);
+    assert!(size_of::<GenerationHead>() == 1280);
+    assert!(sum(&[128, size_of::<HashKey>(), 3 * 8, 2 * 8 * VIP_BIT_WORDS as usize]) == 1280);
+    assert!(offset_of!(Generation, vips).is_multiple_of(64));
+    assert!(offset_of!(Generation, nodes).is_multiple_of(64));
+    assert!(size_of::<Generation>().is_multiple_of(64));
     assert!(size_of::<NodeRecord>() == 64);
     assert!(sum(&[6, 6, 4, 16, 16, 2, 2, 2, 1, 1, 4, 1, 1, 1, 1]) == 64);
+    assert!(size_of::<Macs>() == 12 && size_of::<Framed<[u8; 20]>>() == 34);
+    assert!(size_of::<Ipv6Words>() == 40);
     assert!(size_of::<FragmentBucket>() == sum(&[8 * FRAGMENT_WAYS]));
     assert!(size_of::<Limit>() == 64 && sum(&[8, 8, 6 * 8]) == 64);
     assert!(FRAGMENT_BUCKETS.is_power_of_two() && LIMITS.is_power_of_two());

@@ -18,8 +18,9 @@ pub mod vip;
 pub use hash::{FlowHash, FlowKey, HashAlgorithm, HashKey};
 pub use ids::{ClusterId, NodeId, ServiceId, Slot, SlotState};
 pub use layout::{
-    Chunk, ClusterInfo, Control, Directory, Forward, FragmentBucket, LAYOUT_VERSION, Limit,
-    NodeInfo, NodeRecord, PlanRecord, ServiceInfo, ServiceRecord, Udp,
+    Chunk, ClusterInfo, Control, Directory, Forward, FragmentBucket, Framed, Generation,
+    GenerationHead, Ipv6Words, LAYOUT_VERSION, Limit, Macs, NodeInfo, NodeRecord, PlanRecord,
+    ServiceInfo, ServiceRecord, Udp,
 };
 pub use pin::{Pin, PinBucket, PinEntry, PinState};
 pub use pod::Pod;

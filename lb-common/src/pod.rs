@@ -13,8 +13,8 @@ use crate::{
     feed::Feed,
     hash::HashKey,
     layout::{
-        Chunk, ClusterInfo, Control, Directory, FragmentBucket, Limit, NodeInfo, NodeRecord,
-        PlanRecord, ServiceInfo, ServiceRecord,
+        Chunk, ClusterInfo, Control, Directory, FragmentBucket, Framed, GenerationHead, Ipv6Words,
+        Limit, Macs, NodeInfo, NodeRecord, PlanRecord, ServiceInfo, ServiceRecord,
     },
     pin::{PinBucket, PinEntry},
     reason::Counters,
@@ -42,6 +42,9 @@ pod!(
     NodeRecord: "repr(C), integers and byte arrays, size asserted without padding in layout.rs",
     ServiceRecord: "repr(C), of Pods, size asserted without padding in layout.rs",
     PlanRecord: "repr(C), integers only, size asserted without padding in layout.rs",
+    GenerationHead: "repr(C), of Pods, size asserted without padding in layout.rs",
+    Macs: "repr(C, packed), integers only",
+    Ipv6Words: "repr(C, packed), integers only",
     FragmentBucket: "repr(C), one array of u64",
     PinEntry: "repr(C), two u64",
     PinBucket: "repr(C), an array of Pods",
@@ -62,6 +65,9 @@ pod!(
     TcpHdr: "repr(C), byte arrays and a bit field over one u16; 20 bytes",
     UdpHdr: "repr(C), byte arrays; 8 bytes",
 );
+
+// SAFETY: packed, of integers and plain old data.
+unsafe impl<H: Pod> Pod for Framed<H> {}
 
 // SAFETY: an array of plain old data has no padding between its elements.
 unsafe impl<T: Pod, const N: usize> Pod for [T; N] {}

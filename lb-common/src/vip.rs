@@ -7,7 +7,9 @@
 //! A kernel hash map would cost every packet 15–20 ns more. The daemon builds the table
 //! (Robin Hood order, at most half full), the packet's way probes at most [`MAX_PROBES`] places.
 
-use crate::layout::{MAX_SERVICES, REPLY_PLACES, VIP_BIT_WORDS, VIP_PLACES, sum};
+use crate::layout::{
+    Directory, MAX_CHUNKS, MAX_SERVICES, REPLY_PLACES, VIP_BIT_WORDS, VIP_PLACES, sum,
+};
 
 /// Places that a look-up may try before it says "not there".
 pub const MAX_PROBES: u32 = 16;
@@ -108,8 +110,8 @@ impl VipKind {
     }
 }
 
-/// One place of a table of destinations. Maps `VIPS` (services) and `REPLIES` (the ports of `nat`
-/// nodes, which replies come from).
+/// One place of a table of destinations: of services, or of the ports of `nat` nodes, which replies come
+/// from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct VipEntry {
@@ -117,20 +119,26 @@ pub struct VipEntry {
     pub address: [u32; 4],
     /// Port, host order.
     pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// A [`VipKind`].
+    pub kind: u8,
     /// Id of the service; of `Ports`: of the one on all ports, or [`VipEntry::NO_SERVICE`].
     pub service: u16,
     /// Of `Ports`: where its ranges begin.
     pub first_range: u16,
     /// Of `Ports`: how many they are.
     pub ranges: u16,
-    /// IP protocol number.
-    pub protocol: u8,
-    /// A [`VipKind`].
-    pub kind: u8,
+    /// Of `Port` of a service, as this and what follows: as [`Directory::first`] of the service.
+    pub first: u16,
+    /// As [`Directory::log2`].
+    pub log2: u8,
+    /// As [`Directory::by_source`].
+    pub by_source: u8,
+    /// As [`Directory::udp`].
+    pub udp: u8,
     /// Of `Address`: 1 while a service on it has a node.
     pub alive: u8,
-    /// Zero.
-    pub reserved: [u8; 5],
 }
 
 impl VipEntry {
@@ -145,17 +153,42 @@ impl VipEntry {
     /// Whether a packet with this key is for it.
     #[inline(always)]
     pub const fn matches(&self, key: &VipKey) -> bool {
+        self.port == key.port && self.protocol == key.protocol && self.is_on(key)
+    }
+
+    /// Whether a packet with this key is for it, and it is one port of a service.
+    #[inline(always)]
+    pub const fn is_port(&self, key: &VipKey) -> bool {
+        const PORT: u32 = (VipKind::Port as u32) << 24;
+        let tail = self.port as u32 | (self.protocol as u32) << 16 | (self.kind as u32) << 24;
+        tail == PORT | (key.protocol as u32) << 16 | key.port as u32 && self.is_on(key)
+    }
+
+    /// Whether it is of the key's address.
+    #[inline(always)]
+    const fn is_on(&self, key: &VipKey) -> bool {
         self.address[3] == key.address[3]
-            && self.port == key.port
-            && self.protocol == key.protocol
             && self.address[2] == key.address[2]
             && self.address[1] == key.address[1]
             && self.address[0] == key.address[0]
     }
+
+    /// Where the slots of its service are, as far as it says so.
+    #[inline(always)]
+    pub const fn table(&self) -> Directory {
+        let &Self { first, log2, by_source, udp, .. } = self;
+        Directory { first: first as u32, log2, by_source, udp, ..Directory::NONE }
+    }
+
+    /// Says where the slots of its service are.
+    pub const fn set_table(&mut self, table: &Directory) {
+        self.first = table.first as u16;
+        (self.log2, self.by_source, self.udp) = (table.log2, table.by_source, table.udp);
+    }
 }
 
 /// Consecutive ports of one service. Those of one `Ports` stand together, by their first port, and
-/// do not overlap. Maps `VIP_RANGES`, `REPLY_RANGES`.
+/// do not overlap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct PortRange {
@@ -170,8 +203,9 @@ pub struct PortRange {
 }
 
 const _: () = {
-    assert!(size_of::<VipEntry>() == 32 && sum(&[16, 2, 2, 2, 2, 1, 1, 1, 5]) == 32);
+    assert!(size_of::<VipEntry>() == 32 && sum(&[16, 2, 1, 1, 2, 2, 2, 2, 1, 1, 1, 1]) == 32);
     assert!(size_of::<PortRange>() == 8 && sum(&[2, 2, 2, 2]) == 8);
+    assert!(MAX_CHUNKS <= 1 << 16, "the first one in 16 bits");
     assert!(VIP_BIT_WORDS == 64, "the shifts in bit()");
     assert!(VIP_PLACES.is_power_of_two() && REPLY_PLACES.is_power_of_two());
     assert!(2 * 2 * MAX_SERVICES <= VIP_PLACES, "an address and its ports, at most half full");

@@ -1,7 +1,7 @@
 //! Packets of our own, back to where a packet came from: echo replies, and word that a packet was
 //! too big.
 
-use lb_common::{Limit, Reason};
+use lb_common::Reason;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
@@ -76,7 +76,7 @@ fn allowed<T: Tables>(tables: &T) -> bool {
     let second = tables.now() / SECOND;
     let Some(limit) = tables.limit() else { return false };
     let sent = if limit.second == second { limit.sent } else { 0 };
-    tables.set_limit(Limit { second, sent: sent + 1, ..limit });
+    tables.set_limit(second, sent + 1);
     sent < MOST_ANSWERS
 }
 

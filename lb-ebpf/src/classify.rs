@@ -2,7 +2,7 @@
 //! destinations: that of the services, and that of the nodes whose replies are rewritten.
 
 use lb_common::{
-    ServiceId, VipEntry, VipKey, VipKind,
+    GenerationHead, ServiceId, VipEntry, VipKey, VipKind,
     layout::{REPLY_PLACES, VIP_PLACES},
     vip::MAX_PROBES,
 };
@@ -38,9 +38,19 @@ pub fn maybe<T: Tables>(
     epoch: u64,
     address: [u32; 4],
 ) -> Result<bool, Verdict> {
+    let generation = &*tables.head(epoch).ok_or(Verdict::BAD_TABLE)?;
+    Ok(has(generation, book, address))
+}
+
+/// As [`maybe`], in a generation.
+#[inline(always)]
+pub(crate) fn has(generation: &GenerationHead, book: Book, address: [u32; 4]) -> bool {
     let (word, mask) = VipKey::of_address(address).bit();
-    let bits = tables.bits(book, epoch, word).ok_or(Verdict::BAD_TABLE)?;
-    Ok(bits & mask != 0)
+    let bits = match book {
+        Book::Services => &generation.vip_bits,
+        Book::Nodes => &generation.reply_bits,
+    };
+    bits[word as usize % bits.len()] & mask != 0
 }
 
 /// The service of a key: on exactly this port, else on a range of ports, else on all.
@@ -62,19 +72,26 @@ pub fn service<T: Tables>(
     ServiceId::new(usize::from(service)).map(Some).ok_or(Verdict::BAD_TABLE)
 }
 
-/// The service on exactly this port of an address.
+/// The place of exactly this port of an address.
 #[inline(always)]
-pub(crate) fn on_port<T: Tables>(
-    tables: &T,
+pub(crate) fn on_port<'a, T: Tables>(
+    tables: &'a T,
     book: Book,
     epoch: u64,
     key: &VipKey,
-) -> Option<ServiceId> {
-    let entry = entry(tables, book, epoch, key).ok()??;
-    if entry.kind != VipKind::Port as u8 {
-        return None;
+) -> Option<T::Ref<'a, VipEntry>> {
+    let mut place = key.place(book.places());
+    for _ in 0..MAX_PROBES {
+        let entry = tables.entry(book, epoch, place)?;
+        if entry.is_port(key) {
+            return Some(entry);
+        }
+        if entry.kind == VipKind::Free as u8 {
+            break;
+        }
+        place = VipKey::next(place, book.places());
     }
-    ServiceId::new(usize::from(entry.service))
+    None
 }
 
 /// No id, and neither [`VipEntry::NO_SERVICE`].

@@ -174,8 +174,21 @@ pub fn deliver<F: Frame>(
 /// Bytes of the largest IP packet that fits the way to a node.
 #[inline(always)]
 pub fn most(record: &NodeRecord, way: Forward) -> u16 {
-    let mtu = if record.mtu == 0 { u16::MAX } else { record.mtu };
-    mtu.saturating_sub(overhead(way, record))
+    mtu(record).saturating_sub(overhead(way, record))
+}
+
+/// Bytes of the largest IP packet of the way to a node; where that is unknown, of any.
+#[inline(always)]
+const fn mtu(record: &NodeRecord) -> u16 {
+    if record.mtu == 0 { u16::MAX } else { record.mtu }
+}
+
+/// Bytes of the IP packet that one becomes in which `room` is added, if that is known to fit the way to
+/// its node.
+#[inline(always)]
+pub(crate) fn fitting(packet: &Packet, record: &NodeRecord, room: u16) -> Option<u16> {
+    let length = u32::from(packet.length) + u32::from(room);
+    if length > u32::from(mtu(record)) { None } else { Some(length as u16) }
 }
 
 /// The verdict of a packet that is sent to its node.
@@ -224,6 +237,6 @@ fn by_host<T: Tables>(
         // packets of one identification, and put together wrongly.
         Forward::Ipip | Forward::Gue => record.v6 == 0 && job.packet.part() != Part::Later,
     };
-    let flags = tables.plan_flags(job.epoch).ok_or(Verdict::BAD_TABLE)?;
+    let flags = tables.head(job.epoch).ok_or(Verdict::BAD_TABLE)?.plan.flags;
     Ok(able && flags & PlanRecord::HOST_FRAGMENTS != 0)
 }

@@ -70,12 +70,12 @@ struct Place {
 
 impl Place {
     #[inline(always)]
-    fn of<T: Tables>(tables: &T, packet: &Packet) -> Result<Self, Verdict> {
+    fn of<T: Tables>(tables: &T, epoch: u64, packet: &Packet) -> Result<Self, Verdict> {
         let head = &packet.head;
         let protocol = if head.v6.is() { ANY_PROTOCOL } else { packet.protocol };
         let &Head { source, destination, v6, .. } = head;
         let flow = FlowKey { source, destination, ports: packet.id, protocol, v6: v6.is() };
-        let hash = tables.hash_key().ok_or(Verdict::BAD_TABLE)?.hash(&flow);
+        let hash = tables.head(epoch).ok_or(Verdict::BAD_TABLE)?.key.hash(&flow);
         let bucket = (hash.0 >> 32) as u32 & (FRAGMENT_BUCKETS - 1);
         let second = (tables.now() / SECOND) as u16;
         // Zero is a way that nobody has written.
@@ -97,8 +97,13 @@ impl Place {
 /// Remembers who gets the datagram that this fragment begins: in the place of an earlier one of the
 /// same marks, else of the oldest.
 #[inline(always)]
-pub(crate) fn remember<T: Tables>(tables: &T, packet: &Packet, whom: Whom) -> Result<(), Verdict> {
-    let place = Place::of(tables, packet)?;
+pub(crate) fn remember<T: Tables>(
+    tables: &T,
+    epoch: u64,
+    packet: &Packet,
+    whom: Whom,
+) -> Result<(), Verdict> {
+    let place = Place::of(tables, epoch, packet)?;
     let (mut best, mut oldest) = (0, 0);
     for way in 0..FRAGMENT_WAYS {
         let word = tables.fragment(place.bucket, way).ok_or(Verdict::BAD_TABLE)?;
@@ -120,9 +125,10 @@ pub(crate) fn remember<T: Tables>(tables: &T, packet: &Packet, whom: Whom) -> Re
 #[inline(always)]
 pub(crate) fn find<T: Tables>(
     tables: &T,
+    epoch: u64,
     packet: &Packet,
 ) -> Result<(Option<Whom>, FlowHash), Verdict> {
-    let place = Place::of(tables, packet)?;
+    let place = Place::of(tables, epoch, packet)?;
     let mut whom = None;
     for way in 0..FRAGMENT_WAYS {
         let word = tables.fragment(place.bucket, way).ok_or(Verdict::BAD_TABLE)?;

@@ -11,7 +11,7 @@ use aya_ebpf::{
     },
     programs::XdpContext,
 };
-use core::{ffi::c_void, mem::zeroed};
+use core::{ffi::c_void, mem::transmute};
 use lb_common::Pod;
 use lb_ebpf::{Frame, Hop, MAX_SUM, Mac, Route, Routed};
 
@@ -23,6 +23,9 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 /// Bytes that are summed up at a time, on the stack.
 const BLOCK: usize = 64;
+
+// Zeros below come out of [`unknown`], else the compiler would have them written byte by byte, by a
+// function that needs more of the stack.
 
 /// The packet of one XDP run. Where it begins and ends is asked each time: moving either end makes
 /// earlier answers void.
@@ -67,6 +70,12 @@ impl Frame for XdpFrame {
             let first = end(self.ctx) - start(self.ctx);
             length <= first || length as u64 <= bpf_xdp_get_buff_len(self.ctx)
         }
+    }
+
+    #[inline(always)]
+    fn holds(&self, length: usize) -> bool {
+        // SAFETY: as in `at`.
+        unsafe { length <= end(self.ctx) - start(self.ctx) }
     }
 
     #[inline(always)]
@@ -148,7 +157,7 @@ unsafe extern "C" fn add_block(index: u64, sum: *mut Summing) -> i64 {
     // From 1 to BLOCK, as the verifier of Linux 6.1 can see, too. There is no block without bytes.
     let least = if left < BLOCK { left } else { BLOCK };
     let length = (unknown((least as u64).wrapping_sub(1)) & (BLOCK as u64 - 1)) + 1;
-    let mut words = [0u64; BLOCK / 8];
+    let mut words = [unknown(0); BLOCK / 8];
     // SAFETY: the buffer has BLOCK bytes, and length is at most as many.
     let result = unsafe {
         bpf_xdp_load_bytes(sum.ctx, from as u32, words.as_mut_ptr().cast(), length as u32)
@@ -167,8 +176,9 @@ unsafe extern "C" fn add_block(index: u64, sum: *mut Summing) -> i64 {
 /// The kernel's word (`bpf_fib_lookup`) for where it would send a packet.
 #[inline(never)]
 fn route(ctx: *mut xdp_md, packet: &Route) -> Routed {
-    // SAFETY: a C struct of integers, for which zero is a value.
-    let mut fib: FibLookup = unsafe { zeroed() };
+    let nothing = [unknown(0); size_of::<FibLookup>() / 8];
+    // SAFETY: a C struct of integers and of this size, for which zero is a value.
+    let mut fib: FibLookup = unsafe { transmute(nothing) };
     // SAFETY: unions of integers are written, and the variant that the family says.
     unsafe {
         fib.ifindex = (*ctx).ingress_ifindex;

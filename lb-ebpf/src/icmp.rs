@@ -33,6 +33,7 @@ pub struct Quote {
 }
 
 /// Whom the packet is from and to that an ICMP error quotes.
+#[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]
 pub(crate) struct Inner {
     pub(crate) source: [u32; 4],
@@ -44,10 +45,10 @@ pub(crate) struct Inner {
 impl Inner {
     /// Nothing yet.
     pub(crate) const NONE: Self = Self {
-        source: [0; 4],
-        destination: [0; 4],
-        quote: Quote { l3: 0, l4: 0, protocol: 0 },
-        ports: Ports { source: 0, destination: 0 },
+        source: [1; 4],
+        destination: [1; 4],
+        quote: Quote { l3: 1, l4: 1, protocol: 1 },
+        ports: Ports { source: 1, destination: 1 },
     };
 }
 
@@ -105,13 +106,12 @@ fn sorted<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Resu
 /// its client, so the flow is the other way round.
 #[inline(always)]
 fn about_a_flow<F: Frame>(frame: &F, job: &mut Job) -> Result<Next, Verdict> {
-    let mut inner = Inner::NONE;
     let head = &job.packet.head;
     // Errors go to whom the quoted packet is from (RFC 792, RFC 4443).
-    if !quoted(frame, &job.packet, &mut inner) || inner.source != head.destination {
+    if !quoted(frame, &job.packet, &mut job.inner) || job.inner.source != head.destination {
         return Err(BAD);
     }
-    let Inner { source: vip, destination: client, quote, ports } = inner;
+    let Inner { source: vip, destination: client, quote, ports } = job.inner;
     job.flow = FlowKey {
         source: client,
         destination: vip,

@@ -5,92 +5,100 @@
 //! order, of fewer kinds of packets; whatever is special, and so each verdict that only the special
 //! ones get, is left to the stages, which begin anew, by the same plan. The frame is as it was then.
 
-use lb_common::{Forward, NodeRecord, Reason};
+use lb_common::{FlowHash, Forward, NodeRecord, PlanRecord};
 
 use crate::{
-    Action, Frame, Tables, Verdict,
+    Frame, Mac, Tables, Verdict,
     classify::{self, Book},
     forward::{self, To},
-    link, nat,
+    link, moved, nat,
     parse::{self, Packet},
-    select, stages, tunnel,
+    reply, select, stages, tunnel,
 };
 
 /// One packet, from its first byte to its verdict.
 #[inline(always)]
 pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
-    let Some(epoch) = tables.epoch() else { return Verdict::BAD_TABLE };
-    match short(frame, tables, epoch) {
-        SPECIAL => stages::in_plan(frame, tables, epoch),
-        verdict => verdict,
+    let mut verdict = Verdict::BAD_TABLE;
+    let Some(epoch) = tables.epoch() else { return verdict };
+    if short(frame, tables, epoch, &mut verdict).is_none() {
+        verdict = stages::in_plan(frame, tables, epoch);
     }
+    verdict
 }
 
-/// No verdict, in the place of one: nothing is redirected to no interface. Functions return one register of
-/// a type that the kernel knows, so there is none to say this beside the verdict.
-const SPECIAL: Verdict =
-    Verdict { reason: Reason::DropBadTable, action: Action::Redirect, ifindex: 0 };
-
-// Functions of their own, which have their stack for themselves.
-
-/// The verdict of what is for nobody, and of plain packets; else [`SPECIAL`].
-#[inline(never)]
-fn short<F: Frame, T: Tables>(frame: &mut F, tables: &T, epoch: u64) -> Verdict {
-    let head = match parse::head(frame) {
-        Ok(head) => head,
-        Err(verdict) => return verdict,
-    };
-    match classify::maybe(tables, Book::Services, epoch, head.destination) {
-        Ok(true) => {}
-        Ok(false) => return stages::stranger(tables, epoch).err().unwrap_or(SPECIAL),
-        Err(verdict) => return verdict,
+/// Decides about what is for nobody, and about plain packets; `None`: it is neither.
+#[inline(always)]
+fn short<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    epoch: u64,
+    verdict: &mut Verdict,
+) -> Option<()> {
+    let kind = parse::kind(frame)?;
+    if kind == parse::Kind::Ipv4 {
+        return plain(frame, tables, epoch, false, verdict);
     }
-    if usize::from(head.l3) != parse::UNTAGGED {
-        SPECIAL
-    } else if head.v6.is() {
-        plain_v6(frame, tables, epoch)
-    } else {
-        plain_v4(frame, tables, epoch)
+    if kind == parse::Kind::Ipv6 {
+        return plain(frame, tables, epoch, true, verdict);
     }
-}
-
-#[inline(never)]
-fn plain_v4<F: Frame, T: Tables>(frame: &mut F, tables: &T, epoch: u64) -> Verdict {
-    plain(frame, tables, epoch, false).unwrap_or(SPECIAL)
-}
-
-#[inline(never)]
-fn plain_v6<F: Frame, T: Tables>(frame: &mut F, tables: &T, epoch: u64) -> Verdict {
-    plain(frame, tables, epoch, true).unwrap_or(SPECIAL)
+    if kind == parse::Kind::Tagged {
+        return None;
+    }
+    *verdict = parse::NOT_IP;
+    Some(())
 }
 
 /// A packet without tags, IP options, extensions and fragments.
 #[inline(always)]
-fn plain<F: Frame, T: Tables>(frame: &mut F, tables: &T, epoch: u64, v6: bool) -> Option<Verdict> {
+fn plain<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    epoch: u64,
+    v6: bool,
+    verdict: &mut Verdict,
+) -> Option<()> {
+    let generation = &*tables.head(epoch)?;
     let head = parse::untagged(frame, v6)?;
-    let mut packet = Packet::with(head);
-    parse::plain(frame, &mut packet)?;
-    let ports = parse::ports(frame, &packet).ok()?;
+    if !classify::has(generation, Book::Services, head.destination) {
+        let replies = generation.plan.flags & PlanRecord::NAT != 0;
+        if !replies || reply::is_stranger(frame, generation, &head)? {
+            *verdict = reply::STRANGER;
+            return Some(());
+        }
+        let mut sent = Verdict::BAD_TABLE;
+        if !reply::plain(frame, tables, epoch, v6, &mut sent) {
+            return None;
+        }
+        *verdict = sent;
+        return Some(());
+    }
+    let (packet, ports) = parse::plain(frame, head)?;
     let flow = stages::flow(&packet, ports);
-    let service = classify::on_port(tables, Book::Services, epoch, &stages::key(&flow))?;
-    if let Err(verdict) = stages::is_to_us(frame, tables, epoch, &head) {
-        return Some(verdict);
-    }
-    // Of a service's address, or one that shares its bit.
-    if classify::maybe(tables, Book::Services, epoch, head.source) != Ok(false) {
+    let vip = &*classify::on_port(tables, Book::Services, epoch, &stages::key(&flow))?;
+    // Of a service's address, or one that shares its bit; or not to us.
+    if classify::has(generation, Book::Services, head.source)
+        || stages::is_to_us(frame, generation, &head).is_err()
+    {
         return None;
     }
-    let directory = &tables.service(epoch, service)?.table;
-    let hash = select::hash(tables, directory, &flow).ok()?;
-    let slots = select::slots(tables, epoch, directory, hash).ok()?;
-    if !slots.are_clean() && !select::rehashed(directory, &flow) {
+    let hash = select::hash(generation, &vip.table(), &flow);
+    let slots = select::slots(tables, epoch, &vip.table(), hash).ok()?;
+    let (mut to, mut port, mut moved) = (slots.own, slots.port, None);
+    if !slots.are_clean() && !select::rehashed(&vip.table(), &flow) {
+        let plain = moved::Plain::of(frame, tables, &packet, &vip.table(), &slots)?;
+        (to, port) = (plain.to, select::port(tables, epoch, plain.to).ok()?);
+        moved = Some(plain);
+    }
+    let record = &*tables.node(epoch, to.node()?)?;
+    if moved.is_some_and(|moved| !moved.may_go_to(record)) {
         return None;
     }
-    let node = slots.own.node()?;
-    let record = &*tables.node(epoch, node)?;
-    let mut to = To::NOBODY;
-    (to.hash, to.node, to.port) = (hash, node, slots.port);
-    send(frame, record, &packet, &to).map(|sent| sent.unwrap_or_else(|verdict| verdict))
+    *verdict = send(frame, record, &packet, hash, port)?;
+    if let Some(moved) = moved {
+        moved.went(tables);
+    }
+    Some(())
 }
 
 /// Sends it, if it fits and the way is plain, too.
@@ -99,23 +107,35 @@ fn send<F: Frame>(
     frame: &mut F,
     record: &NodeRecord,
     packet: &Packet,
-    to: &To,
-) -> Option<Result<Verdict, Verdict>> {
-    let way = Forward::from_raw(record.forward)?;
-    if record.ifindex == 0 || record.tags != [0; 2] || packet.length > forward::most(record, way) {
+    hash: FlowHash,
+    port: u16,
+) -> Option<Verdict> {
+    let head = &packet.head;
+    if record.ifindex == 0 || record.tags != [0; 2] {
         return None;
     }
-    let head = &packet.head;
-    let verdict = forward::sent(frame, record, to);
-    let done = match way {
-        Forward::L2 if frame.read(0) == Some(record.dst_mac) => return None,
-        Forward::L2 => link::write(frame, head, 0, head.v6.is(), record),
-        Forward::Nat if record.v6 != u8::from(head.v6.is()) => return None,
-        Forward::Nat => nat::plain(frame, record, packet, to),
-        // Its checksum is summed up.
-        Forward::Gue if record.v6 != 0 => return None,
-        Forward::Gue => tunnel::put(frame, packet, to, record, Forward::Gue, true),
-        Forward::Ipip => tunnel::put(frame, packet, to, record, Forward::Ipip, true),
+    let sent = match Forward::from_raw(record.forward)? {
+        Forward::Ipip => tunnel::plain(frame, packet, hash, record, false)?,
+        Forward::Gue => tunnel::plain(frame, packet, hash, record, true)?,
+        Forward::L2 => {
+            forward::fitting(packet, record, 0)?;
+            if head.to == Mac::new(record.dst_mac) {
+                return None;
+            }
+            frame.write(0, record.macs()).ok_or(link::NO_ROOM)
+        }
+        Forward::Nat => {
+            forward::fitting(packet, record, 0)?;
+            if record.v6 != u8::from(head.v6.is()) {
+                return None;
+            }
+            let mut to = To::NOBODY;
+            to.port = port;
+            nat::plain(frame, record, packet, &to)
+        }
     };
-    Some(done.map(|()| verdict))
+    Some(match sent {
+        Ok(()) => forward::sent(frame, record, &To::NOBODY),
+        Err(verdict) => verdict,
+    })
 }

@@ -3,7 +3,7 @@
 //! No `unsafe`, no allocation, and generic over where packets and tables are: the XDP program
 //! runs these stages over the kernel's packet and maps, tests, `understudy trace` and `understudy
 //! explain` over plain memory. What one side says is what the other does.
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 mod answer;
@@ -27,13 +27,13 @@ pub mod verdict;
 use core::ops::Deref;
 
 use lb_common::{
-    ClusterId, Directory, HashKey, Limit, NodeId, NodeRecord, PinEntry, Pod, PortRange, Reason,
-    ServiceId, ServiceRecord, Slot, VipEntry,
+    ClusterId, Directory, GenerationHead, Limit, NodeId, NodeRecord, PinEntry, Pod, PortRange,
+    Reason, ServiceId, ServiceRecord, Slot, VipEntry, pin::PIN_WAYS,
 };
 
 pub use classify::Book;
 pub use lane::process;
-pub use stages::{Found, find, staged};
+pub use stages::{Found, Job, find, staged};
 pub use verdict::{Action, Verdict};
 
 /// A packet, and the host around it: bounded reads and writes, offsets in bytes from the Ethernet
@@ -43,6 +43,10 @@ pub trait Frame {
     fn ingress(&self) -> u32;
     /// Whether it has at least so many bytes, those included that only [`Frame::sum`] can read.
     fn has(&self, length: usize) -> bool;
+    /// Whether it has so many bytes that can be read.
+    fn holds(&self, length: usize) -> bool {
+        self.has(length)
+    }
     /// The value at an offset, or `None` if the frame ends before its end. Of a frame in several
     /// buffers only the first can be read. Values have two bytes at least.
     fn read<T: Pod>(&self, offset: usize) -> Option<T>;
@@ -105,6 +109,12 @@ pub struct Route {
 pub struct Mac(u64);
 
 impl Mac {
+    /// From the word that begins with it, native endian as it is read.
+    #[inline(always)]
+    pub const fn of(word: u64) -> Self {
+        Self(u64::from_le(word) & 0xffff_ffff_ffff)
+    }
+
     /// From its bytes.
     #[inline(always)]
     pub const fn new([a, b, c, d, e, f]: [u8; 6]) -> Self {
@@ -163,16 +173,8 @@ pub trait Tables {
 
     /// The epoch in force. Read once per packet.
     fn epoch(&self) -> Option<u64>;
-    /// The key of the flow hash.
-    fn hash_key(&self) -> Option<Self::Ref<'_, HashKey>>;
-    /// The flags of a [`lb_common::PlanRecord`].
-    fn plan_flags(&self, epoch: u64) -> Option<u32>;
-    /// Whether replies may be sent out of an interface.
-    fn sends_out_of(&self, epoch: u64, ifindex: u32) -> bool;
-    /// Whether frames to a MAC address that come in by an interface are this host's.
-    fn takes(&self, epoch: u64, ifindex: u32, mac: Mac) -> bool;
-    /// A word of a book's bitmap of addresses.
-    fn bits(&self, book: Book, epoch: u64, word: u32) -> Option<u64>;
+    /// What holds for the generation as a whole, and the key of the flow hash.
+    fn head(&self, epoch: u64) -> Option<Self::Ref<'_, GenerationHead>>;
     /// A place of a book.
     fn entry(&self, book: Book, epoch: u64, place: u32) -> Option<Self::Ref<'_, VipEntry>>;
     /// A port range of a book.
@@ -183,8 +185,8 @@ pub trait Tables {
     fn cluster(&self, epoch: u64, id: ClusterId) -> Option<Directory>;
     /// A node's record.
     fn node(&self, epoch: u64, id: NodeId) -> Option<Self::Ref<'_, NodeRecord>>;
-    /// A slot of a chunk (`offset` < `CHUNK_SLOTS`).
-    fn slot(&self, chunk: u32, offset: u32) -> Option<Slot>;
+    /// A slot of the table that begins with a chunk.
+    fn slot(&self, first: u32, slot: u32) -> Option<Slot>;
     /// A way of a bucket of the table of fragments.
     fn fragment(&self, bucket: u32, way: usize) -> Option<u64>;
     /// Overwrites a way of a bucket of the table of fragments.
@@ -193,11 +195,37 @@ pub trait Tables {
     fn pin_mask(&self) -> Option<u32>;
     /// A way of a bucket of the table of pins. While it changes, its tag may be `pin::BUSY`.
     fn pin(&self, bucket: u32, way: usize) -> Option<PinEntry>;
+    /// All ways of a bucket, as [`Tables::pin`].
+    fn pins(&self, bucket: u32) -> Option<[PinEntry; PIN_WAYS]> {
+        let mut pins = [PinEntry::default(); PIN_WAYS];
+        for (way, pin) in pins.iter_mut().enumerate() {
+            *pin = self.pin(bucket, way)?;
+        }
+        Some(pins)
+    }
+    /// Where in two buckets a tag is, in the first one first: bucket, way and value. A way of
+    /// [`PIN_WAYS`]: in none of them.
+    fn find_pin(&self, buckets: [u32; 2], tag: u64) -> Option<(u32, usize, u64)> {
+        for bucket in buckets {
+            for way in 0..PIN_WAYS {
+                let entry = self.pin(bucket, way)?;
+                if entry.tag == tag {
+                    return Some((bucket, way, entry.value));
+                }
+            }
+        }
+        Some((buckets[1], PIN_WAYS, 0))
+    }
     /// Puts `to` in the place of the tag `from`, at once; whether it was `from`. What was written
     /// before is seen by who sees `to`.
     fn claim_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool;
     /// Puts `to` in the place of the value `from`, at once; whether it was `from`.
     fn renew_pin(&self, bucket: u32, way: usize, from: u64, to: u64) -> bool;
+    /// Runs `work` with room for what is known of one packet. `None`: there is none.
+    fn with_job<R>(&self, work: impl FnOnce(&mut Job) -> R) -> Option<R> {
+        let mut job = Job::NONE;
+        Some(work(&mut job))
+    }
     /// Counts something beside the verdict.
     fn note(&self, reason: Reason);
     /// As [`Frame::forget`].
@@ -207,8 +235,8 @@ pub trait Tables {
     }
     /// This CPU's answers within a second.
     fn limit(&self) -> Option<Limit>;
-    /// Overwrites them.
-    fn set_limit(&self, limit: Limit);
+    /// Overwrites them: so many within this second.
+    fn set_limit(&self, second: u64, sent: u64);
     /// Nanoseconds of CLOCK_MONOTONIC, some milliseconds old.
     fn now(&self) -> u64;
 }

@@ -14,7 +14,8 @@ const ADDRESSES: usize = 12;
 const MOST_WORDS: usize = (EthHdr::LEN + 2 * TAG_LEN) / 2;
 /// The VLAN in a tag (IEEE 802.1Q, 9.6).
 const VLAN: u16 = 0x0fff;
-const NO_ROOM: Verdict = Verdict::drop(Reason::DropNoRoom);
+/// There is no room in front of the frame.
+pub(crate) const NO_ROOM: Verdict = Verdict::drop(Reason::DropNoRoom);
 
 /// Gives the frame the link header that a node's record says, and room for another header behind it,
 /// which begins at [`length`].
@@ -122,7 +123,8 @@ pub(crate) fn swap<F: Frame>(frame: &mut F) -> Option<()> {
     frame.write(6, to)
 }
 
+/// What says in a frame that IP of this version follows.
 #[inline(always)]
-const fn kind(v6: bool) -> u16 {
+pub(crate) const fn kind(v6: bool) -> u16 {
     if v6 { EtherType::Ipv6 as u16 } else { EtherType::Ipv4 as u16 }
 }

@@ -20,18 +20,22 @@ use binary::main;
 use lb_ebpf::{Action, Verdict, process};
 
 /// Entry point of the load balancer: one packet in, one verdict out.
+#[inline(always)] // Else what the macro makes would call it.
 #[xdp(frags)]
 fn understudy(ctx: XdpContext) -> u32 {
     let mut frame = frame::XdpFrame::new(&ctx);
-    let verdict = process(&mut frame, &maps::KernelTables);
-    maps::count(verdict.reason);
+    let verdict = match maps::KernelTables::new() {
+        Some(tables) => process(&mut frame, &tables),
+        None => Verdict::BAD_TABLE,
+    };
+    maps::count(verdict.number());
     log(&ctx, &verdict);
-    match verdict.action {
+    match verdict.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
         Action::Tx => xdp_action::XDP_TX,
         // SAFETY: a helper call with integers; the kernel checks the index when it redirects.
-        Action::Redirect => unsafe { bpf_redirect(verdict.ifindex, 0) as u32 },
+        Action::Redirect => unsafe { bpf_redirect(verdict.ifindex(), 0) as u32 },
     }
 }
 
@@ -46,7 +50,7 @@ fn pass(_ctx: XdpContext) -> u32 {
 #[cfg(feature = "log")]
 fn log(ctx: &XdpContext, verdict: &Verdict) {
     use lb_common::Reason;
-    match verdict.reason {
+    match verdict.reason() {
         Reason::DropBadTable => aya_log_ebpf::error!(ctx, "a table points where there is nothing"),
         Reason::DropUnresolved => aya_log_ebpf::warn!(ctx, "next hop of a node not resolved"),
         _ => {}

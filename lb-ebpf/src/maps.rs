@@ -2,26 +2,21 @@
 
 use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray},
-    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns},
+    helpers::generated::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_coarse_ns},
     macros::btf_map,
 };
 use lb_common::{
-    Chunk, ClusterId, ClusterInfo, Control, Counters, Directory, FragmentBucket, HashKey, Limit,
-    NodeId, NodeInfo, NodeRecord, PinBucket, PinEntry, PlanRecord, Pod, PortRange, Reason,
-    ServiceId, ServiceInfo, ServiceRecord, Slot, VipEntry,
+    Chunk, ClusterId, ClusterInfo, Control, Counters, Directory, FragmentBucket, Generation,
+    GenerationHead, HashKey, Limit, NodeId, NodeInfo, NodeRecord, PinBucket, PinEntry, Pod,
+    PortRange, Reason, ServiceId, ServiceInfo, ServiceRecord, Slot, VipEntry,
     layout::{
         CHUNK_SLOTS, FRAGMENT_BUCKETS, FRAGMENT_WAYS, GENERATIONS, LIMITS as LIMITS_LEN,
-        MAX_CHUNKS, MAX_CLUSTERS, MAX_INTERFACES, MAX_NODES, MAX_SERVICES, REPLY_PLACES,
-        REPLY_RANGES as REPLY_RANGES_ONE, VIP_BIT_WORDS, VIP_PLACES, VIP_RANGES as VIP_RANGES_ONE,
-        generation_index,
+        MAX_CHUNKS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES,
     },
-    maps::{
-        CLUSTER_DIRS_LEN, MMAPABLE, NODE_HOPS_LEN, PINS_LEN, REPLIES_LEN, REPLY_RANGES_LEN,
-        SERVICE_DIRS_LEN, VIP_BITS_LEN, VIP_RANGES_LEN, VIPS_LEN,
-    },
+    maps::{MMAPABLE, PINS_LEN},
     pin::{BUSY, PIN_WAYS},
 };
-use lb_ebpf::{Book, Mac, Tables};
+use lb_ebpf::{Book, Job, Tables};
 
 use crate::verifier::{compare_and_swap, forget, unknown};
 
@@ -30,29 +25,9 @@ const MAPPED: usize = MMAPABLE as usize;
 #[btf_map]
 static CONTROL: Array<Control, 1, MAPPED> = Array::new();
 #[btf_map]
-static SECRET: Array<HashKey, 1, MAPPED> = Array::new();
+static PLANS: Array<[Generation; GENERATIONS as usize], 1, MAPPED> = Array::new();
 #[btf_map]
-static VIP_BITS: Array<u64, { VIP_BITS_LEN as usize }, MAPPED> = Array::new();
-#[btf_map]
-static VIPS: Array<VipEntry, { VIPS_LEN as usize }, MAPPED> = Array::new();
-#[btf_map]
-static VIP_RANGES: Array<PortRange, { VIP_RANGES_LEN as usize }, MAPPED> = Array::new();
-#[btf_map]
-static REPLY_BITS: Array<u64, { VIP_BITS_LEN as usize }, MAPPED> = Array::new();
-#[btf_map]
-static REPLIES: Array<VipEntry, { REPLIES_LEN as usize }, MAPPED> = Array::new();
-#[btf_map]
-static REPLY_RANGES: Array<PortRange, { REPLY_RANGES_LEN as usize }, MAPPED> = Array::new();
-#[btf_map]
-static PLANS: Array<PlanRecord, { GENERATIONS as usize }, MAPPED> = Array::new();
-#[btf_map]
-static SERVICE_DIRS: Array<ServiceRecord, { SERVICE_DIRS_LEN as usize }, MAPPED> = Array::new();
-#[btf_map]
-static CLUSTER_DIRS: Array<Directory, { CLUSTER_DIRS_LEN as usize }, MAPPED> = Array::new();
-#[btf_map]
-static NODE_HOPS: Array<NodeRecord, { NODE_HOPS_LEN as usize }, MAPPED> = Array::new();
-#[btf_map]
-static SLOTS: Array<Chunk, { MAX_CHUNKS as usize }, MAPPED> = Array::new();
+static SLOTS: Array<[Chunk; MAX_CHUNKS as usize], 1, MAPPED> = Array::new();
 #[btf_map]
 static FRAGMENTS: Array<FragmentBucket, { FRAGMENT_BUCKETS as usize }, MAPPED> = Array::new();
 #[btf_map]
@@ -61,8 +36,16 @@ static PINS: Array<PinBucket, { PINS_LEN as usize }, MAPPED> = Array::new();
 static LIMITS: Array<Limit, { LIMITS_LEN as usize }, MAPPED> = Array::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
+/// When this CPU last looked at the clock.
+#[btf_map]
+static CLOCK: PerCpuArray<Clock, 1> = PerCpuArray::new();
+/// What is known of the packet that a CPU has: more than its stack has room for beside the stages'.
+#[btf_map]
+static JOB: PerCpuArray<Job, 1> = PerCpuArray::new();
 
 // Not on the packet's way: for the daemon and for people.
+#[btf_map]
+static SECRET: Array<HashKey, 1, MAPPED> = Array::new();
 #[btf_map]
 static GRACE: ArrayOfMaps<Array<u32, 1, 0>, 1, 0> = ArrayOfMaps::new();
 #[btf_map]
@@ -72,12 +55,18 @@ static CLUSTERS: HashMap<u32, ClusterInfo, { MAX_CLUSTERS as usize }, 0> = HashM
 #[btf_map]
 static NODES: HashMap<u32, NodeInfo, { MAX_NODES as usize }, 0> = HashMap::new();
 
-/// Count a packet. Per CPU, and XDP runs are not preempted by others on their CPU: no atomics.
+/// A time by both clocks: that of CLOCK_MONOTONIC costs as much as half a packet, jiffies next to nothing,
+/// but how long they are only the kernel knows. It moves on with them.
+struct Clock {
+    jiffies: u64,
+    nanoseconds: u64,
+}
+
+/// Count a packet, by the number of its reason. Per CPU, and XDP runs are not preempted by others on their CPU: no atomics.
 #[inline(always)]
-pub(crate) fn count(reason: Reason) {
-    // The compiler knows that every reason has a counter and would leave the check out; the verifier
-    // sees a number out of memory.
-    let place = unknown(reason as u64);
+pub(crate) fn count(number: u16) {
+    // Else the compiler would check one copy of it and use another.
+    let place = unknown(u64::from(number));
     if let Some(counters) = COUNTERS.get_ptr_mut(0)
         && place < Reason::COUNT as u64
     {
@@ -91,7 +80,35 @@ pub(crate) fn count(reason: Reason) {
 }
 
 /// The live maps.
-pub(crate) struct KernelTables;
+pub(crate) struct KernelTables {
+    generations: *const Generation,
+}
+
+impl KernelTables {
+    /// Looks up what nearly each packet needs.
+    #[inline(always)]
+    pub(crate) fn new() -> Option<Self> {
+        Some(Self { generations: PLANS.get_ptr(0)?.cast() })
+    }
+
+    #[inline(always)]
+    fn generation(&self, epoch: u64) -> &'static Generation {
+        // SAFETY: one of so many, inside of the map's one element. What is in force does not change.
+        unsafe { &*self.generations.add((epoch % u64::from(GENERATIONS)) as usize) }
+    }
+}
+
+/// A place of an array in a map.
+#[inline(always)]
+fn place<T, const N: usize>(of: &'static [T; N], place: u32) -> Option<&'static T> {
+    // Else the compiler would check one copy of it and use another, or know what the verifier does not.
+    let place = unknown(u64::from(place));
+    if place >= N as u64 {
+        return None;
+    }
+    // SAFETY: inside of the array.
+    Some(unsafe { &*of.as_ptr().add(place as usize) })
+}
 
 impl Tables for KernelTables {
     type Ref<'a, T: Pod> = &'a T;
@@ -104,80 +121,49 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn hash_key(&self) -> Option<&HashKey> {
-        SECRET.get(0)
+    fn head(&self, epoch: u64) -> Option<&GenerationHead> {
+        Some(&self.generation(epoch).head)
     }
 
     #[inline(always)]
-    fn plan_flags(&self, epoch: u64) -> Option<u32> {
-        PLANS.get(generation_index(epoch, 1, 0)).map(|plan| plan.flags)
-    }
-
-    #[inline(always)]
-    fn sends_out_of(&self, epoch: u64, ifindex: u32) -> bool {
-        let Some(plan) = PLANS.get(generation_index(epoch, 1, 0)) else { return false };
-        let mut known = false;
-        for place in 0..MAX_INTERFACES {
-            known |= plan.interfaces[place] == ifindex;
-        }
-        known && ifindex != 0
-    }
-
-    #[inline(always)]
-    fn takes(&self, epoch: u64, ifindex: u32, mac: Mac) -> bool {
-        PLANS.get(generation_index(epoch, 1, 0)).is_none_or(|plan| plan.takes(ifindex, mac.bytes()))
-    }
-
-    #[inline(always)]
-    fn bits(&self, book: Book, epoch: u64, word: u32) -> Option<u64> {
-        let index = generation_index(epoch, VIP_BIT_WORDS, word);
+    fn entry(&self, book: Book, epoch: u64, index: u32) -> Option<&VipEntry> {
         match book {
-            Book::Services => VIP_BITS.get(index).copied(),
-            Book::Nodes => REPLY_BITS.get(index).copied(),
-        }
-    }
-
-    #[inline(always)]
-    fn entry(&self, book: Book, epoch: u64, place: u32) -> Option<&VipEntry> {
-        match book {
-            Book::Services => VIPS.get(generation_index(epoch, VIP_PLACES, place)),
-            Book::Nodes => REPLIES.get(generation_index(epoch, REPLY_PLACES, place)),
+            Book::Services => place(&self.generation(epoch).vips, index),
+            Book::Nodes => place(&self.generation(epoch).replies, index),
         }
     }
 
     #[inline(always)]
     fn range(&self, book: Book, epoch: u64, index: u32) -> Option<PortRange> {
         match book {
-            Book::Services => {
-                VIP_RANGES.get(generation_index(epoch, VIP_RANGES_ONE, index)).copied()
-            }
-            Book::Nodes => {
-                REPLY_RANGES.get(generation_index(epoch, REPLY_RANGES_ONE, index)).copied()
-            }
+            Book::Services => place(&self.generation(epoch).vip_ranges, index).copied(),
+            Book::Nodes => place(&self.generation(epoch).reply_ranges, index).copied(),
         }
     }
 
     #[inline(always)]
     fn service(&self, epoch: u64, id: ServiceId) -> Option<&ServiceRecord> {
-        SERVICE_DIRS.get(generation_index(epoch, MAX_SERVICES, id.index() as u32))
+        place(&self.generation(epoch).services, id.index() as u32)
     }
 
     #[inline(always)]
     fn cluster(&self, epoch: u64, id: ClusterId) -> Option<Directory> {
-        CLUSTER_DIRS.get(generation_index(epoch, MAX_CLUSTERS, id.index() as u32)).copied()
+        place(&self.generation(epoch).clusters, id.index() as u32).copied()
     }
 
     #[inline(always)]
     fn node(&self, epoch: u64, id: NodeId) -> Option<&NodeRecord> {
-        NODE_HOPS.get(generation_index(epoch, MAX_NODES, id.index() as u32))
+        place(&self.generation(epoch).nodes, id.index() as u32)
     }
 
     #[inline(always)]
-    fn slot(&self, chunk: u32, offset: u32) -> Option<Slot> {
-        let chunk = SLOTS.get(chunk)?;
-        let offset = (offset & (CHUNK_SLOTS - 1)) as usize;
-        Some(Slot::from_raw(chunk.slots[offset]))
+    fn slot(&self, first: u32, slot: u32) -> Option<Slot> {
+        const SLOTS_IN_ALL: usize = (MAX_CHUNKS * CHUNK_SLOTS) as usize;
+        let slots: *const [u16; SLOTS_IN_ALL] = SLOTS.get_ptr(0)?.cast();
+        // SAFETY: chunks are nothing but slots.
+        place(unsafe { &*slots }, first * CHUNK_SLOTS + slot).map(|slot| Slot::from_raw(*slot))
     }
+
     #[inline(always)]
     fn fragment(&self, bucket: u32, way: usize) -> Option<u64> {
         let bucket = FRAGMENTS.get_ptr(bucket)?;
@@ -203,15 +189,30 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn pin(&self, bucket: u32, way: usize) -> Option<PinEntry> {
-        let entry = pin_way(bucket, way)?;
-        // SAFETY: inside a map value, aligned as it is; volatile because other CPUs write it
-        // meanwhile, each word at once.
-        let (tag, value, again) = unsafe {
-            let tag = &raw const (*entry).tag;
-            (tag.read_volatile(), (&raw const (*entry).value).read_volatile(), tag.read_volatile())
-        };
-        let tag = forget(if tag == again { tag } else { BUSY }, value);
-        Some(PinEntry { tag, value })
+        // SAFETY: what `pin_way` gives.
+        pin_way(bucket, way).map(|entry| unsafe { read(entry) })
+    }
+
+    #[inline(always)]
+    fn pins(&self, bucket: u32) -> Option<[PinEntry; PIN_WAYS]> {
+        let bucket = PINS.get_ptr(bucket)?;
+        // SAFETY: as in `pin_way`.
+        Some([0, 1, 2, 3].map(|way| unsafe { read(&raw const (*bucket).ways[way]) }))
+    }
+
+    #[inline(always)]
+    fn find_pin(&self, buckets: [u32; 2], tag: u64) -> Option<(u32, usize, u64)> {
+        for bucket in buckets {
+            let ways = PINS.get_ptr(bucket)?.cast::<PinEntry>();
+            for way in 0..PIN_WAYS {
+                // SAFETY: as in `pin_way`.
+                let entry = unsafe { read(ways.add(way)) };
+                if entry.tag == tag {
+                    return Some((bucket, way, entry.value));
+                }
+            }
+        }
+        Some((buckets[1], PIN_WAYS, 0))
     }
 
     #[inline(always)]
@@ -234,8 +235,16 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn with_job<R>(&self, work: impl FnOnce(&mut Job) -> R) -> Option<R> {
+        let job = JOB.get_ptr_mut(0)?;
+        // SAFETY: a map value of the right size and alignment, this CPU's own, on which XDP runs do not
+        // preempt each other; a run has one job.
+        Some(work(unsafe { &mut *job }))
+    }
+
+    #[inline(always)]
     fn note(&self, reason: Reason) {
-        count(reason);
+        count(reason as u16);
     }
 
     #[inline(always)]
@@ -244,19 +253,41 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn set_limit(&self, limit: Limit) {
+    fn set_limit(&self, second: u64, sent: u64) {
         if let Some(place) = LIMITS.get_ptr_mut(this_cpu()) {
             // SAFETY: a map value of the right size. CPUs that share it may lose each other's
             // counts, not more.
-            unsafe { place.write(limit) }
+            unsafe { ((*place).second, (*place).sent) = (second, sent) }
         }
     }
 
     #[inline(always)]
     fn now(&self) -> u64 {
         // SAFETY: a helper without arguments.
-        unsafe { bpf_ktime_get_coarse_ns() }
+        let jiffies = unsafe { bpf_jiffies64() };
+        let Some(seen) = CLOCK.get_ptr_mut(0) else { return 0 };
+        // SAFETY: this CPU's own map value.
+        let seen = unsafe { &mut *seen };
+        if seen.jiffies != jiffies {
+            // SAFETY: a helper without arguments.
+            *seen = Clock { jiffies, nanoseconds: unsafe { bpf_ktime_get_coarse_ns() } };
+        }
+        seen.nanoseconds
     }
+}
+
+/// A pin as it is read at once.
+///
+/// # Safety
+/// The pointer is into a map value, and aligned as it is.
+#[inline(always)]
+unsafe fn read(entry: *const PinEntry) -> PinEntry {
+    // SAFETY: as this function's; volatile because other CPUs write it meanwhile, each word at once.
+    let (tag, value, again) = unsafe {
+        let tag = &raw const (*entry).tag;
+        (tag.read_volatile(), (&raw const (*entry).value).read_volatile(), tag.read_volatile())
+    };
+    PinEntry { tag: forget(if tag == again { tag } else { BUSY }, value), value }
 }
 
 /// Where a pin stands.

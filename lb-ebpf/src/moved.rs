@@ -2,7 +2,7 @@
 //! slots' old owner, or their new one. Then old connections stay, and new ones go to the new owner.
 
 use lb_common::{
-    Directory, FlowHash, FlowKey, Pin, PinState, ServiceId, Udp,
+    Directory, FlowHash, FlowKey, NodeRecord, Pin, PinState, Reason, ServiceId, Udp,
     pin::{Tick, affine, tag},
 };
 
@@ -12,7 +12,7 @@ use crate::{
     fragment::{self, Whom},
     parse::{Packet, Part, TCP},
     pin::{self, Hit},
-    select::{self, By, Kind, Place},
+    select::{self, By, Kind, Place, Slots},
     stages::{Job, Next},
 };
 
@@ -94,18 +94,6 @@ impl Matter {
         (self.to, self.by) = (to, by as u8);
     }
 
-    /// The state of its connection's pin behind it.
-    #[inline(always)]
-    const fn after(&self, state: PinState) -> PinState {
-        if self.is(Kind::Fin) || self.is(Kind::Rst) {
-            return PinState::Closing;
-        }
-        match state {
-            PinState::Half if self.is(Kind::Other) => PinState::Live,
-            _ => state,
-        }
-    }
-
     /// As [`Packet::forget`].
     #[inline(always)]
     fn forget<T: Tables>(&mut self) {
@@ -115,6 +103,54 @@ impl Matter {
         self.to.forget::<T>(salt);
         self.by = T::forget(u64::from(self.by), salt) as u8;
         self.unpinned = T::forget(u64::from(self.unpinned), salt) as u8;
+    }
+}
+
+/// What becomes of a packet whose slots moved, where nothing is to be decided: its connection has a pin
+/// and goes on, or there is none and nobody had its slots before.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain {
+    pin: Option<(Hit, Pin)>,
+    /// Who gets it.
+    pub(crate) to: Place,
+}
+
+impl Plain {
+    /// `None`: something is to be decided. Nothing is done yet.
+    #[inline(always)]
+    pub(crate) fn of<F: Frame, T: Tables>(
+        frame: &F,
+        tables: &T,
+        packet: &Packet,
+        directory: &Directory,
+        slots: &Slots,
+    ) -> Option<Self> {
+        // What a pin is found by is another hash, then.
+        if directory.by_source != 0 {
+            return None;
+        }
+        let pin = pin::there(tables, tag(slots.hash))?;
+        let to = match pin {
+            Some((_, pin)) if kind(frame, packet, directory) == Kind::Other => Place::of(&pin),
+            None if !slots.drain() => slots.own,
+            _ => return None,
+        };
+        Some(Self { pin, to })
+    }
+
+    /// Whether a node may have it.
+    #[inline(always)]
+    pub(crate) const fn may_go_to(&self, record: &NodeRecord) -> bool {
+        self.pin.is_none() || record.up == 1
+    }
+
+    /// It went there.
+    #[inline(always)]
+    pub(crate) fn went<T: Tables>(&self, tables: &T) {
+        tables.note(Reason::PinLookedFor);
+        if let Some((hit, pin)) = &self.pin {
+            pin::touch(tables, hit, *pin, after(Kind::Other as u8, pin.state));
+        }
     }
 }
 
@@ -133,9 +169,21 @@ fn chosen<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<N
     job.to.port = select::port(tables, job.epoch, matter.to)?;
     job.to.node = matter.to.node().ok_or(Verdict::BAD_TABLE)?;
     if job.packet.part() == Part::First {
-        fragment::remember(tables, &job.packet, Whom::Node(job.to.node))?;
+        fragment::remember(tables, job.epoch, &job.packet, Whom::Node(job.to.node))?;
     }
     Ok(Next::Forward)
+}
+
+/// The state of a connection's pin behind a packet of a [`Kind`].
+#[inline(always)]
+const fn after(kind: u8, state: PinState) -> PinState {
+    if kind == Kind::Fin as u8 || kind == Kind::Rst as u8 {
+        return PinState::Closing;
+    }
+    match state {
+        PinState::Half if kind == Kind::Other as u8 => PinState::Live,
+        _ => state,
+    }
 }
 
 /// Who gets a packet whose slots are not both clean: the rules, one after the other.
@@ -192,7 +240,7 @@ fn owned<T: Tables>(tables: &T, matter: &mut Matter, flow: &FlowKey) -> Option<(
         }
     }
     if directory.by_source != 0 {
-        let connection = tables.hash_key()?.hash(flow);
+        let connection = tables.head(matter.epoch)?.key.hash(flow);
         matter.hit.tag = tag(affine(hash, connection));
     }
     Some(())
@@ -212,7 +260,7 @@ fn settled<T: Tables>(tables: &T, matter: &mut Matter) -> Option<()> {
         if !another && is_up(tables, matter.epoch, Place::of(&pin))? {
             matter.goes(Place::of(&pin), By::Pin);
             if !matter.is(Kind::ReadsOnly) {
-                pin::touch(tables, &matter.hit, pin, matter.after(pin.state));
+                pin::touch(tables, &matter.hit, pin, after(matter.kind, pin.state));
             }
             return Some(());
         }
@@ -225,7 +273,7 @@ fn settled<T: Tables>(tables: &T, matter: &mut Matter) -> Option<()> {
         let ends = matter.unpinned == PinState::Closing as u8;
         let state = if ends { PinState::Closing } else { PinState::Live };
         // Without room for a pin, what comes next is answered in the same way.
-        put(tables, matter, matter.to, matter.after(state))?;
+        put(tables, matter, matter.to, after(matter.kind, state))?;
     }
     Some(())
 }

@@ -52,7 +52,7 @@ pub(crate) fn to_node<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &Job)
     if redirected(frame, packet, to, place(&record, to)).is_none() {
         return Verdict::BAD_TABLE;
     }
-    if verdict.reason == Reason::PassTooBig {
+    if verdict.is_for(Reason::PassTooBig) {
         return *verdict;
     }
     match link::write(frame, &packet.head, 0, packet.head.v6.is(), &record) {
@@ -73,7 +73,7 @@ pub(crate) fn plain<F: Frame>(
     to: &To,
 ) -> Result<(), Verdict> {
     rewrite(frame, packet, End::Destination, place(record, to)).ok_or(Verdict::BAD_TABLE)?;
-    link::write(frame, &packet.head, 0, packet.head.v6.is(), record)
+    frame.write(0, record.macs()).ok_or(link::NO_ROOM)
 }
 
 /// The node, as what a packet's destination becomes.

@@ -1,6 +1,6 @@
 //! What the bytes say: Ethernet, VLAN tags, IPv4, IPv6, TCP, UDP. Layouts from `network-types`.
 
-use lb_common::Reason;
+use lb_common::{Framed, Reason};
 use network_types::{
     eth::{EthHdr, EtherType},
     ip::{Ipv4Hdr, Ipv6Hdr},
@@ -38,6 +38,12 @@ const EXTENSION_TURNS: usize = 6;
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET: u16 = 0x1fff;
+/// The first byte of an IPv4 header without options.
+const PLAIN_IPV4: u8 = 0x45;
+/// Bytes behind an IPv6 header whose packet's length is a number of 16 bits.
+const MAX_PAYLOAD: u16 = u16::MAX - Ipv6Hdr::LEN as u16;
+/// Where a TCP header says how long it is, in the high half of a byte (RFC 9293, 3.1).
+const DATA_OFFSET: usize = 12;
 
 /// The headers contradict each other, or the frame ends before they do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +149,14 @@ pub struct Ports {
     pub destination: u16,
 }
 
+impl Ports {
+    /// Both in one word, the source's in the high half.
+    #[inline(always)]
+    pub const fn word(self) -> u32 {
+        (self.source as u32) << 16 | self.destination as u32
+    }
+}
+
 impl Packet {
     /// One of which only the addresses are known; [`packet`] finds the rest.
     #[inline(always)]
@@ -205,23 +219,58 @@ pub fn head<F: Frame>(frame: &F) -> Result<Head, Verdict> {
     const MALFORMED: Verdict = Verdict::pass(Reason::PassMalformed);
     let ethernet: EthHdr = frame.read(0).ok_or(MALFORMED)?;
     let to = Mac::new(ethernet.dst_addr);
-    let (mut l3, mut kind) = (EthHdr::LEN, ethernet.ether_type);
+    let (mut l3, mut kind) = (EthHdr::LEN, Kind::of(ethernet.ether_type));
     for _ in 0..2 {
-        if kind != EtherType::Ieee8021q as u16 && kind != EtherType::Ieee8021ad as u16 {
+        if kind != Kind::Tagged {
             break;
         }
         let tag: VlanHdr = frame.read(l3).ok_or(MALFORMED)?;
-        kind = tag.ether_type;
+        kind = Kind::of(tag.ether_type);
         l3 += TAG_LEN;
     }
-    if kind == EtherType::Ipv4 as u16 {
-        ends(frame, l3, false, to).ok_or(MALFORMED)
-    } else if kind == EtherType::Ipv6 as u16 {
-        ends(frame, l3, true, to).ok_or(MALFORMED)
-    } else {
-        Err(Verdict::pass(Reason::PassNotIp))
+    match kind {
+        Kind::Ipv4 => ends(frame, l3, false, to).ok_or(MALFORMED),
+        Kind::Ipv6 => ends(frame, l3, true, to).ok_or(MALFORMED),
+        Kind::Tagged | Kind::Other => Err(NOT_IP),
     }
 }
+
+/// What a frame has behind Ethernet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Ipv4,
+    Ipv6,
+    /// A VLAN tag.
+    Tagged,
+    Other,
+}
+
+impl Kind {
+    /// By the type that a header says, as it is read.
+    #[inline(always)]
+    const fn of(ether_type: u16) -> Self {
+        const IPV4: u16 = EtherType::Ipv4 as u16;
+        const IPV6: u16 = EtherType::Ipv6 as u16;
+        const CUSTOMER: u16 = EtherType::Ieee8021q as u16;
+        const SERVICE: u16 = EtherType::Ieee8021ad as u16;
+        match ether_type {
+            IPV4 => Self::Ipv4,
+            IPV6 => Self::Ipv6,
+            CUSTOMER | SERVICE => Self::Tagged,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What a frame has behind Ethernet.
+#[inline(always)]
+pub(crate) fn kind<F: Frame>(frame: &F) -> Option<Kind> {
+    let ethernet: EthHdr = frame.read(0)?;
+    Some(Kind::of(ethernet.ether_type))
+}
+
+/// Neither IPv4 nor IPv6.
+pub(crate) const NOT_IP: Verdict = Verdict::pass(Reason::PassNotIp);
 
 /// The addresses of an IP header.
 #[inline(always)]
@@ -239,30 +288,68 @@ fn ends<F: Frame>(frame: &F, l3: usize, v6: bool, to: Mac) -> Option<Head> {
 /// As [`head`], of a frame that is known to have no tags and this IP version.
 #[inline(always)]
 pub(crate) fn untagged<F: Frame>(frame: &F, v6: bool) -> Option<Head> {
-    let ethernet: EthHdr = frame.read(0)?;
-    ends(frame, UNTAGGED, v6, Mac::new(ethernet.dst_addr))
+    let (source, destination, macs) = if v6 {
+        let Framed { macs, header: ip, .. }: Framed<Ipv6Hdr> = frame.read(0)?;
+        (words(ip.src_addr), words(ip.dst_addr), macs)
+    } else {
+        let Framed { macs, header: ip, .. }: Framed<Ipv4Hdr> = frame.read(0)?;
+        (mapped(ip.src_addr), mapped(ip.dst_addr), macs)
+    };
+    let to = Mac::of(macs.first);
+    Some(Head { source, destination, l3: UNTAGGED as u16, v6: Flag::new(v6), to })
 }
 
-/// As [`packet`], of one that is whole, of TCP or UDP, and has nothing between its IP header and that.
+/// As [`packet`] and [`ports`], of a frame without tags whose packet is whole, of TCP or UDP, and has
+/// nothing between its IP header and that. The ports are in one word, the source's in the high half.
 #[inline(always)]
-pub(crate) fn plain<F: Frame>(frame: &F, packet: &mut Packet) -> Option<()> {
-    let head = packet.head;
-    let l4 = if head.v6.is() {
-        let ip: Ipv6Hdr = frame.read(usize::from(head.l3))?;
-        if ip.next_hdr != TCP && ip.next_hdr != UDP {
+pub(crate) fn plain<F: Frame>(frame: &F, head: Head) -> Option<(Packet, u32)> {
+    let mut packet = Packet::with(head);
+    if head.v6.is() {
+        let ip: Ipv6Hdr = frame.read(UNTAGGED)?;
+        let payload = u16::from_be_bytes(ip.payload_len);
+        let first = u32::from_be_bytes(ip.vcf);
+        if first >> 28 != 6 || payload > MAX_PAYLOAD {
             return None;
         }
-        head.l3 + Ipv6Hdr::LEN as u16
+        (packet.protocol, packet.ttl) = (ip.next_hdr, ip.hop_limit);
+        (packet.tos, packet.length) = ((first >> 20) as u8, payload + Ipv6Hdr::LEN as u16);
+        packet.l4 = (UNTAGGED + Ipv6Hdr::LEN) as u16;
     } else {
-        head.l3 + Ipv4Hdr::LEN as u16
-    };
-    self::packet(frame, packet).ok()?;
-    let ports = packet.protocol == TCP || packet.protocol == UDP;
-    if packet.part() != Part::Whole || packet.l4 != l4 || !ports {
+        let ip: Ipv4Hdr = frame.read(UNTAGGED)?;
+        let fragment = u16::from_be_bytes(ip.frags);
+        packet.length = u16::from_be_bytes(ip.tot_len);
+        if ip.vihl != PLAIN_IPV4
+            || fragment & (MORE_FRAGMENTS | OFFSET) != 0
+            || packet.length < Ipv4Hdr::LEN as u16
+        {
+            return None;
+        }
+        (packet.protocol, packet.ttl, packet.tos) = (ip.proto, ip.ttl, ip.tos);
+        packet.l4 = (UNTAGGED + Ipv4Hdr::LEN) as u16;
+    }
+    if !frame.holds(packet.end()) {
         return None;
     }
-    packet.l4 = l4;
-    Some(())
+    let (at, length) = (usize::from(packet.l4), packet.l4_length());
+    let ports: u32 = frame.read(at)?;
+    match packet.protocol {
+        TCP => {
+            let [offset, _]: [u8; 2] = frame.read(at + DATA_OFFSET)?;
+            let header = 4 * usize::from(offset >> 4);
+            if header < TcpHdr::LEN || header > length {
+                return None;
+            }
+        }
+        UDP => {
+            let said: u16 = frame.read(at + 4)?;
+            let said = usize::from(u16::from_be(said));
+            if said < UdpHdr::LEN || said > length {
+                return None;
+            }
+        }
+        _ => return None,
+    }
+    Some((packet, u32::from_be(ports)))
 }
 
 /// The rest of the IP headers, behind the addresses that stand in the packet already.

@@ -39,11 +39,18 @@ impl Hit {
 pub(crate) fn find<T: Tables>(tables: &T, hit: &mut Hit) -> Result<(), Verdict> {
     tables.note(Reason::PinLookedFor);
     let mask = tables.pin_mask().ok_or(Verdict::BAD_TABLE)?;
-    let [one, other] = pin::buckets(hit.tag, mask);
-    if search(tables, one, hit) && (hit.value != 0 || search(tables, other, hit)) {
-        return Ok(());
+    if search(tables, mask, hit) { Ok(()) } else { Err(Verdict::BAD_TABLE) }
+}
+
+/// As [`find`], in one function. The pin, if there is one; `None`: the tables are broken.
+#[inline(always)]
+pub(crate) fn there<T: Tables>(tables: &T, tag: u64) -> Option<Option<(Hit, Pin)>> {
+    let (bucket, way, value) = tables.find_pin(pin::buckets(tag, tables.pin_mask()?), tag)?;
+    if way == PIN_WAYS {
+        return Some(None);
     }
-    Err(Verdict::BAD_TABLE)
+    let hit = Hit { tag, value, bucket, way: way as u32 };
+    Some(Some((hit, hit.pin()?)))
 }
 
 /// A packet of its connection was seen: what is known of the connection then.
@@ -82,19 +89,13 @@ pub(crate) fn free<T: Tables>(tables: &T, hit: &Hit) {
     }
 }
 
-/// Looks for a pin in a bucket. False: there is no such bucket.
+/// Looks for a pin in its buckets. False: there is no such bucket.
 #[inline(never)]
-fn search<T: Tables>(tables: &T, bucket: u32, hit: &mut Hit) -> bool {
-    let (mut value, mut place) = (0, 0);
-    for way in 0..PIN_WAYS {
-        let Some(entry) = tables.pin(bucket, way) else { return false };
-        if entry.tag == hit.tag {
-            (value, place) = (entry.value, way as u64);
-            break;
-        }
-    }
+fn search<T: Tables>(tables: &T, mask: u32, hit: &mut Hit) -> bool {
+    let found = tables.find_pin(pin::buckets(hit.tag, mask), hit.tag);
+    let Some((bucket, way, value)) = found else { return false };
     hit.value = T::forget(value, hit.tag);
-    hit.way = T::forget(place, hit.tag) as u32;
+    hit.way = T::forget(way as u64, hit.tag) as u32;
     hit.bucket = bucket;
     true
 }
@@ -153,8 +154,8 @@ fn weigh(entry: &PinEntry, now: Tick) -> u64 {
 fn census<T: Tables>(tables: &T, bucket: u32) -> u64 {
     let now = Tick::at(tables.now());
     let mut sum = 0;
-    for way in 0..PIN_WAYS {
-        let Some(entry) = tables.pin(bucket, way) else { return NO_BUCKET };
+    let Some(pins) = tables.pins(bucket) else { return NO_BUCKET };
+    for entry in pins {
         sum = T::forget(sum + weigh(&entry, now), entry.value);
     }
     sum

@@ -2,7 +2,7 @@
 //! way to a client, which gets the service's address as its source. No state of a flow is kept: the
 //! node's address and port say whose reply it is.
 
-use lb_common::{Reason, ServiceId, VipKey};
+use lb_common::{GenerationHead, Reason, ServiceId, VipKey};
 
 use crate::{
     Frame, Hop, Route, Routed, Tables, Verdict,
@@ -13,7 +13,7 @@ use crate::{
     icmp::{self, Inner, Kind},
     link,
     nat::{self, End, Place},
-    parse::{self, ICMP, ICMPV6, Packet, Part, TCP, UDP},
+    parse::{self, Head, ICMP, ICMPV6, Packet, Part, TCP, UDP},
     stages::{self, Job, Next},
 };
 
@@ -32,9 +32,7 @@ pub(crate) fn recognise<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mu
 #[inline(always)]
 fn recognised<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<Next, Verdict> {
     let (epoch, head) = (job.epoch, &job.packet.head);
-    let at = usize::from(head.l3) + if head.v6.is() { 6 } else { 8 };
-    let [first, second]: [u8; 2] = frame.read(at).ok_or(STRANGER)?;
-    let icmp = if head.v6.is() { first == ICMPV6 } else { second == ICMP };
+    let icmp = is_icmp(frame, head).ok_or(STRANGER)?;
     if head.to.is_group() || head.is_mapped() {
         return Err(STRANGER);
     }
@@ -43,16 +41,16 @@ fn recognised<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Resu
         return Err(STRANGER);
     }
     parse::packet(frame, &mut job.packet).map_err(|_| Verdict::pass(Reason::PassMalformed))?;
-    let mut inner = Inner::NONE;
-    let service = whose(frame, tables, epoch, &job.packet, &mut inner)?;
-    if !tables.takes(epoch, frame.ingress(), job.packet.head.to) {
+    let service = whose(frame, tables, epoch, &job.packet, &mut job.inner)?;
+    let generation = tables.head(epoch).ok_or(Verdict::BAD_TABLE)?;
+    if !generation.plan.takes(frame.ingress(), job.packet.head.to.bytes()) {
         return Err(stages::NOT_OURS);
     }
     if job.packet.ttl <= 1 {
         return Err(Verdict::pass(Reason::PassExpired));
     }
     if job.packet.part() == Part::First {
-        fragment::remember(tables, &job.packet, Whom::Client(service))?;
+        fragment::remember(tables, epoch, &job.packet, Whom::Client(service))?;
     }
     job.service = service;
     if job.packet.part() == Part::Later {
@@ -60,10 +58,82 @@ fn recognised<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Resu
     }
     let whole = job.packet.part() == Part::Whole;
     if whole && (job.packet.protocol == ICMP || job.packet.protocol == ICMPV6) {
-        job.flow.destination = inner.destination;
-        job.to.set(What::Error(inner.quote));
+        job.to.set(What::Error(job.inner.quote));
     }
     Ok(Next::Reply)
+}
+
+/// Whether a frame without tags that is not to a service's address is a stranger's, as far as that is
+/// easily said. `None`: more is to be asked.
+#[inline(always)]
+pub(crate) fn is_stranger<F: Frame>(
+    frame: &F,
+    generation: &GenerationHead,
+    head: &Head,
+) -> Option<bool> {
+    if is_icmp(frame, head)? {
+        return None;
+    }
+    let replies = classify::has(generation, Book::Nodes, head.source);
+    Some(head.to.is_group() || head.is_mapped() || !replies)
+}
+
+/// A plain packet that may be a reply goes to its client. False: it is special, and nothing is done yet.
+#[inline(never)]
+pub(crate) fn plain<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    epoch: u64,
+    v6: bool,
+    verdict: &mut Verdict,
+) -> bool {
+    let sent =
+        if v6 { replied(frame, tables, epoch, true) } else { replied(frame, tables, epoch, false) };
+    match sent {
+        None => false,
+        Some(sent) => {
+            *verdict = sent;
+            true
+        }
+    }
+}
+
+#[inline(always)]
+fn replied<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    epoch: u64,
+    v6: bool,
+) -> Option<Verdict> {
+    let generation = &*tables.head(epoch)?;
+    let head = parse::untagged(frame, v6)?;
+    let (packet, ports) = parse::plain(frame, head)?;
+    let (port, protocol) = ((ports >> 16) as u16, packet.protocol);
+    let key = VipKey { address: head.source, port, protocol };
+    let service = classify::on_port(tables, Book::Nodes, epoch, &key)?.service;
+    if !generation.plan.takes(frame.ingress(), head.to.bytes()) || packet.ttl <= 1 {
+        return None;
+    }
+    let record = tables.service(epoch, ServiceId::new(usize::from(service))?)?;
+    let place = Place { address: record.vip, port: record.table.port };
+    let Packet { tos, length, .. } = packet;
+    let destination = head.destination;
+    let route = Route { source: place.address, destination, v6, protocol, tos, length };
+    let Routed::To(hop) = frame.route(&route) else { return None };
+    if !generation.plan.sends_out_of(hop.ifindex) {
+        return None;
+    }
+    let sent = nat::rewrite(frame, &packet, End::Source, place).ok_or(Verdict::BAD_TABLE);
+    let sent = sent.and_then(|()| on_its_way(frame, &packet, &hop));
+    Some(sent.unwrap_or_else(|verdict| verdict))
+}
+
+/// Whether a packet is ICMP, by what its IP header says first; `None`: it is too short.
+#[inline(always)]
+fn is_icmp<F: Frame>(frame: &F, head: &Head) -> Option<bool> {
+    let at = usize::from(head.l3) + if head.v6.is() { 6 } else { 8 };
+    let [first, second]: [u8; 2] = frame.read(at)?;
+    Some(if head.v6.is() { first == ICMPV6 } else { second == ICMP })
 }
 
 /// Puts the service in the node's place, and sends the packet to the client as this host would, or
@@ -79,6 +149,7 @@ pub(crate) fn send<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job
 fn sent<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Result<Next, Verdict> {
     let record = tables.service(job.epoch, job.service).ok_or(Verdict::BAD_TABLE)?;
     let place = Place { address: record.vip, port: record.table.port };
+    let generation = tables.head(job.epoch).ok_or(Verdict::BAD_TABLE)?;
     let routed = frame.route(&route(job, place.address));
     if let Routed::TooBig(most) = routed
         && job.packet.dont_fragment.is()
@@ -87,7 +158,7 @@ fn sent<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Result
     }
     rewrite(frame, job, place).ok_or(Verdict::BAD_TABLE)?;
     match routed {
-        Routed::To(hop) if tables.sends_out_of(job.epoch, hop.ifindex) => {
+        Routed::To(hop) if generation.plan.sends_out_of(hop.ifindex) => {
             Err(on_its_way(frame, &job.packet, &hop)?)
         }
         _ => Err(Verdict::pass(Reason::ReplyToHost)),
@@ -107,7 +178,7 @@ fn whose<F: Frame, T: Tables>(
     match (packet.protocol, packet.part()) {
         // Of IPv6 a later fragment does not say what it is part of (RFC 8200, 4.5).
         (protocol, Part::Later) if v6 || protocol == TCP || protocol == UDP => {
-            match fragment::find(tables, packet)?.0 {
+            match fragment::find(tables, epoch, packet)?.0 {
                 Some(Whom::Client(service)) => Ok(service),
                 _ => Err(STRANGER),
             }
@@ -148,7 +219,7 @@ fn error<F: Frame, T: Tables>(
 #[inline(always)]
 fn is_from_node(job: &Job) -> bool {
     match job.to.what() {
-        What::Error(_) => job.flow.destination == job.packet.head.source,
+        What::Error(_) => job.inner.destination == job.packet.head.source,
         _ => true,
     }
 }
@@ -165,7 +236,7 @@ fn route(job: &Job, vip: [u32; 4]) -> Route {
 #[inline(always)]
 fn rewrite<F: Frame>(frame: &mut F, job: &Job, place: Place) -> Option<()> {
     if let What::Error(quote) = job.to.what() {
-        let node = job.flow.destination;
+        let node = job.inner.destination;
         nat::quoted(frame, &job.packet, &quote, End::Destination, node, place)?;
     }
     if !is_from_node(job) {

@@ -2,8 +2,8 @@
 //! have stood for long enough, nothing else is asked; else `moved` decides.
 
 use lb_common::{
-    ClusterId, Directory, FlowHash, FlowKey, NodeId, Pin, Reason, ServiceId, Slot, SlotState, Udp,
-    layout::{CHUNK_SHIFT, CHUNK_SLOTS},
+    ClusterId, Directory, FlowHash, FlowKey, GenerationHead, NodeId, Pin, Reason, ServiceId, Slot,
+    SlotState, Udp,
 };
 
 use crate::{
@@ -88,7 +88,7 @@ pub fn of_flow<T: Tables>(
     kind: Kind,
 ) -> Result<Choice, Verdict> {
     let directory = tables.service(epoch, service).ok_or(Verdict::BAD_TABLE)?.table;
-    let hash = hash(tables, &directory, flow)?;
+    let hash = hash(&*tables.head(epoch).ok_or(Verdict::BAD_TABLE)?, &directory, flow);
     let slots = slots(tables, epoch, &directory, hash)?;
     let states = [slots.first.state(), slots.second.state()];
     // Nothing opens where all flows stay.
@@ -209,12 +209,8 @@ impl Slots {
 
 /// The hash that a flow's slots are of.
 #[inline(always)]
-pub(crate) fn hash<T: Tables>(
-    tables: &T,
-    directory: &Directory,
-    flow: &FlowKey,
-) -> Result<FlowHash, Verdict> {
-    Ok(tables.hash_key().ok_or(Verdict::BAD_TABLE)?.hash(&affine(directory, *flow)))
+pub(crate) fn hash(head: &GenerationHead, directory: &Directory, flow: &FlowKey) -> FlowHash {
+    head.key.hash(&affine(directory, *flow))
 }
 
 /// A flow's slots.
@@ -315,6 +311,5 @@ fn place(cluster: u16, slot: Slot) -> Result<Place, Verdict> {
 
 #[inline(always)]
 fn slot<T: Tables>(tables: &T, first: u32, slot: u32) -> Result<Slot, Verdict> {
-    let chunk = first.wrapping_add(slot >> CHUNK_SHIFT);
-    tables.slot(chunk, slot & (CHUNK_SLOTS - 1)).ok_or(Verdict::BAD_TABLE)
+    tables.slot(first, slot).ok_or(Verdict::BAD_TABLE)
 }

@@ -1,30 +1,33 @@
 //! The order of the stages, and the exits of packets that no other stage decides about.
 //!
-//! What stages leave for each other stands in a [`Job`]. In the kernel each stage is a function of
-//! its own, so that none needs the other's stack.
+//! What stages leave for each other stands in a [`Job`], for which the tables have room. In the kernel
+//! each stage is a function of its own, so that none needs the other's stack.
 
-use lb_common::{FlowKey, PlanRecord, Reason, ServiceId, VipKey};
+use lb_common::{FlowKey, GenerationHead, PlanRecord, Reason, ServiceId, VipKey};
 
 use crate::{
     Frame, Tables, Verdict, answer,
     classify::{self, Address, Book},
     forward::{self, To, What},
     fragment::{self, Whom},
-    icmp, moved, nat,
-    parse::{self, Head, ICMP, ICMPV6, Packet, Part, Ports, TCP, UDP},
+    icmp::{self, Inner},
+    moved, nat,
+    parse::{self, Head, ICMP, ICMPV6, Packet, Part, TCP, UDP},
     reply, select, tunnel,
 };
 
 /// One packet on its way.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]
-pub(crate) struct Job {
+pub struct Job {
     /// The epoch in force.
     pub(crate) epoch: u64,
     /// What its headers say.
     pub(crate) packet: Packet,
     /// The flow that it is of; of an ICMP error, that it is about.
     pub(crate) flow: FlowKey,
+    /// What it quotes, if it is an ICMP error.
+    pub(crate) inner: Inner,
     /// Whom it goes to, once that is known.
     pub(crate) to: To,
     /// How it ended.
@@ -66,10 +69,11 @@ pub(crate) enum Next {
 impl Job {
     /// Nothing yet: no field is read before a stage has written it. There are ones in them because the
     /// compiler has a run of zeros written byte by byte, in a loop.
-    const NONE: Self = Self {
+    pub(crate) const NONE: Self = Self {
         epoch: 1,
         packet: Packet::with(Head::NONE),
         flow: FlowKey { source: [1; 4], destination: [1; 4], ports: 1, protocol: TCP, v6: true },
+        inner: Inner::NONE,
         to: To::NOBODY,
         service: NO_SERVICE,
         verdict: Verdict::BAD_TABLE,
@@ -101,31 +105,39 @@ pub fn staged<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
 /// The same, by the plan of this epoch.
 #[inline(always)]
 pub(crate) fn in_plan<F: Frame, T: Tables>(frame: &mut F, tables: &T, epoch: u64) -> Verdict {
-    let mut job = Job { epoch, ..Job::NONE };
-    let mut next = sort(frame, tables, &mut job);
+    let begin = |job: &mut Job| {
+        *job = Job { epoch, ..Job::NONE };
+        through(frame, tables, job)
+    };
+    tables.with_job(begin).unwrap_or(Verdict::BAD_TABLE)
+}
+
+#[inline(always)]
+fn through<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &mut Job) -> Verdict {
+    let mut next = sort(frame, tables, job);
     if next == Next::Icmp {
-        next = icmp::to_vip(frame, tables, &mut job);
+        next = icmp::to_vip(frame, tables, job);
     } else if next == Next::Later {
-        next = later(frame, tables, &mut job);
+        next = later(frame, tables, job);
     }
     if next == Next::Choose {
-        next = choose(frame, tables, &mut job);
+        next = choose(frame, tables, job);
     }
     if next == Next::Moved {
-        next = moved::moved(frame, tables, &mut job);
+        next = moved::moved(frame, tables, job);
     }
     if next == Next::Stranger {
-        next = reply::recognise(frame, tables, &mut job);
+        next = reply::recognise(frame, tables, job);
     } else if next == Next::Forward {
-        next = forward::forward(frame, tables, &mut job);
+        next = forward::forward(frame, tables, job);
     }
     if next == Next::Reply {
-        next = reply::send(frame, tables, &mut job);
+        next = reply::send(frame, tables, job);
     }
     match next {
-        Next::Wrap => tunnel::wrap(frame, tables, &job),
-        Next::Rewrite => nat::to_node(frame, tables, &job),
-        Next::TooBig => answer::too_big(frame, tables, &job),
+        Next::Wrap => tunnel::wrap(frame, tables, job),
+        Next::Rewrite => nat::to_node(frame, tables, job),
+        Next::TooBig => answer::too_big(frame, tables, job),
         _ => job.verdict,
     }
 }
@@ -149,7 +161,7 @@ fn sorted<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<N
     let (head, epoch) = (parse::head(frame)?, job.epoch);
     job.packet.head = head;
     if !classify::maybe(tables, Book::Services, epoch, head.destination)? {
-        return stranger(tables, epoch);
+        return stranger(&*tables.head(epoch).ok_or(Verdict::BAD_TABLE)?);
     }
     if parse::packet(frame, &mut job.packet).is_err() {
         return malformed(tables, epoch, &head);
@@ -162,7 +174,7 @@ fn sorted<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<N
             let Ok(ports) = parse::ports(frame, &job.packet) else {
                 return malformed(tables, epoch, &head);
             };
-            job.flow = flow(&job.packet, ports);
+            job.flow = flow(&job.packet, ports.word());
             Ok(Next::Choose)
         }
         (ICMP, Part::Whole) if !head.v6.is() => Ok(Next::Icmp),
@@ -172,9 +184,8 @@ fn sorted<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<N
 }
 
 #[inline(always)]
-pub(crate) fn flow(packet: &Packet, ports: Ports) -> FlowKey {
+pub(crate) fn flow(packet: &Packet, ports: u32) -> FlowKey {
     let Head { v6, source, destination, .. } = packet.head;
-    let ports = u32::from(ports.source) << 16 | u32::from(ports.destination);
     FlowKey { source, destination, ports, protocol: packet.protocol, v6: v6.is() }
 }
 
@@ -207,8 +218,9 @@ fn chosen<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<N
         };
     };
     sane(frame, tables, job.epoch, &job.packet.head)?;
+    let head = &*tables.head(job.epoch).ok_or(Verdict::BAD_TABLE)?;
     let directory = &tables.service(job.epoch, service).ok_or(Verdict::BAD_TABLE)?.table;
-    job.to.hash = select::hash(tables, directory, &job.flow)?;
+    job.to.hash = select::hash(head, directory, &job.flow);
     let slots = select::slots(tables, job.epoch, directory, job.to.hash)?;
     job.service = service;
     if !slots.are_clean() && !select::rehashed(directory, &job.flow) {
@@ -217,7 +229,7 @@ fn chosen<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result<N
     let node = slots.own.somebody()?.node().ok_or(Verdict::BAD_TABLE)?;
     (job.to.node, job.to.port) = (node, slots.port);
     if job.packet.part() == Part::First {
-        fragment::remember(tables, &job.packet, Whom::Node(node))?;
+        fragment::remember(tables, job.epoch, &job.packet, Whom::Node(node))?;
     }
     Ok(Next::Forward)
 }
@@ -236,9 +248,10 @@ pub(crate) fn sane<F: Frame, T: Tables>(
     epoch: u64,
     head: &Head,
 ) -> Result<(), Verdict> {
-    is_to_us(frame, tables, epoch, head)?;
+    let generation = &*tables.head(epoch).ok_or(Verdict::BAD_TABLE)?;
+    is_to_us(frame, generation, head)?;
     // From a service's address, its own included: we would be answering ourselves.
-    if classify::maybe(tables, Book::Services, epoch, head.source)?
+    if classify::has(generation, Book::Services, head.source)
         && classify::is_vip(tables, epoch, head.source)?
     {
         return Err(MARTIAN);
@@ -248,17 +261,16 @@ pub(crate) fn sane<F: Frame, T: Tables>(
 
 /// What can be said of that without asking whose address the source is.
 #[inline(always)]
-pub(crate) fn is_to_us<F: Frame, T: Tables>(
+pub(crate) fn is_to_us<F: Frame>(
     frame: &F,
-    tables: &T,
-    epoch: u64,
+    generation: &GenerationHead,
     head: &Head,
 ) -> Result<(), Verdict> {
     if head.is_mapped() {
         return Err(reply::STRANGER);
     }
     // Somebody else's, seen because a switch floods it.
-    if head.to.is_group() || !tables.takes(epoch, frame.ingress(), head.to) {
+    if head.to.is_group() || !generation.plan.takes(frame.ingress(), head.to.bytes()) {
         return Err(NOT_OURS);
     }
     if martian(head) { Err(MARTIAN) } else { Ok(()) }
@@ -291,7 +303,7 @@ fn followed<F: Frame, T: Tables>(frame: &F, tables: &T, job: &mut Job) -> Result
         return no_service(tables, job);
     }
     sane(frame, tables, job.epoch, &job.packet.head)?;
-    match fragment::find(tables, &job.packet)? {
+    match fragment::find(tables, job.epoch, &job.packet)? {
         (Some(Whom::Node(node)), hash) => {
             (job.to.node, job.to.hash) = (node, hash);
             job.to.set(What::Later);
@@ -309,20 +321,23 @@ pub(crate) fn no_service<T: Tables>(tables: &T, job: &Job) -> Result<Next, Verdi
         Address::Vip { .. } if job.packet.head.is_mapped() => Err(reply::STRANGER),
         Address::Vip { .. } => {
             if job.packet.part() == Part::First {
-                fragment::remember(tables, &job.packet, Whom::Host)?;
+                fragment::remember(tables, job.epoch, &job.packet, Whom::Host)?;
             }
             Err(Verdict::pass(Reason::PassNoService))
         }
         Address::Own => Err(Verdict::pass(Reason::PassNotVip)),
-        Address::Foreign => stranger(tables, job.epoch),
+        Address::Foreign => stranger(&*tables.head(job.epoch).ok_or(Verdict::BAD_TABLE)?),
     }
 }
 
 /// What is not to a service's address may be a reply, if there are nodes that reply through us.
 #[inline(always)]
-pub(crate) fn stranger<T: Tables>(tables: &T, epoch: u64) -> Result<Next, Verdict> {
-    let flags = tables.plan_flags(epoch).ok_or(Verdict::BAD_TABLE)?;
-    if flags & PlanRecord::NAT == 0 { Err(reply::STRANGER) } else { Ok(Next::Stranger) }
+pub(crate) const fn stranger(generation: &GenerationHead) -> Result<Next, Verdict> {
+    if generation.plan.flags & PlanRecord::NAT == 0 {
+        Err(reply::STRANGER)
+    } else {
+        Ok(Next::Stranger)
+    }
 }
 
 /// Only what is known to be for a service is dropped; the host judges the rest.
@@ -361,7 +376,7 @@ pub fn find<F: Frame, T: Tables>(frame: &F, tables: &T) -> Result<Found, Verdict
     let mut packet = Packet::with(parse::head(frame)?);
     parse::packet(frame, &mut packet).map_err(|_| MALFORMED)?;
     let ports = parse::ports(frame, &packet).map_err(|_| MALFORMED)?;
-    let flow = flow(&packet, ports);
+    let flow = flow(&packet, ports.word());
     match whose(tables, epoch, &flow)? {
         Some(service) => {
             sane(frame, tables, epoch, &packet.head)?;

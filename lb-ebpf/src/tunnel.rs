@@ -1,8 +1,9 @@
 //! Tunnels: another IP header in front of the packet, which stays as it is. IP in IP (RFC 2003,
 //! RFC 2473, RFC 4213) and Generic UDP Encapsulation, variant 0 (draft-ietf-intarea-gue-09).
 
-use lb_common::{Forward, NodeRecord, Reason};
+use lb_common::{FlowHash, Forward, Framed, Ipv6Words, NodeRecord, Reason};
 use network_types::{
+    eth::EthHdr,
     ip::{Ipv4Hdr, Ipv6Hdr},
     udp::UdpHdr,
 };
@@ -10,7 +11,7 @@ use network_types::{
 use crate::{
     Frame, Tables, Verdict,
     checksum::Sum,
-    forward::{To, What},
+    forward::{self, To, What},
     link,
     parse::{IPV4, IPV6, Packet, Part, TCP, UDP},
     stages::Job,
@@ -41,7 +42,7 @@ pub(crate) fn overhead(way: Forward, record: &NodeRecord) -> u16 {
 pub(crate) fn wrap<F: Frame, T: Tables>(frame: &mut F, tables: &T, job: &Job) -> Verdict {
     let Some(record) = tables.node(job.epoch, job.to.node) else { return Verdict::BAD_TABLE };
     let Some(way) = Forward::from_raw(record.forward) else { return Verdict::BAD_TABLE };
-    let fits = job.verdict.reason != Reason::PassTooBig;
+    let fits = !job.verdict.is_for(Reason::PassTooBig);
     match put(frame, &job.packet, &job.to, &record, way, fits) {
         Ok(()) => job.verdict,
         Err(verdict) => verdict,
@@ -75,93 +76,125 @@ pub(crate) fn put<F: Frame>(
     let inner = if packet.head.v6.is() { IPV6 } else { IPV4 };
     let (protocol, length) = (if gue { UDP } else { inner }, packet.length + room as u16);
     let (l4, written) = if v6 {
-        let label = (to.hash.0 >> 32) as u32 & 0x000f_ffff;
-        (l3 + Ipv6Hdr::LEN, ipv6(frame, l3, packet.tos, label, length, protocol, record))
+        let header = ipv6(packet.tos, label(to.hash), length, protocol, record);
+        (l3 + Ipv6Hdr::LEN, frame.write(l3, header))
     } else {
         // Nodes put fragments together by the tunnel's ends, in which all clients are alike.
         let id = if fits { 0 } else { packet.id as u16 ^ to.hash.folded() };
         let flags = if fits { DONT_FRAGMENT } else { 0 };
-        (l3 + Ipv4Hdr::LEN, ipv4(frame, l3, packet.tos, [length, id, flags], protocol, record))
+        let header = ipv4(packet.tos, [length, id, flags], protocol, record);
+        (l3 + Ipv4Hdr::LEN, frame.write(l3, header))
     };
     written.ok_or(Verdict::BAD_TABLE)?;
     if gue {
         let udp = length - (l4 - l3) as u16;
-        let ports = [DYNAMIC_PORTS | (to.hash.0 >> 32) as u16, u16::from_be_bytes(record.port_be)];
         let sum = if v6 { Some(sum) } else { None };
-        header(frame, l4, ports, udp, inner, sum, record).ok_or(Verdict::BAD_TABLE)?;
+        let header = header(to.hash, udp, inner, sum, record);
+        frame.write(l4, header).ok_or(Verdict::BAD_TABLE)?;
     }
     Ok(())
 }
 
+/// Puts a packet that has no tags into a tunnel to a node whose frames have none. `None`, and nothing
+/// done, if it does not fit the way, or its sum is asked for.
+///
+/// # Errors
+/// There is no room in front of it.
 #[inline(always)]
-fn ipv4<F: Frame>(
+pub(crate) fn plain<F: Frame>(
     frame: &mut F,
-    l3: usize,
-    tos: u8,
-    [length, id, flags]: [u16; 3],
-    protocol: u8,
+    packet: &Packet,
+    hash: FlowHash,
     record: &NodeRecord,
-) -> Option<()> {
+    gue: bool,
+) -> Option<Result<(), Verdict>> {
+    let v6 = record.v6 != 0;
+    let way = if gue { Forward::Gue } else { Forward::Ipip };
+    let room = overhead(way, record);
+    let length = forward::fitting(packet, record, room)?;
+    let inner = if packet.head.v6.is() { IPV6 } else { IPV4 };
+    let protocol = if gue { UDP } else { inner };
+    if gue && v6 {
+        return None;
+    }
+    let udp = header(hash, length.wrapping_sub(Ipv4Hdr::LEN as u16), inner, None, record);
+    if frame.move_start(-i32::from(room)).is_none() {
+        return Some(Err(link::NO_ROOM));
+    }
+    let (macs, kind) = (record.macs(), link::kind(v6));
+    let written = if v6 {
+        let header = ipv6(packet.tos, label(hash), length, protocol, record);
+        frame.write(0, Framed { macs, kind, header })
+    } else {
+        let header = ipv4(packet.tos, [length, 0, DONT_FRAGMENT], protocol, record);
+        frame.write(0, Framed { macs, kind, header })
+    };
+    let at = EthHdr::LEN + Ipv4Hdr::LEN;
+    let written = if gue { written.and_then(|()| frame.write(at, udp)) } else { written };
+    Some(written.ok_or(link::NO_ROOM))
+}
+
+#[inline(always)]
+fn ipv4(tos: u8, [length, id, flags]: [u16; 3], protocol: u8, record: &NodeRecord) -> Ipv4Hdr {
     let first = 0x4500 | u16::from(tos);
     let life = u16::from_be_bytes([TTL, protocol]);
     let sum = Sum::from(record.checksum_seed).add(first).add(length).add(id).add(flags).add(life);
     let [.., s0, s1, s2, s3] = record.source;
     let [.., d0, d1, d2, d3] = record.address;
-    frame.write(
-        l3,
-        Ipv4Hdr {
-            vihl: 0x45,
-            tos,
-            tot_len: length.to_be_bytes(),
-            id: id.to_be_bytes(),
-            frags: flags.to_be_bytes(),
-            ttl: TTL,
-            proto: protocol,
-            check: sum.checksum().to_be_bytes(),
-            src_addr: [s0, s1, s2, s3],
-            dst_addr: [d0, d1, d2, d3],
-        },
-    )
+    Ipv4Hdr {
+        vihl: 0x45,
+        tos,
+        tot_len: length.to_be_bytes(),
+        id: id.to_be_bytes(),
+        frags: flags.to_be_bytes(),
+        ttl: TTL,
+        proto: protocol,
+        check: sum.checksum().to_be_bytes(),
+        src_addr: [s0, s1, s2, s3],
+        dst_addr: [d0, d1, d2, d3],
+    }
 }
 
 #[inline(always)]
-fn ipv6<F: Frame>(
-    frame: &mut F,
-    l3: usize,
-    tos: u8,
-    label: u32,
-    length: u16,
-    protocol: u8,
-    record: &NodeRecord,
-) -> Option<()> {
+fn ipv6(tos: u8, label: u32, length: u16, protocol: u8, record: &NodeRecord) -> Ipv6Words {
     let first = 0x6000_0000 | u32::from(tos) << 20 | label;
-    frame.write(
-        l3,
-        Ipv6Hdr {
-            vcf: first.to_be_bytes(),
-            payload_len: (length - Ipv6Hdr::LEN as u16).to_be_bytes(),
-            next_hdr: protocol,
-            hop_limit: TTL,
-            src_addr: record.source,
-            dst_addr: record.address,
-        },
-    )
+    Ipv6Words {
+        first: first.to_be(),
+        length: (length - Ipv6Hdr::LEN as u16).to_be(),
+        next: [protocol, TTL],
+        source: words(record.source),
+        destination: words(record.address),
+    }
 }
 
-/// UDP and GUE. Over IPv4 UDP needs no checksum; over IPv6 it has one, of which `sum` is the inner
-/// packet's part.
+/// 16 bytes as two words.
 #[inline(always)]
-fn header<F: Frame>(
-    frame: &mut F,
-    at: usize,
-    ports: [u16; 2],
+const fn words(a: [u8; 16]) -> [u64; 2] {
+    [
+        u64::from_ne_bytes([a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]]),
+        u64::from_ne_bytes([a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15]]),
+    ]
+}
+
+/// Spreads the packets of a tunnel over paths (RFC 6438).
+#[inline(always)]
+const fn label(hash: FlowHash) -> u32 {
+    (hash.0 >> 32) as u32 & 0x000f_ffff
+}
+
+/// UDP and GUE, as 16-bit words of a frame. Over IPv4 UDP needs no checksum; over IPv6 it has one, of
+/// which `sum` is the inner packet's part.
+#[inline(always)]
+fn header(
+    hash: FlowHash,
     length: u16,
     inner: u8,
     sum: Option<Sum>,
     record: &NodeRecord,
-) -> Option<()> {
+) -> [u16; (UdpHdr::LEN + GUE_LEN) / 2] {
+    let ports = [DYNAMIC_PORTS | (hash.0 >> 32) as u16, u16::from_be_bytes(record.port_be)];
     // Variant 0, a data message, no optional fields, and the protocol of what follows; no flags.
-    let gue = [0, inner, 0, 0];
+    let gue = [u16::from(inner), 0];
     let checksum = match sum {
         None => 0,
         Some(sum) => {
@@ -178,16 +211,7 @@ fn header<F: Frame>(
             if all.checksum() == 0 { 0xffff } else { all.checksum() }
         }
     };
-    frame.write(
-        at,
-        UdpHdr {
-            src: ports[0].to_be_bytes(),
-            dst: ports[1].to_be_bytes(),
-            len: length.to_be_bytes(),
-            check: checksum.to_be_bytes(),
-        },
-    )?;
-    frame.write(at + UdpHdr::LEN, gue)
+    [ports[0], ports[1], length, checksum, gue[0], gue[1]].map(u16::to_be)
 }
 
 /// The sum of the inner packet. What has a checksum of its own sums up to that checksum's

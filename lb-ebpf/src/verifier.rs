@@ -9,9 +9,10 @@ pub(crate) fn unknown(number: u64) -> u64 {
     #[cfg(target_arch = "bpf")]
     {
         let mut number = number;
-        // SAFETY: no instruction at all.
+        // SAFETY: a register is put into itself.
         unsafe {
-            core::arch::asm!("", inout("r3") number, options(nomem, nostack, preserves_flags));
+            core::arch::asm!("{0} = {0}", inout(reg) number,
+                options(pure, nomem, nostack, preserves_flags));
         }
         number
     }
@@ -23,8 +24,21 @@ pub(crate) fn unknown(number: u64) -> u64 {
 /// of the salt.
 #[inline(always)]
 pub(crate) fn forget(number: u64, salt: u64) -> u64 {
-    // Both are the salt; neither of them sees that.
-    number ^ unknown(salt) ^ unknown(salt)
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut number = number;
+        // SAFETY: a register is changed and changed back.
+        unsafe {
+            core::arch::asm!("{0} ^= {1}", "{0} ^= {1}", inout(reg) number, in(reg) salt,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        number
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        let _ = salt;
+        number
+    }
 }
 
 /// The same offset, of which the compiler knows nothing but if it is a constant. Else it would check

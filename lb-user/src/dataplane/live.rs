@@ -29,7 +29,11 @@ pub fn remembered(memory: &Memory, writer: &Writer) -> Remembered {
     let own = |entry: &VipEntry| entry.kind == VipKind::Own as u8;
     let vips = (0..VIP_PLACES).filter_map(vip).filter(own);
     Remembered {
-        plan: memory.plans.get(generation_index(epoch, 1, 0)).unwrap_or_default(),
+        plan: memory
+            .heads
+            .get(generation_index(epoch, 1, 0))
+            .map(|head| head.plan)
+            .unwrap_or_default(),
         own: vips.map(|entry| entry.address).collect(),
         nodes: (0..MAX_NODES).map(node).collect(),
         services: services.map(live).collect(),

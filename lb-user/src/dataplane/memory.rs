@@ -12,7 +12,10 @@ use std::{
     mem::offset_of,
     os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use aya::{
@@ -20,17 +23,17 @@ use aya::{
     maps::{Map, MapData, MapError},
 };
 use lb_common::{
-    Chunk, ClusterId, Control, Counters, Directory, FragmentBucket, HashKey, LAYOUT_VERSION, Limit,
-    NodeId, NodeRecord, PinBucket, PinEntry, PlanRecord, Pod, PortRange, Reason, ServiceId,
-    ServiceRecord, Slot, VipEntry,
+    Chunk, ClusterId, Control, Counters, Directory, FragmentBucket, Generation, GenerationHead,
+    HashKey, LAYOUT_VERSION, Limit, NodeId, NodeRecord, PinBucket, PinEntry, Pod, PortRange,
+    Reason, ServiceId, ServiceRecord, Slot, VipEntry,
     layout::{
-        CHUNK_SLOTS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, REPLY_PLACES, REPLY_RANGES,
-        VIP_BIT_WORDS, VIP_PLACES, VIP_RANGES, generation_index,
+        CHUNK_SLOTS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, REPLY_PLACES, REPLY_RANGES, VIP_PLACES,
+        VIP_RANGES, generation_index,
     },
     maps::{self, MapSpec},
     pin::{BUSY, PIN_WAYS},
 };
-use lb_ebpf::{Book, Copied, Mac, Tables};
+use lb_ebpf::{Book, Copied, Tables};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
@@ -41,20 +44,16 @@ pub struct Memory {
     pub control: Cells<Control>,
     /// The key of the flow hash.
     pub secret: Cells<HashKey>,
-    /// VIP bitmaps, by generation.
-    pub vip_bits: Cells<u64>,
     /// VIP tables, by generation.
     pub vips: Cells<VipEntry>,
     /// Port ranges of services, by generation.
     pub vip_ranges: Cells<PortRange>,
-    /// Bitmaps of `nat` nodes' addresses, by generation.
-    pub reply_bits: Cells<u64>,
     /// Tables of `nat` nodes' ports, by generation.
     pub replies: Cells<VipEntry>,
     /// Port ranges of `nat` nodes, by generation.
     pub reply_ranges: Cells<PortRange>,
-    /// What holds for a generation as a whole.
-    pub plans: Cells<PlanRecord>,
+    /// What nearly each packet asks of a generation.
+    pub heads: Cells<GenerationHead>,
     /// Services, by generation.
     pub services: Cells<ServiceRecord>,
     /// Clusters' directories, by generation.
@@ -135,19 +134,22 @@ impl Memory {
         if !pins.len().is_power_of_two() {
             return Err(OpenError::Size { name: maps::PINS.name, entries: pins.len() });
         }
+        let plans = Mapping::new(&maps::PLANS, open(&maps::PLANS)?)?;
         Ok(Self {
             control: Cells::new(&maps::CONTROL, open(&maps::CONTROL)?)?,
             secret: Cells::new(&maps::SECRET, open(&maps::SECRET)?)?,
-            vip_bits: Cells::new(&maps::VIP_BITS, open(&maps::VIP_BITS)?)?,
-            vips: Cells::new(&maps::VIPS, open(&maps::VIPS)?)?,
-            vip_ranges: Cells::new(&maps::VIP_RANGES, open(&maps::VIP_RANGES)?)?,
-            reply_bits: Cells::new(&maps::REPLY_BITS, open(&maps::REPLY_BITS)?)?,
-            replies: Cells::new(&maps::REPLIES, open(&maps::REPLIES)?)?,
-            reply_ranges: Cells::new(&maps::REPLY_RANGES, open(&maps::REPLY_RANGES)?)?,
-            plans: Cells::new(&maps::PLANS, open(&maps::PLANS)?)?,
-            services: Cells::new(&maps::SERVICE_DIRS, open(&maps::SERVICE_DIRS)?)?,
-            clusters: Cells::new(&maps::CLUSTER_DIRS, open(&maps::CLUSTER_DIRS)?)?,
-            nodes: Cells::new(&maps::NODE_HOPS, open(&maps::NODE_HOPS)?)?,
+            vips: Cells::of_plans(&plans, offset_of!(Generation, vips), VIP_PLACES),
+            vip_ranges: Cells::of_plans(&plans, offset_of!(Generation, vip_ranges), VIP_RANGES),
+            replies: Cells::of_plans(&plans, offset_of!(Generation, replies), REPLY_PLACES),
+            reply_ranges: Cells::of_plans(
+                &plans,
+                offset_of!(Generation, reply_ranges),
+                REPLY_RANGES,
+            ),
+            heads: Cells::of_plans(&plans, offset_of!(Generation, head), 1),
+            services: Cells::of_plans(&plans, offset_of!(Generation, services), MAX_SERVICES),
+            clusters: Cells::of_plans(&plans, offset_of!(Generation, clusters), MAX_CLUSTERS),
+            nodes: Cells::of_plans(&plans, offset_of!(Generation, nodes), MAX_NODES),
             slots: Cells::new(&maps::SLOTS, open(&maps::SLOTS)?)?,
             fragments: Cells::new(&maps::FRAGMENTS, open(&maps::FRAGMENTS)?)?,
             pins,
@@ -212,8 +214,7 @@ impl Memory {
 
     /// The slot `index` of the table that a directory describes, `None` outside of the memory.
     pub fn table_slot(&self, directory: &Directory, index: u32) -> Option<Slot> {
-        let chunk = directory.first.checked_add(index / CHUNK_SLOTS)?;
-        Tables::slot(self, chunk, index % CHUNK_SLOTS)
+        Tables::slot(self, directory.first, index)
     }
 }
 
@@ -224,27 +225,8 @@ impl Tables for Memory {
         Some(self.epoch())
     }
 
-    fn hash_key(&self) -> Option<Copied<HashKey>> {
-        self.secret.get(0).map(Copied)
-    }
-
-    fn plan_flags(&self, epoch: u64) -> Option<u32> {
-        self.plans.get(generation_index(epoch, 1, 0)).map(|plan| plan.flags)
-    }
-
-    fn sends_out_of(&self, epoch: u64, ifindex: u32) -> bool {
-        let plan = self.plans.get(generation_index(epoch, 1, 0));
-        ifindex != 0 && plan.is_some_and(|plan| plan.interfaces.contains(&ifindex))
-    }
-
-    fn takes(&self, epoch: u64, ifindex: u32, mac: Mac) -> bool {
-        let plan = self.plans.get(generation_index(epoch, 1, 0));
-        plan.is_none_or(|plan| plan.takes(ifindex, mac.bytes()))
-    }
-
-    fn bits(&self, book: Book, epoch: u64, word: u32) -> Option<u64> {
-        let bits = if book == Book::Services { &self.vip_bits } else { &self.reply_bits };
-        bits.get(generation_index(epoch, VIP_BIT_WORDS, word))
+    fn head(&self, epoch: u64) -> Option<Copied<GenerationHead>> {
+        self.heads.get(generation_index(epoch, 1, 0)).map(Copied)
     }
 
     fn entry(&self, book: Book, epoch: u64, place: u32) -> Option<Copied<VipEntry>> {
@@ -320,8 +302,8 @@ impl Tables for Memory {
         self.limits.get(0)
     }
 
-    fn set_limit(&self, limit: Limit) {
-        self.limits.set(0, limit);
+    fn set_limit(&self, second: u64, sent: u64) {
+        self.limits.set(0, Limit { second, sent, ..Limit::default() });
     }
 
     fn now(&self) -> u64 {
@@ -330,44 +312,75 @@ impl Tables for Memory {
         now.map_or(0, |now| now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
     }
 
-    fn slot(&self, chunk: u32, offset: u32) -> Option<Slot> {
-        let chunk = self.slots.checked(chunk)?.cast::<u16>();
-        if offset >= CHUNK_SLOTS {
-            return None;
-        }
-        // SAFETY: `checked` gave a chunk inside the mapping, `offset` is inside the chunk, and
-        // its slots are u16 from its first byte on.
-        Some(Slot::from_raw(unsafe { chunk.add(offset as usize).read_volatile() }))
+    fn slot(&self, first: u32, slot: u32) -> Option<Slot> {
+        let chunk = self.slots.checked(first.checked_add(slot / CHUNK_SLOTS)?)?.cast::<u16>();
+        // SAFETY: `checked` gave a chunk inside the mapping, the offset is inside the chunk, and its
+        // slots are u16 from its first byte on.
+        let raw = unsafe { chunk.add((slot % CHUNK_SLOTS) as usize).read_volatile() };
+        Some(Slot::from_raw(raw))
     }
 }
 
-/// A fixed number of values in memory that others read or write at the same time.
-pub struct Cells<T> {
-    map: MmapRaw,
-    len: u32,
-    values: PhantomData<T>,
+/// The memory of a map.
+struct Mapping {
+    memory: Arc<MmapRaw>,
+    bytes: usize,
 }
 
-impl<T: Pod> Cells<T> {
+impl Mapping {
     fn new(spec: &MapSpec, bpf: Option<MapData>) -> Result<Self, OpenError> {
-        assert_eq!(spec.value_size as usize, size_of::<T>(), "{}", spec.name);
-        assert_eq!(size_of::<T>() % 8, 0, "{}: the kernel rounds values up to 8 bytes", spec.name);
-        // How many there are is what the map says: of pins it is the configuration's.
-        let len = match &bpf {
+        // How many elements there are is what the map says: of pins it is the configuration's.
+        let elements = match &bpf {
             Some(map) => map
                 .info()
                 .map_err(|source| OpenError::Info { name: spec.name, source })?
                 .max_entries(),
             None => spec.max_entries,
         };
+        assert_eq!(spec.value_size % 8, 0, "{}: the kernel rounds it up to 8 bytes", spec.name);
+        let bytes = spec.value_size as usize * elements as usize;
         let mut options = MmapOptions::new();
-        options.len(size_of::<T>() * len as usize);
-        let map = match bpf {
+        options.len(bytes);
+        let memory = match bpf {
             Some(map) => options.map_raw(map.fd().as_fd().as_raw_fd()),
             None => options.map_anon().map(MmapRaw::from),
         };
-        let map = map.map_err(|source| OpenError::Mmap { name: spec.name, source })?;
-        Ok(Self { map, len, values: PhantomData })
+        let memory = memory.map_err(|source| OpenError::Mmap { name: spec.name, source })?;
+        Ok(Self { memory: Arc::new(memory), bytes })
+    }
+}
+
+/// A fixed number of values in memory that others read or write at the same time: some in a row, then
+/// as many again at the next stride.
+pub struct Cells<T> {
+    memory: Arc<MmapRaw>,
+    /// Bytes before the first one.
+    before: usize,
+    /// Values in a row.
+    row: u32,
+    /// Bytes from one row to the next.
+    stride: usize,
+    len: u32,
+    values: PhantomData<T>,
+}
+
+impl<T: Pod> Cells<T> {
+    /// All that is in a map.
+    fn new(spec: &MapSpec, bpf: Option<MapData>) -> Result<Self, OpenError> {
+        let Mapping { memory, bytes } = Mapping::new(spec, bpf)?;
+        assert_eq!(spec.value_size as usize % size_of::<T>(), 0, "{}", spec.name);
+        let len = (bytes / size_of::<T>()) as u32;
+        Ok(Self { memory, before: 0, row: len, stride: bytes, len, values: PhantomData })
+    }
+
+    /// An array of so many values in each [`Generation`], behind so many bytes.
+    fn of_plans(plans: &Mapping, before: usize, row: u32) -> Self {
+        let stride = size_of::<Generation>();
+        assert!(before + row as usize * size_of::<T>() <= stride);
+        assert!(before.is_multiple_of(align_of::<T>()));
+        let len = (plans.bytes / stride) as u32 * row;
+        let memory = Arc::clone(&plans.memory);
+        Self { memory, before, row, stride, len, values: PhantomData }
     }
 
     /// Number of values.
@@ -399,9 +412,11 @@ impl<T: Pod> Cells<T> {
 
     fn checked(&self, index: u32) -> Option<*mut T> {
         (index < self.len).then(|| {
-            // SAFETY: `index` is below the number of values that the mapping was made for. The
-            // start is page-aligned and values follow each other, so it is aligned for T.
-            unsafe { self.map.as_mut_ptr().cast::<T>().add(index as usize) }
+            let (row, place) = ((index / self.row) as usize, (index % self.row) as usize);
+            let offset = self.before + row * self.stride + place * size_of::<T>();
+            // SAFETY: of the rows that the mapping has, and inside of its row. The mapping is
+            // page-aligned, so is each row's beginning for T, and values follow each other.
+            unsafe { self.memory.as_mut_ptr().add(offset).cast() }
         })
     }
 

@@ -167,8 +167,8 @@ impl Dataplane {
 
     /// The files that some generation names.
     pub fn files(&self) -> BTreeSet<u64> {
-        let plans = (0..self.memory.plans.len()).filter_map(|i| self.memory.plans.get(i));
-        plans.map(|plan| plan.file).filter(|file| *file != 0).collect()
+        let plans = (0..self.memory.heads.len()).filter_map(|i| self.memory.heads.get(i));
+        plans.map(|generation| generation.plan.file).filter(|file| *file != 0).collect()
     }
 
     /// What the generation in force says, for a daemon that goes on with it.

@@ -215,7 +215,8 @@ impl PinDir {
             let path = entry.map_err(read)?.path();
             let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
             let link = LinkName::parse(name);
-            if link.is_none() && !maps::ALL.iter().any(|spec| spec.name == name) {
+            let is_map = || maps::ALL.iter().map(|spec| spec.name).chain(maps::FORMER);
+            if link.is_none() && !is_map().any(|map| map == name) {
                 let (path, entry) = (self.path.clone(), name.to_owned());
                 return Err(PinError::Foreign { path, entry });
             }

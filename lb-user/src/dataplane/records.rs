@@ -1,10 +1,11 @@
 //! Writes a generation: all that a plan is but the slots of its tables.
 
 use lb_common::{
-    Directory, NodeRecord, PlanRecord, PortRange, ServiceRecord, VipEntry,
+    Directory, GenerationHead, HashKey, NodeRecord, PlanRecord, PortRange, ServiceRecord, VipEntry,
+    VipKind,
     layout::{
-        MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, REPLY_PLACES, REPLY_RANGES, VIP_BIT_WORDS,
-        VIP_PLACES, VIP_RANGES, generation_index,
+        MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, REPLY_PLACES, REPLY_RANGES, VIP_PLACES, VIP_RANGES,
+        generation_index,
     },
 };
 
@@ -21,7 +22,7 @@ pub enum Part {
     Vips,
     /// The sources of replies.
     Replies,
-    /// The plan's own record.
+    /// What nearly each packet asks.
     Plan,
     /// Directories of services.
     Services,
@@ -35,6 +36,7 @@ pub enum Part {
 pub(super) struct Records<'a> {
     pub(super) intent: &'a Intent,
     pub(super) plan: PlanRecord,
+    pub(super) key: HashKey,
     pub(super) vips: Vips,
     pub(super) replies: Vips,
 }
@@ -56,13 +58,23 @@ impl Records<'_> {
             false => directory(table),
         };
         at(Part::Vips)?;
-        let maps = (&memory.vip_bits, &memory.vips, &memory.vip_ranges);
-        write_book(maps, [VIP_PLACES, VIP_RANGES], epoch, &self.vips);
+        let maps = (&memory.vips, &memory.vip_ranges);
+        let services = |mut entry: VipEntry| {
+            let table = intent.services.get(usize::from(entry.service));
+            if let Some(table) = table.filter(|_| entry.kind == VipKind::Port as u8) {
+                entry.set_table(&directory(table));
+            }
+            entry
+        };
+        write_book(maps, [VIP_PLACES, VIP_RANGES], epoch, &self.vips, services);
         at(Part::Replies)?;
-        let maps = (&memory.reply_bits, &memory.replies, &memory.reply_ranges);
-        write_book(maps, [REPLY_PLACES, REPLY_RANGES], epoch, &self.replies);
+        let maps = (&memory.replies, &memory.reply_ranges);
+        write_book(maps, [REPLY_PLACES, REPLY_RANGES], epoch, &self.replies, |entry| entry);
         at(Part::Plan)?;
-        memory.plans.set(generation_index(epoch, 1, 0), self.plan);
+        let (vip_bits, reply_bits) = (self.vips.bits, self.replies.bits);
+        let key = self.key;
+        let head = GenerationHead { plan: self.plan, key, reserved: [0; 3], vip_bits, reply_bits };
+        memory.heads.set(generation_index(epoch, 1, 0), head);
         at(Part::Services)?;
         for (i, id) in (0..MAX_SERVICES).zip(0usize..) {
             let table = intent.services.get(id).map(directory).unwrap_or_default();
@@ -85,18 +97,16 @@ impl Records<'_> {
 }
 
 /// Writes destinations, or sources of replies, into the maps of one of them, which have so many places
-/// and ranges for a generation.
+/// and ranges for a generation. `finished` adds to a place what the plan's tables say.
 fn write_book(
-    (bits, entries, ranges): (&Cells<u64>, &Cells<VipEntry>, &Cells<PortRange>),
+    (entries, ranges): (&Cells<VipEntry>, &Cells<PortRange>),
     [places, most_ranges]: [u32; 2],
     epoch: u64,
     book: &Vips,
+    finished: impl Fn(VipEntry) -> VipEntry,
 ) {
-    for (i, &word) in (0..VIP_BIT_WORDS).zip(&book.bits) {
-        bits.set(generation_index(epoch, VIP_BIT_WORDS, i), word);
-    }
     for (i, &entry) in (0..places).zip(&book.places) {
-        entries.set(generation_index(epoch, places, i), entry);
+        entries.set(generation_index(epoch, places, i), finished(entry));
     }
     for (i, range) in (0..most_ranges).zip(filled(&book.ranges)) {
         ranges.set(generation_index(epoch, most_ranges, i), range);
@@ -106,4 +116,70 @@ fn write_book(
 /// Ranges, then nothing for ever.
 fn filled(ranges: &[PortRange]) -> impl Iterator<Item = PortRange> {
     ranges.iter().copied().chain(std::iter::repeat(PortRange::default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use lb_common::{ServiceId, Slot, Udp};
+
+    use super::*;
+    use crate::{config::Ports, dataplane::writer::Writer, decide::Vip};
+
+    /// A table of a cluster's own slots.
+    fn table(own: u16, udp: Udp, by_source: bool) -> Table {
+        let slots: Arc<[Slot]> = vec![Slot::clean(own); 1024].into();
+        Table { slots, udp, by_source, healthy: true, ..Table::default() }
+    }
+
+    #[test]
+    fn a_single_port_says_of_its_service_what_the_service_says() {
+        let memory = Memory::anonymous().expect("memory");
+        let id = |service| ServiceId::new(service).expect("a service");
+        let vip = |ports, service| {
+            let address = [0, 0, 0xffff, 0xc000_0201];
+            Vip { address, ports, protocol: 17, service: id(service) }
+        };
+        let intent = Intent {
+            vips: vec![vip(Ports::One(80), 1), vip(Ports::One(443), 0), vip(Ports::All, 2)],
+            addresses: vec![[0, 0, 0xffff, 0xc000_0201]; 3],
+            services: vec![
+                table(0, Udp::Quic, false),
+                table(1, Udp::Rehash, true),
+                table(2, Udp::Sticky, false),
+            ],
+            clusters: vec![table(0, Udp::Rehash, false); 3],
+            nodes: vec![NodeRecord::default()],
+            ..Intent::default()
+        };
+        let epoch = Writer::adopt(&memory).commit(&memory, &intent).expect("a commit");
+        let mut found = Vec::new();
+        for place in 0..VIP_PLACES {
+            let place = generation_index(epoch, VIP_PLACES, place);
+            let entry = memory.vips.get(place).expect("a place");
+            if entry.kind == VipKind::Port as u8 {
+                let at = generation_index(epoch, MAX_SERVICES, u32::from(entry.service));
+                let Directory { first, log2, by_source, udp, .. } =
+                    memory.services.get(at).expect("a service").table;
+                let says = Directory { first, log2, by_source, udp, ..Directory::NONE };
+                assert_eq!(entry.table(), says);
+                found.push((entry.port, by_source, udp));
+            } else {
+                assert_eq!(entry.table(), Directory::NONE, "nobody asks it");
+            }
+        }
+        found.sort_unstable();
+        assert_eq!(found, [(80, 1, Udp::Rehash as u8), (443, 0, Udp::Quic as u8)]);
+    }
+
+    #[test]
+    fn each_generation_has_the_key() {
+        let memory = Memory::anonymous().expect("memory");
+        let key = HashKey { words: [7; 12], algorithm: 1, ..HashKey::default() };
+        memory.secret.set(0, key);
+        let epoch = Writer::adopt(&memory).commit(&memory, &Intent::default()).expect("a commit");
+        let head = memory.heads.get(generation_index(epoch, 1, 0)).expect("its head");
+        assert_eq!(head.key, key);
+    }
 }

@@ -2,10 +2,10 @@
 //! that act between two questions.
 
 use lb_common::{
-    ClusterId, Directory, HashKey, Limit, NodeId, NodeRecord, PinEntry, Pod, PortRange, Reason,
-    ServiceId, ServiceRecord, Slot, VipEntry,
+    ClusterId, Directory, GenerationHead, Limit, NodeId, NodeRecord, PinEntry, Pod, PortRange,
+    Reason, ServiceId, ServiceRecord, Slot, VipEntry,
 };
-use lb_ebpf::{Book, Copied, Mac, Tables};
+use lb_ebpf::{Book, Copied, Tables};
 
 use super::memory::Memory;
 
@@ -69,20 +69,8 @@ impl<W: Fn(Question)> Tables for Watched<'_, W> {
     fn epoch(&self) -> Option<u64> {
         Tables::epoch(self.asked(Question::Epoch))
     }
-    fn hash_key(&self) -> Option<Copied<HashKey>> {
-        self.other().hash_key()
-    }
-    fn plan_flags(&self, epoch: u64) -> Option<u32> {
-        self.other().plan_flags(epoch)
-    }
-    fn sends_out_of(&self, epoch: u64, ifindex: u32) -> bool {
-        self.other().sends_out_of(epoch, ifindex)
-    }
-    fn takes(&self, epoch: u64, ifindex: u32, mac: Mac) -> bool {
-        self.other().takes(epoch, ifindex, mac)
-    }
-    fn bits(&self, book: Book, epoch: u64, word: u32) -> Option<u64> {
-        self.other().bits(book, epoch, word)
+    fn head(&self, epoch: u64) -> Option<Copied<GenerationHead>> {
+        self.other().head(epoch)
     }
     fn entry(&self, book: Book, epoch: u64, place: u32) -> Option<Copied<VipEntry>> {
         self.other().entry(book, epoch, place)
@@ -99,8 +87,8 @@ impl<W: Fn(Question)> Tables for Watched<'_, W> {
     fn node(&self, epoch: u64, id: NodeId) -> Option<Copied<NodeRecord>> {
         self.asked(Question::Node(id)).node(epoch, id)
     }
-    fn slot(&self, chunk: u32, offset: u32) -> Option<Slot> {
-        self.other().slot(chunk, offset)
+    fn slot(&self, first: u32, slot: u32) -> Option<Slot> {
+        self.other().slot(first, slot)
     }
     fn fragment(&self, bucket: u32, way: usize) -> Option<u64> {
         self.other().fragment(bucket, way)
@@ -130,9 +118,9 @@ impl<W: Fn(Question)> Tables for Watched<'_, W> {
     fn limit(&self) -> Option<Limit> {
         self.other().limit()
     }
-    fn set_limit(&self, limit: Limit) {
+    fn set_limit(&self, second: u64, sent: u64) {
         if let Some(memory) = self.written() {
-            memory.set_limit(limit);
+            memory.set_limit(second, sent);
         }
     }
     fn now(&self) -> u64 {

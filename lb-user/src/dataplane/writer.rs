@@ -112,7 +112,8 @@ impl Writer {
             });
         }
         let tables = tables.into_values().collect();
-        let file = memory.plans.get(generation_index(epoch, 1, 0)).map_or(0, |plan| plan.file);
+        let file = memory.heads.get(generation_index(epoch, 1, 0));
+        let file = file.map_or(0, |generation| generation.plan.file);
         let generations = vec![Generation { epoch, tables }];
         Self { live: epoch, graced: epoch, generations, file }
     }
@@ -171,7 +172,8 @@ impl Writer {
         }
 
         let plan = PlanRecord { file: self.file, ..intent.plan };
-        let records = Records { intent, plan, vips, replies };
+        let key = memory.secret.get(0).unwrap_or_default();
+        let records = Records { intent, plan, key, vips, replies };
         records.write(memory, epoch, |table| placing.directory(table), |map| at(Step::Map(map)))?;
 
         at(Step::Store)?;

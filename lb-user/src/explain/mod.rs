@@ -117,7 +117,7 @@ fn try_answer<T: Tables>(
     answer.explained.epoch = if live { found.epoch } else { 0 };
     let decision = view.decision.ok_or(ADOPTED)?;
     let service = view.model.ids.service_at(found.service).ok_or(ADOPTED)?;
-    let key = tables.hash_key().ok_or(ADOPTED)?;
+    let key = tables.head(found.epoch).ok_or(ADOPTED)?.key;
     let path = &follow(view.model, decision, service, key.hash(&found.flow));
     let mut teller = Teller { view, decision, service, path, flow, answer };
     teller.tell(&found.choice);
@@ -137,7 +137,7 @@ pub fn find<T: Tables>(tables: &T, flow: &Flow, asked: Asked) -> Result<Found, V
 
 /// Why a packet's way ended before a node was chosen, or at the choice.
 fn stopped(verdict: Verdict) -> String {
-    let why = match verdict.reason {
+    let why = match verdict.reason() {
         Reason::DropMartian => "dropped: nobody may send from this source to a service",
         Reason::PassNotVip => "passed to this host: no service has this address",
         Reason::PassNoService => "passed to this host: no service has this protocol and port",

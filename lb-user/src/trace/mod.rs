@@ -113,12 +113,13 @@ impl Tracer {
         };
         let ingress = ways::INTERFACE;
         let mut packet = Packet { bytes: frame.to_vec(), ingress, routed: self.reply };
-        let verdict = lb_ebpf::process(&mut packet, &Watched::new(&self.memory, watch));
+        // By all stages, which ask for the service that they found.
+        let verdict = lb_ebpf::staged(&mut packet, &Watched::new(&self.memory, watch));
         let mut counters = self.memory.noted();
-        counters.count(verdict.reason);
+        counters.count(verdict.reason());
         let outcome = Outcome {
-            action: verdict.action,
-            reason: verdict.reason,
+            action: verdict.action(),
+            reason: verdict.reason(),
             packet: packet.bytes,
             counters,
         };
@@ -133,7 +134,7 @@ impl Tracer {
 
     /// Overwrites them.
     pub fn set_limit(&self, limit: Limit) {
-        Tables::set_limit(&self.memory, limit);
+        Tables::set_limit(&self.memory, limit.second, limit.sent);
     }
 
     fn named(&self, asked: Asked) -> Whose {

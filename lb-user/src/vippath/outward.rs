@@ -84,8 +84,8 @@ impl Outward {
         let mut frame = Packet::new(ethernet(packet, source.is_ipv4()));
         // Any hash will do: it spreads tunnel packets, and one check's should not change their way.
         match deliver(&mut frame, &hop.record, FlowHash(u64::from(source.port()) << 32)) {
-            Ok(verdict) if verdict.action == Action::Redirect => Ok((frame.bytes, hop.link)),
-            Err(verdict) if verdict.reason == Reason::DropTooBig => Err(Lost::TooLong),
+            Ok(verdict) if verdict.action() == Action::Redirect => Ok((frame.bytes, hop.link)),
+            Err(verdict) if verdict.reason() == Reason::DropTooBig => Err(Lost::TooLong),
             _ => Err(Lost::NoHop),
         }
     }
@@ -235,7 +235,7 @@ mod tests {
             for packet in [syn(40_000), syn6(40_000)] {
                 let (mut ours, link) = outward(record).frame(&packet).expect("a way");
                 let (mut users, verdict) = users_frame(record, &packet);
-                assert_eq!((verdict.action, verdict.ifindex), (Action::Redirect, 1));
+                assert_eq!((verdict.action(), verdict.ifindex()), (Action::Redirect, 1));
                 if record == gue {
                     // The tunnel's source port is of the flow's hash.
                     ours[34..36].fill(0);
@@ -286,7 +286,7 @@ mod tests {
             [(unresolved, Reason::DropUnresolved), (strange, Reason::DropBadTable)]
         {
             assert_eq!(outward(record).frame(&syn(40_000)).err(), Some(Lost::NoHop));
-            assert_eq!(users_frame(record, &syn(40_000)).1.reason, reason);
+            assert_eq!(users_frame(record, &syn(40_000)).1.reason(), reason);
         }
     }
 

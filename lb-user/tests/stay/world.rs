@@ -9,12 +9,12 @@ use std::{
 };
 
 use lb_common::{
-    ClusterId, Directory, FlowKey, HashAlgorithm, HashKey, Limit, NodeId, NodeRecord, PinEntry,
-    Pod, PortRange, Reason, ServiceId, ServiceRecord, Slot, SlotState, VipEntry,
+    ClusterId, Directory, FlowKey, GenerationHead, HashAlgorithm, Limit, NodeId, NodeRecord,
+    PinEntry, Pod, PortRange, Reason, ServiceId, ServiceRecord, Slot, SlotState, VipEntry,
     pin::{BUSY, FREE, HALF_YIELDS, PIN_WAYS, Pin, PinState, Tick},
 };
 use lb_ebpf::{
-    Book, Copied, Mac, Tables, Verdict,
+    Book, Copied, Tables, Verdict,
     select::{self, Choice, Kind},
 };
 use lb_user::{
@@ -153,7 +153,7 @@ impl World {
         let tables = Seen { world: self, tag: Cell::new(FREE) };
         let directory = tables.service(self.writer.epoch(), service).expect("a service");
         assert_eq!(directory.table.by_source, 0, "so a flow's tag is its hash");
-        let hash = tables.hash_key().expect("a key").hash(flow);
+        let hash = tables.head(self.writer.epoch()).expect("its head").key.hash(flow);
         tables.tag.set(lb_common::pin::tag(hash));
         let choice = select::of_flow(&tables, self.writer.epoch(), service, flow, kind);
         (choice, self.memory.noted().pin_refused > 0)
@@ -302,20 +302,8 @@ impl Tables for Seen<'_> {
     fn epoch(&self) -> Option<u64> {
         Some(self.memory().epoch())
     }
-    fn hash_key(&self) -> Option<Copied<HashKey>> {
-        self.memory().hash_key()
-    }
-    fn plan_flags(&self, epoch: u64) -> Option<u32> {
-        self.memory().plan_flags(epoch)
-    }
-    fn takes(&self, epoch: u64, ifindex: u32, to: Mac) -> bool {
-        self.memory().takes(epoch, ifindex, to)
-    }
-    fn sends_out_of(&self, epoch: u64, ifindex: u32) -> bool {
-        self.memory().sends_out_of(epoch, ifindex)
-    }
-    fn bits(&self, book: Book, epoch: u64, word: u32) -> Option<u64> {
-        self.memory().bits(book, epoch, word)
+    fn head(&self, epoch: u64) -> Option<Copied<GenerationHead>> {
+        self.memory().head(epoch)
     }
     fn entry(&self, book: Book, epoch: u64, place: u32) -> Option<Copied<VipEntry>> {
         self.memory().entry(book, epoch, place)
@@ -332,8 +320,8 @@ impl Tables for Seen<'_> {
     fn node(&self, epoch: u64, id: NodeId) -> Option<Copied<NodeRecord>> {
         self.memory().node(epoch, id)
     }
-    fn slot(&self, chunk: u32, offset: u32) -> Option<Slot> {
-        self.memory().slot(chunk, offset)
+    fn slot(&self, first: u32, slot: u32) -> Option<Slot> {
+        self.memory().slot(first, slot)
     }
     fn fragment(&self, bucket: u32, way: usize) -> Option<u64> {
         self.memory().fragment(bucket, way)
@@ -344,7 +332,7 @@ impl Tables for Seen<'_> {
     fn limit(&self) -> Option<Limit> {
         self.memory().limit()
     }
-    fn set_limit(&self, limit: Limit) {
-        self.memory().set_limit(limit);
+    fn set_limit(&self, second: u64, sent: u64) {
+        self.memory().set_limit(second, sent);
     }
 }

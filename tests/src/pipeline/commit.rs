@@ -206,7 +206,7 @@ pub fn packet_held() -> anyhow::Result<()> {
             let result = result.take();
             let was_held = result.is_some();
             result.unwrap_or(Ok(())).with_context(|| format!("held before question {question}"))?;
-            let is = sent_by(verdict.action, &frame.bytes)
+            let is = sent_by(verdict.action(), &frame.bytes)
                 .with_context(|| format!("held before question {question}"))?;
             ensure!(is == began_with, "question {question}: plan {is}, not {began_with}");
             // The packet has ended; only now older generations may go.

@@ -141,9 +141,9 @@ pub fn run_in(
         Way::Stages => lb_ebpf::staged(&mut wire, memory),
     };
     let mut counted = memory.noted();
-    counted.count(verdict.reason);
+    counted.count(verdict.reason());
     counters.add(&counted);
-    Outcome { action: verdict.action, frame: wire.into_bytes(), counters: counted }
+    Outcome { action: verdict.action(), frame: wire.into_bytes(), counters: counted }
 }
 
 /// Runs frames through the program that the kernel has loaded.

@@ -3,9 +3,9 @@
 
 use lb_common::{
     Chunk, ClusterId, Directory, NodeId, Pin, PinBucket, PinEntry, PinState, ServiceId, Slot,
-    SlotState, Udp,
+    SlotState, Udp, VipKind,
     layout::{
-        CHUNK_SLOTS, MAX_CHUNKS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, MIN_TABLE_LOG2,
+        CHUNK_SLOTS, MAX_CHUNKS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, MIN_TABLE_LOG2, VIP_PLACES,
         generation_index,
     },
     pin::Tick,
@@ -105,8 +105,7 @@ impl Scene {
                 let record = memory.services.get(at).expect("a service");
                 aside.services.push((at, record));
                 let directory = Directory { udp: self.udp as u8, ..table.of(record.table) };
-                let record = lb_common::ServiceRecord { table: directory, ..record };
-                memory.services.set(at, record);
+                put(memory, at, lb_common::ServiceRecord { table: directory, ..record });
             }
         }
         for (cluster, moved) in &self.clusters {
@@ -142,9 +141,23 @@ impl Aside {
     }
 
     fn tables(self, memory: &Memory) {
-        self.services.iter().for_each(|&(at, record)| memory.services.set(at, record));
+        self.services.iter().for_each(|&(at, record)| put(memory, at, record));
         self.clusters.iter().for_each(|&(at, record)| memory.clusters.set(at, record));
         self.nodes.iter().for_each(|&(at, record)| memory.nodes.set(at, record));
+    }
+}
+
+/// Puts a service in its place in the generation in force, and what its ports say of it into theirs.
+fn put(memory: &Memory, at: u32, record: lb_common::ServiceRecord) {
+    memory.services.set(at, record);
+    for place in 0..VIP_PLACES {
+        let place = generation_index(memory.epoch(), VIP_PLACES, place);
+        let mut entry = memory.vips.get(place).expect("a place");
+        let of = generation_index(memory.epoch(), MAX_SERVICES, u32::from(entry.service));
+        if entry.kind == VipKind::Port as u8 && of == at {
+            entry.set_table(&record.table);
+            memory.vips.set(place, entry);
+        }
     }
 }
 

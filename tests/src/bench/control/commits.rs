@@ -7,13 +7,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use lb_common::{
-    Chunk, Directory, NodeRecord, PlanRecord, PortRange, ServiceRecord, VipEntry,
-    layout::{
-        CHUNK_SLOTS, MAX_CLUSTERS, MAX_NODES, MAX_SERVICES, REPLY_PLACES, REPLY_RANGES,
-        VIP_BIT_WORDS, VIP_PLACES, VIP_RANGES,
-    },
-};
+use lb_common::{Chunk, Generation, layout::CHUNK_SLOTS};
 use lb_user::{
     dataplane::writer::{Step, Writer},
     decide::{Intent, Table},
@@ -25,13 +19,7 @@ use crate::stop::Stop;
 
 /// Bytes of all that a commit writes beside slots: the records of one generation, each time whole
 /// (`dataplane/records.rs`).
-const RECORDS: usize = 2 * 8 * VIP_BIT_WORDS as usize
-    + size_of::<VipEntry>() * (VIP_PLACES + REPLY_PLACES) as usize
-    + size_of::<PortRange>() * (VIP_RANGES + REPLY_RANGES) as usize
-    + size_of::<PlanRecord>()
-    + size_of::<ServiceRecord>() * MAX_SERVICES as usize
-    + size_of::<Directory>() * MAX_CLUSTERS as usize
-    + size_of::<NodeRecord>() * MAX_NODES as usize;
+const RECORDS: usize = size_of::<Generation>();
 
 /// Commits under one configuration.
 #[derive(Clone, Copy, Debug, Serialize)]
