@@ -171,6 +171,11 @@ pub trait Tables {
     where
         Self: 'a;
 
+    /// Access to the memory of all slots: looked up once for all that a packet asks of it.
+    type Slots<'a>: Copy
+    where
+        Self: 'a;
+
     /// The epoch in force. Read once per packet.
     fn epoch(&self) -> Option<u64>;
     /// What holds for the generation as a whole, and the key of the flow hash.
@@ -185,8 +190,10 @@ pub trait Tables {
     fn cluster(&self, epoch: u64, id: ClusterId) -> Option<Directory>;
     /// A node's record.
     fn node(&self, epoch: u64, id: NodeId) -> Option<Self::Ref<'_, NodeRecord>>;
+    /// The memory of all slots.
+    fn slots(&self) -> Option<Self::Slots<'_>>;
     /// A slot of the table that begins with a chunk.
-    fn slot(&self, first: u32, slot: u32) -> Option<Slot>;
+    fn slot(&self, of: Self::Slots<'_>, first: u32, slot: u32) -> Option<Slot>;
     /// A way of a bucket of the table of fragments.
     fn fragment(&self, bucket: u32, way: usize) -> Option<u64>;
     /// Overwrites a way of a bucket of the table of fragments.

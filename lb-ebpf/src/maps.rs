@@ -110,8 +110,12 @@ fn place<T, const N: usize>(of: &'static [T; N], place: u32) -> Option<&'static 
     Some(unsafe { &*of.as_ptr().add(place as usize) })
 }
 
+/// Slots of all chunks.
+const ALL_SLOTS: usize = (MAX_CHUNKS * CHUNK_SLOTS) as usize;
+
 impl Tables for KernelTables {
     type Ref<'a, T: Pod> = &'a T;
+    type Slots<'a> = &'static [u16; ALL_SLOTS];
 
     #[inline(always)]
     fn epoch(&self) -> Option<u64> {
@@ -157,11 +161,15 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn slot(&self, first: u32, slot: u32) -> Option<Slot> {
-        const SLOTS_IN_ALL: usize = (MAX_CHUNKS * CHUNK_SLOTS) as usize;
-        let slots: *const [u16; SLOTS_IN_ALL] = SLOTS.get_ptr(0)?.cast();
+    fn slots(&self) -> Option<&'static [u16; ALL_SLOTS]> {
+        let slots: *const [u16; ALL_SLOTS] = SLOTS.get_ptr(0)?.cast();
         // SAFETY: chunks are nothing but slots.
-        place(unsafe { &*slots }, first * CHUNK_SLOTS + slot).map(|slot| Slot::from_raw(*slot))
+        Some(unsafe { &*slots })
+    }
+
+    #[inline(always)]
+    fn slot(&self, of: &'static [u16; ALL_SLOTS], first: u32, slot: u32) -> Option<Slot> {
+        place(of, first * CHUNK_SLOTS + slot).map(|slot| Slot::from_raw(*slot))
     }
 
     #[inline(always)]

@@ -221,8 +221,9 @@ pub(crate) fn slots<T: Tables>(
     directory: &Directory,
     hash: FlowHash,
 ) -> Result<Slots, Verdict> {
+    let memory = tables.slots().ok_or(Verdict::BAD_TABLE)?;
     let service_slot = hash.service_slot(u32::from(directory.log2));
-    let first = slot(tables, directory.first, service_slot)?;
+    let first = slot(tables, memory, directory.first, service_slot)?;
     let mut slots = Slots {
         hash,
         service_slot,
@@ -236,7 +237,7 @@ pub(crate) fn slots<T: Tables>(
         let id = ClusterId::new(usize::from(cluster)).ok_or(Verdict::BAD_TABLE)?;
         let directory = tables.cluster(epoch, id).ok_or(Verdict::BAD_TABLE)?;
         slots.node_slot = hash.node_slot(u32::from(directory.log2));
-        slots.second = slot(tables, directory.first, slots.node_slot)?;
+        slots.second = slot(tables, memory, directory.first, slots.node_slot)?;
         slots.own = place(cluster, slots.second)?;
         slots.port = directory.port;
     }
@@ -251,13 +252,14 @@ pub(crate) fn base<T: Tables>(
     directory: &Directory,
     slots: &Slots,
 ) -> Result<(Place, u16), Verdict> {
-    let first = before(tables, directory, slots.service_slot, slots.first)?;
+    let memory = tables.slots().ok_or(Verdict::BAD_TABLE)?;
+    let first = before(tables, memory, directory, slots.service_slot, slots.first)?;
     let Some(cluster) = first.member() else { return Ok((Place::NOBODY, 0)) };
     let id = ClusterId::new(usize::from(cluster)).ok_or(Verdict::BAD_TABLE)?;
     let directory = tables.cluster(epoch, id).ok_or(Verdict::BAD_TABLE)?;
     let at = slots.hash.node_slot(u32::from(directory.log2));
-    let now = slot(tables, directory.first, at)?;
-    Ok((place(cluster, before(tables, &directory, at, now)?)?, directory.port))
+    let now = slot(tables, memory, directory.first, at)?;
+    Ok((place(cluster, before(tables, memory, &directory, at, now)?)?, directory.port))
 }
 
 /// Whether a service's flows move with their slots, as UDP may.
@@ -287,6 +289,7 @@ pub fn affine(directory: &Directory, flow: FlowKey) -> FlowKey {
 #[inline(always)]
 fn before<T: Tables>(
     tables: &T,
+    memory: T::Slots<'_>,
     directory: &Directory,
     at: u32,
     now: Slot,
@@ -297,7 +300,7 @@ fn before<T: Tables>(
     if directory.base == Directory::NO_BASE {
         return Err(Verdict::BAD_TABLE);
     }
-    slot(tables, directory.base, at)
+    slot(tables, memory, directory.base, at)
 }
 
 #[inline(always)]
@@ -310,6 +313,11 @@ fn place(cluster: u16, slot: Slot) -> Result<Place, Verdict> {
 }
 
 #[inline(always)]
-fn slot<T: Tables>(tables: &T, first: u32, slot: u32) -> Result<Slot, Verdict> {
-    tables.slot(first, slot).ok_or(Verdict::BAD_TABLE)
+fn slot<T: Tables>(
+    tables: &T,
+    memory: T::Slots<'_>,
+    first: u32,
+    slot: u32,
+) -> Result<Slot, Verdict> {
+    tables.slot(memory, first, slot).ok_or(Verdict::BAD_TABLE)
 }

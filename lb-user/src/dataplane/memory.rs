@@ -214,12 +214,13 @@ impl Memory {
 
     /// The slot `index` of the table that a directory describes, `None` outside of the memory.
     pub fn table_slot(&self, directory: &Directory, index: u32) -> Option<Slot> {
-        Tables::slot(self, directory.first, index)
+        Tables::slot(self, (), directory.first, index)
     }
 }
 
 impl Tables for Memory {
     type Ref<'a, T: Pod> = Copied<T>;
+    type Slots<'a> = ();
 
     fn epoch(&self) -> Option<u64> {
         Some(self.epoch())
@@ -312,7 +313,11 @@ impl Tables for Memory {
         now.map_or(0, |now| now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
     }
 
-    fn slot(&self, first: u32, slot: u32) -> Option<Slot> {
+    fn slots(&self) -> Option<()> {
+        Some(())
+    }
+
+    fn slot(&self, (): (), first: u32, slot: u32) -> Option<Slot> {
         let chunk = self.slots.checked(first.checked_add(slot / CHUNK_SLOTS)?)?.cast::<u16>();
         // SAFETY: `checked` gave a chunk inside the mapping, the offset is inside the chunk, and its
         // slots are u16 from its first byte on.

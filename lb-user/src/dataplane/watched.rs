@@ -65,6 +65,10 @@ impl<W: Fn(Question)> Tables for Watched<'_, W> {
         = Copied<T>
     where
         Self: 'b;
+    type Slots<'b>
+        = ()
+    where
+        Self: 'b;
 
     fn epoch(&self) -> Option<u64> {
         Tables::epoch(self.asked(Question::Epoch))
@@ -87,8 +91,11 @@ impl<W: Fn(Question)> Tables for Watched<'_, W> {
     fn node(&self, epoch: u64, id: NodeId) -> Option<Copied<NodeRecord>> {
         self.asked(Question::Node(id)).node(epoch, id)
     }
-    fn slot(&self, first: u32, slot: u32) -> Option<Slot> {
-        self.other().slot(first, slot)
+    fn slots(&self) -> Option<()> {
+        Some(())
+    }
+    fn slot(&self, (): (), first: u32, slot: u32) -> Option<Slot> {
+        self.other().slot((), first, slot)
     }
     fn fragment(&self, bucket: u32, way: usize) -> Option<u64> {
         self.other().fragment(bucket, way)

@@ -265,6 +265,10 @@ impl Tables for Seen<'_> {
         = Copied<T>
     where
         Self: 'b;
+    type Slots<'b>
+        = ()
+    where
+        Self: 'b;
 
     fn now(&self) -> u64 {
         self.world.now.as_nanos() as u64
@@ -320,8 +324,11 @@ impl Tables for Seen<'_> {
     fn node(&self, epoch: u64, id: NodeId) -> Option<Copied<NodeRecord>> {
         self.memory().node(epoch, id)
     }
-    fn slot(&self, first: u32, slot: u32) -> Option<Slot> {
-        self.memory().slot(first, slot)
+    fn slots(&self) -> Option<()> {
+        Some(())
+    }
+    fn slot(&self, (): (), first: u32, slot: u32) -> Option<Slot> {
+        self.memory().slot((), first, slot)
     }
     fn fragment(&self, bucket: u32, way: usize) -> Option<u64> {
         self.memory().fragment(bucket, way)
