@@ -16,13 +16,7 @@ pub const MAX_PROBES: u32 = 16;
 
 // Odd 64-bit constants, the first bits of the fractional parts of square roots of primes
 // (the constants of SHA-512, FIPS 180-4, 4.2.3), lowest bit set.
-const C: [u64; 5] = [
-    0x6a09_e667_f3bc_c909,
-    0xbb67_ae85_84ca_a73b,
-    0x3c6e_f372_fe94_f82b,
-    0xa54f_f53a_5f1d_36f1,
-    0x510e_527f_ade6_82d1,
-];
+const C: [u64; 3] = [0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b, 0x3c6e_f372_fe94_f82b];
 
 /// What a packet is looked up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,11 +44,9 @@ impl VipKey {
 
     #[inline(always)]
     const fn address_hash(&self) -> u64 {
-        (self.address[0] as u64)
-            .wrapping_mul(C[0])
-            .wrapping_add((self.address[1] as u64).wrapping_mul(C[1]))
-            .wrapping_add((self.address[2] as u64).wrapping_mul(C[2]))
-            .wrapping_add((self.address[3] as u64).wrapping_mul(C[3]))
+        let [a, b, c, d] = self.address;
+        let (network, host) = ((a as u64) << 32 | b as u64, (c as u64) << 32 | d as u64);
+        network.wrapping_mul(C[0]).wrapping_add(host.wrapping_mul(C[1]))
     }
 
     /// Its word and mask in the bitmap of one generation.
@@ -68,7 +60,7 @@ impl VipKey {
     #[inline(always)]
     pub const fn place(&self, places: u32) -> u32 {
         let tail = (self.port as u64) | (self.protocol as u64) << 16;
-        let hash = self.address_hash().wrapping_add(tail.wrapping_mul(C[4]));
+        let hash = self.address_hash().wrapping_add(tail.wrapping_mul(C[2]));
         ((hash ^ hash << 21) >> (64 - places.trailing_zeros())) as u32
     }
 
