@@ -87,10 +87,14 @@ impl Place {
         (word >> 32) as u32 == self.tag
     }
 
-    /// Seconds since a word was written; the clock goes round after 18 hours.
+    /// Seconds since a word was written; the clock goes round after 18 hours. What another CPU wrote, whose
+    /// clock was ahead by some milliseconds, was written just now.
     #[inline(always)]
     const fn age(&self, word: u64) -> u16 {
-        self.second.wrapping_sub((word >> 16) as u16)
+        match self.second.wrapping_sub((word >> 16) as u16) {
+            u16::MAX => 0,
+            age => age,
+        }
     }
 }
 
@@ -137,4 +141,19 @@ pub(crate) fn find<T: Tables>(
         }
     }
     Ok((whom, place.hash))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_a_clock_that_is_ahead_is_new() {
+        let place = |second| Place { bucket: 0, tag: 1, second, hash: FlowHash(0) };
+        let word = |second: u16| 1 << 32 | u64::from(second) << 16;
+        assert_eq!(place(7).age(word(7)), 0);
+        assert_eq!(place(9).age(word(7)), 2);
+        assert_eq!(place(7).age(word(8)), 0, "ahead by a second's end");
+        assert_eq!(place(1).age(word(u16::MAX)), 2, "around the end of the numbers");
+    }
 }

@@ -62,7 +62,8 @@ struct Clock {
     nanoseconds: u64,
 }
 
-/// Count a packet, by the number of its reason. Per CPU, and XDP runs are not preempted by others on their CPU: no atomics.
+/// Counts a packet by the number of its reason. Per CPU, and XDP runs do not interrupt each other there
+/// (they run with softirqs off): no atomics.
 #[inline(always)]
 pub(crate) fn count(number: u16) {
     // Else the compiler would check one copy of it and use another.
@@ -99,15 +100,26 @@ impl KernelTables {
 }
 
 /// A place of an array in a map.
+///
+/// # Safety
+/// The array is in a map value.
 #[inline(always)]
-fn place<T, const N: usize>(of: &'static [T; N], place: u32) -> Option<&'static T> {
+unsafe fn place<T, const N: usize>(of: *const [T; N], place: u32) -> Option<*const T> {
     // Else the compiler would check one copy of it and use another, or know what the verifier does not.
     let place = unknown(u64::from(place));
     if place >= N as u64 {
         return None;
     }
-    // SAFETY: inside of the array.
-    Some(unsafe { &*of.as_ptr().add(place as usize) })
+    // SAFETY: inside of the array, which is inside of a map value.
+    Some(unsafe { of.cast::<T>().add(place as usize) })
+}
+
+/// A place of an array in the generation in force, where nothing changes.
+#[inline(always)]
+fn element<T, const N: usize>(of: &'static [T; N], index: u32) -> Option<&'static T> {
+    // SAFETY: generations are in a map value, and what is in force stays as it is until all packets that
+    // go by it have ended.
+    unsafe { place(of, index).map(|element| &*element) }
 }
 
 /// Slots of all chunks.
@@ -115,7 +127,7 @@ const ALL_SLOTS: usize = (MAX_CHUNKS * CHUNK_SLOTS) as usize;
 
 impl Tables for KernelTables {
     type Ref<'a, T: Pod> = &'a T;
-    type Slots<'a> = &'static [u16; ALL_SLOTS];
+    type Slots<'a> = *const [u16; ALL_SLOTS];
 
     #[inline(always)]
     fn epoch(&self) -> Option<u64> {
@@ -132,44 +144,45 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn entry(&self, book: Book, epoch: u64, index: u32) -> Option<&VipEntry> {
         match book {
-            Book::Services => place(&self.generation(epoch).vips, index),
-            Book::Nodes => place(&self.generation(epoch).replies, index),
+            Book::Services => element(&self.generation(epoch).vips, index),
+            Book::Nodes => element(&self.generation(epoch).replies, index),
         }
     }
 
     #[inline(always)]
     fn range(&self, book: Book, epoch: u64, index: u32) -> Option<PortRange> {
         match book {
-            Book::Services => place(&self.generation(epoch).vip_ranges, index).copied(),
-            Book::Nodes => place(&self.generation(epoch).reply_ranges, index).copied(),
+            Book::Services => element(&self.generation(epoch).vip_ranges, index).copied(),
+            Book::Nodes => element(&self.generation(epoch).reply_ranges, index).copied(),
         }
     }
 
     #[inline(always)]
     fn service(&self, epoch: u64, id: ServiceId) -> Option<&ServiceRecord> {
-        place(&self.generation(epoch).services, id.index() as u32)
+        element(&self.generation(epoch).services, id.index() as u32)
     }
 
     #[inline(always)]
     fn cluster(&self, epoch: u64, id: ClusterId) -> Option<Directory> {
-        place(&self.generation(epoch).clusters, id.index() as u32).copied()
+        element(&self.generation(epoch).clusters, id.index() as u32).copied()
     }
 
     #[inline(always)]
     fn node(&self, epoch: u64, id: NodeId) -> Option<&NodeRecord> {
-        place(&self.generation(epoch).nodes, id.index() as u32)
+        element(&self.generation(epoch).nodes, id.index() as u32)
     }
 
     #[inline(always)]
-    fn slots(&self) -> Option<&'static [u16; ALL_SLOTS]> {
-        let slots: *const [u16; ALL_SLOTS] = SLOTS.get_ptr(0)?.cast();
-        // SAFETY: chunks are nothing but slots.
-        Some(unsafe { &*slots })
+    fn slots(&self) -> Option<*const [u16; ALL_SLOTS]> {
+        // Chunks are nothing but slots.
+        SLOTS.get_ptr(0).map(|chunks| chunks.cast())
     }
 
     #[inline(always)]
-    fn slot(&self, of: &'static [u16; ALL_SLOTS], first: u32, slot: u32) -> Option<Slot> {
-        place(of, first * CHUNK_SLOTS + slot).map(|slot| Slot::from_raw(*slot))
+    fn slot(&self, of: *const [u16; ALL_SLOTS], first: u32, slot: u32) -> Option<Slot> {
+        // SAFETY: what `slots` gave. Of the memory that the daemon writes meanwhile only this is read,
+        // which is of a table in force, or is no table's and says nothing.
+        unsafe { place(of, first * CHUNK_SLOTS + slot).map(|slot| Slot::from_raw(*slot)) }
     }
 
     #[inline(always)]
@@ -192,7 +205,8 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn pin_mask(&self) -> Option<u32> {
-        CONTROL.get(0).map(|control| control.pin_mask)
+        // SAFETY: inside a map value; the daemon writes this word before there are packets.
+        CONTROL.get_ptr(0).map(|control| unsafe { (*control).pin_mask })
     }
 
     #[inline(always)]
@@ -246,7 +260,8 @@ impl Tables for KernelTables {
     fn with_job<R>(&self, work: impl FnOnce(&mut Job) -> R) -> Option<R> {
         let job = JOB.get_ptr_mut(0)?;
         // SAFETY: a map value of the right size and alignment, this CPU's own, on which XDP runs do not
-        // preempt each other; a run has one job.
+        // interrupt each other, and a run has one job. Where one did (a test run in an old kernel, in which a
+        // packet comes), it would go by the other's numbers; the verifier knows nothing of them.
         Some(work(unsafe { &mut *job }))
     }
 

@@ -131,12 +131,13 @@ pub struct Packet {
     pub protocol: u8,
     /// Type of service or traffic class.
     pub tos: u8,
-    /// Time to live, or hop limit.
-    pub ttl: u8,
+    // These two are written at once, where that is aligned.
     /// Nobody may fragment it: so says IPv4, and so it is with IPv6.
     pub dont_fragment: Flag,
     /// A [`Part`].
     part: u8,
+    /// Time to live, or hop limit.
+    pub ttl: u8,
 }
 
 /// The ports of a TCP segment or a UDP datagram.

@@ -74,8 +74,7 @@ pub(crate) unsafe fn compare_and_swap(word: *mut u64, from: u64, to: u64) -> boo
     }
 }
 
-/// Where the packet begins, or ends (`data_end`). The
-/// compiler would load 32 bits and widen them
+/// Where the packet begins, or ends (`data_end`). The compiler would load 32 bits and widen them
 /// somewhere else, where the verifier does not know a pointer any more; so this is one instruction,
 /// whose result is good until memory may have changed.
 macro_rules! pointer {

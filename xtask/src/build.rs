@@ -73,6 +73,8 @@ fn compile(paths: &Paths, ready: &Ready, features: &str, binary: &str) -> Result
         .env("RUSTC", &ready.rustc.path)
         // `-Z` on a compiler that is not a nightly.
         .env("RUSTC_BOOTSTRAP", "1")
+        // Whatever the user's own settings are: the verifier is particular about what comes out.
+        .env("CARGO_INCREMENTAL", "0")
         .env("CARGO_ENCODED_RUSTFLAGS", flags(ready).join("\u{1f}"));
     process::run(&mut cargo)?;
     Ok(directory.join(TARGET).join("release").join(binary))

@@ -172,7 +172,7 @@ impl Writer {
         }
 
         let plan = PlanRecord { file: self.file, ..intent.plan };
-        let key = memory.secret.get(0).unwrap_or_default();
+        let key = memory.secret.get(0).ok_or(CommitError::DoesNotFit("a secret"))?;
         let records = Records { intent, plan, key, vips, replies };
         records.write(memory, epoch, |table| placing.directory(table), |map| at(Step::Map(map)))?;
 
