@@ -24,7 +24,10 @@ pub(super) fn cases(key: &HashKey) -> Vec<Case> {
     let mut cases = Vec::new();
     for family in FAMILIES {
         let rows = [bases(), ports(), nobody(), pinned(), unpinned(), full()];
-        let rows = rows.iter().flatten().filter(|row| row.to.map_or(true, |to| suits(to, family)));
+        // What leaves with a tag is nothing plain, so each again with a pin to whom packets go plainly.
+        let plain = rows.iter().flatten().filter_map(|row| row.pinned_to(To::Ipip4));
+        let rows = rows.iter().flatten().cloned().chain(plain);
+        let rows = rows.filter(|row| row.to.map_or(true, |to| suits(to, family)));
         cases.extend(rows.map(|row| row.case(key, family, To::Tx, Udp::Rehash)));
         cases.extend(datagrams(key, family));
     }
@@ -172,7 +175,7 @@ fn pinned() -> Vec<Row> {
     rows.extend([
         // Wherever it stands.
         row("in the second bucket", drain, DATA, Ok(PINNED), LOOKED)
-            .pins([(1, 3, 0, PINNED, PINNED, Live, 0)])
+            .pins([(1, 3, 0, PINNED, PINNED, Half, 9_000)])
             .leaves([(1, 3, 0, PINNED, PINNED, Live, 0)]),
         // Not of this connection.
         row("another's pin", drain, DATA, Ok(OLD), MADE)
