@@ -91,7 +91,16 @@ fn bases() -> Vec<Row> {
 
 /// The port is of the pool that the node was chosen from.
 fn ports() -> Vec<Row> {
-    let rows = [(To::NatCluster4, To::Nat4), (To::NatCluster6, To::Nat6)].map(|(nat, other)| {
+    let pairs = [
+        (To::NatCluster4, To::Nat4),
+        (To::NatCluster6, To::Nat6),
+        (To::NatPort4, To::Nat4),
+        (To::NatPort6, To::Nat6),
+        // Either has one.
+        (To::NatPort4, To::NatCluster4),
+        (To::NatPort6, To::NatCluster6),
+    ];
+    let rows = pairs.map(|(nat, other)| {
         let pin = own(nat, nat, Live, 0);
         // The same node without the cluster's port.
         let without = Moved::clean(nat);
