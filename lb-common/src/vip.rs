@@ -202,3 +202,45 @@ const _: () = {
     assert!(VIP_PLACES.is_power_of_two() && REPLY_PLACES.is_power_of_two());
     assert!(2 * 2 * MAX_SERVICES <= VIP_PLACES, "an address and its ports, at most half full");
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A packet to port 443 of a service, and nothing else, is for that port's place.
+    #[test]
+    fn a_port_is_found_by_all_of_its_key() {
+        let key = VipKey { address: [0x2001_0db8, 1, 2, 3], port: 443, protocol: 6 };
+        let entry = VipEntry {
+            address: key.address,
+            port: key.port,
+            protocol: key.protocol,
+            kind: VipKind::Port as u8,
+            ..VipEntry::default()
+        };
+        assert!(entry.is_port(&key));
+        for other in [
+            VipKey { port: 444, ..key },
+            VipKey { port: 443 ^ 0x100, ..key },
+            VipKey { protocol: 17, ..key },
+            VipKey { port: 0, protocol: 0, ..key },
+        ] {
+            assert!(!entry.is_port(&other), "{other:?}");
+        }
+        for word in 0..4 {
+            // One bit, at either end of the word.
+            for bit in [1, 1 << 31] {
+                let mut other = key;
+                other.address[word] ^= bit;
+                assert!(!entry.is_port(&other), "{other:?}");
+            }
+        }
+        for kind in [VipKind::Free, VipKind::Ports, VipKind::Address, VipKind::Own] {
+            let other = VipEntry { kind: kind as u8, ..entry };
+            assert!(!other.is_port(&key) && other.matches(&key), "{kind:?}");
+        }
+        // No byte that is no kind, either, whose lowest bits are those of one port.
+        let other = VipEntry { kind: 0x80 | VipKind::Port as u8, ..entry };
+        assert!(!other.is_port(&key));
+    }
+}

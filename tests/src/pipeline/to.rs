@@ -74,6 +74,9 @@ ways! {
     /// To a port that the cluster says; out of another interface, with a tag.
     NatCluster4: Nat V4,
     NatCluster6: Nat V6,
+    /// To a port that the cluster says, and nothing else is special.
+    NatPort4: Nat V4,
+    NatPort6: Nat V6,
     NatSmall4: Nat V4,
     NatSmall6: Nat V6,
     /// For a range of ports besides.
@@ -156,6 +159,7 @@ impl To {
         match self {
             Self::Nat4 | Self::Nat6 | Self::NatSmall4 | Self::NatSmall6 => 8080,
             Self::NatCluster4 | Self::NatCluster6 => 8443,
+            Self::NatPort4 | Self::NatPort6 => 8444,
             _ => port,
         }
     }
@@ -184,6 +188,7 @@ impl To {
     pub(super) const fn cluster_port(self) -> u16 {
         match self {
             Self::NatCluster4 | Self::NatCluster6 => 8443,
+            Self::NatPort4 | Self::NatPort6 => 8444,
             _ => 0,
         }
     }
@@ -206,7 +211,7 @@ impl To {
         let port = match forward {
             Forward::Gue => GUE_PORT,
             // The cluster's port comes before the node's own.
-            Forward::Nat if matches!(self, Self::NatCluster4 | Self::NatCluster6) => 1,
+            Forward::Nat if self.cluster_port() != 0 => 1,
             Forward::Nat => self.port_of(0),
             Forward::L2 | Forward::Ipip => 0,
         };

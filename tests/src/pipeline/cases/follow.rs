@@ -16,7 +16,7 @@ use crate::pipeline::{
 use PinState::{Closing, Half, Live};
 
 /// Ways that lead to a node, of all kinds; with `nat` to a port of the node's and of the cluster's.
-const WAYS: [To; 11] = [
+const WAYS: [To; 13] = [
     To::Elsewhere,
     To::Tags,
     To::Ipip4,
@@ -28,6 +28,8 @@ const WAYS: [To; 11] = [
     To::Nat6,
     To::NatCluster4,
     To::NatCluster6,
+    To::NatPort4,
+    To::NatPort6,
 ];
 
 pub(super) fn cases(key: &HashKey) -> Vec<Case> {

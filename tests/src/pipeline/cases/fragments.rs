@@ -4,7 +4,7 @@ use lb_common::{HashKey, Reason};
 use lb_ebpf::Action;
 
 use super::{
-    Before, Case, Step, hash_of, hash_with, here, in_tunnel, suits, to_be_fragmented, udp, way,
+    Before, Case, Step, hash_of, hash_with, here, in_tunnel, suits, tcp, to_be_fragmented, udp, way,
 };
 use crate::pipeline::{
     packets::{Body, Ip, protocol},
@@ -33,16 +33,28 @@ fn datagram(family: Family, to: To) -> Ip {
     udp(family, to, &(0..77).collect::<Vec<u8>>())
 }
 
+/// A segment whose first fragment has all of its TCP header, and whose later one has bytes that look
+/// like one.
+fn segment(family: Family, to: To) -> Ip {
+    let header = tcp(family, to, &[7; 40]).payload();
+    tcp(family, to, &[&[1; 4][..], &header].concat())
+}
+
 /// The hash of a fragment that is not the first.
 fn later_hash(key: &HashKey, ip: &Ip, id: u32) -> lb_common::FlowHash {
     // A later fragment of IPv6 does not say what is in it (RFC 8200, 4.5).
-    hash_with(key, ip, id, if ip.v6() { protocol::FRAGMENT } else { protocol::UDP })
+    let protocol = match ip.body {
+        _ if ip.v6() => protocol::FRAGMENT,
+        Body::Tcp { .. } => protocol::TCP,
+        _ => protocol::UDP,
+    };
+    hash_with(key, ip, id, protocol)
 }
 
 /// What both fragments of a datagram become on the way to a node.
 pub(super) fn both(key: &HashKey, to: To, whole: &Ip) -> [Step; 2] {
     let arriving = match (to.forward(), &whole.body) {
-        (lb_common::Forward::Nat, Body::Udp { to: port, .. }) => {
+        (lb_common::Forward::Nat, Body::Udp { to: port, .. } | Body::Tcp { to: port, .. }) => {
             whole.clone().going_to(to.address(), to.port_of(*port))
         }
         _ => whole.clone(),
@@ -77,12 +89,16 @@ fn to_nodes(key: &HashKey, family: Family) -> Vec<Case> {
         To::Nat6,
         To::NatCluster4,
         To::NatCluster6,
+        To::NatPort4,
+        To::NatPort6,
     ];
     let mut cases = Vec::new();
-    for to in ways.into_iter().filter(|&to| suits(to, family)) {
-        let whole = datagram(family, to);
+    let wholes =
+        |to| [("udp", datagram(family, to)), ("tcp", segment(family, to))].map(|of| (to, of));
+    for (to, (what, whole)) in ways.into_iter().filter(|&to| suits(to, family)).flat_map(wholes) {
         let steps = both(key, to, &whole);
-        cases.push(Case::new(format!("fragments of {family:?} to {to:?}"), steps.to_vec()));
+        let name = format!("fragments of {what} over {family:?} to {to:?}");
+        cases.push(Case::new(name.clone(), steps.to_vec()));
         let [first, later] = steps;
         let dropped = || Step::drops(later.frame.clone(), Reason::DropFragment);
         // The last one before the first one; the first one twice; for as long as hosts wait.
@@ -94,7 +110,7 @@ fn to_nodes(key: &HashKey, family: Family) -> Vec<Case> {
             later.clone().after(Before::Seconds(29)),
             dropped().after(Before::Seconds(2)),
         ];
-        cases.push(Case::new(format!("the order of fragments of {family:?} to {to:?}"), steps));
+        cases.push(Case::new(format!("the order of {name}"), steps));
     }
     cases
 }
@@ -127,8 +143,7 @@ fn unknown(key: &HashKey, family: Family) -> Vec<Case> {
     let mut cases = vec![Case::new(format!("other fragments than those of {family:?}"), steps)];
 
     // A first fragment that has not all of the header that it must have.
-    let tcp = super::tcp(family, To::Tx, &[1; 40]);
-    for (what, packet) in [("tcp", tcp), ("udp", whole)] {
+    for (what, packet) in [("tcp", tcp(family, To::Tx, &[1; 40])), ("udp", whole)] {
         let [mut tiny, _] = packet.fragments(8, ID);
         if let Body::Raw { data, .. } = &mut tiny.body {
             data.truncate(if what == "tcp" { 16 } else { 7 });

@@ -2,6 +2,7 @@
 
 mod echo;
 mod errors;
+mod flows;
 mod follow;
 mod forward;
 mod fragments;
@@ -138,6 +139,7 @@ pub fn all(key: &HashKey) -> Vec<Case> {
         hostile::cases(key),
         jumbo::cases(key),
         moved::cases(key),
+        flows::cases(key),
         follow::cases(key),
     ]
     .concat()

@@ -1,22 +1,17 @@
 //! Slots that moved: who gets which packet, and what becomes of its connection's pin, rule by rule
 //! (ARCHITECTURE, "Connections").
 
-use lb_common::{HashKey, PinState, Reason, Udp, pin::affine};
+use lb_common::{HashKey, PinState, Reason, Udp};
 
 use super::{
-    Case, Step, hash_of, hash_with, here,
+    Case,
     row::{
         DATA, FIN, LOOKED, MADE, NEW, OLD, PINNED, Packet, REFUSED, RST, Row, SYN, Standing, own,
-        placed, row,
+        row,
     },
-    suits, tcp, way,
+    suits,
 };
-use crate::pipeline::{
-    packets::Body,
-    places::{FAMILIES, Family},
-    scene::{Moved, Scene},
-    to::To,
-};
+use crate::pipeline::{places::FAMILIES, scene::Moved, to::To};
 use PinState::{Closing, Half, Live};
 use Reason::{DropNoCluster, DropNoNode};
 
@@ -24,11 +19,12 @@ pub(super) fn cases(key: &HashKey) -> Vec<Case> {
     let mut cases = Vec::new();
     for family in FAMILIES {
         let rows = [bases(), ports(), nobody(), pinned(), unpinned(), full()];
-        let rows = rows.iter().flatten().filter(|row| row.to.map_or(true, |to| suits(to, family)));
+        // What leaves with a tag is nothing plain, so each again with a pin to whom packets go plainly.
+        let plain = rows.iter().flatten().filter_map(|row| row.pinned_to(To::Ipip4));
+        let rows = rows.iter().flatten().cloned().chain(plain);
+        let rows = rows.filter(|row| row.to.map_or(true, |to| suits(to, family)));
         cases.extend(rows.map(|row| row.case(key, family, To::Tx, Udp::Rehash)));
-        cases.extend(datagrams(key, family));
     }
-    cases.extend(by_source(key));
     cases
 }
 
@@ -88,7 +84,16 @@ fn bases() -> Vec<Row> {
 
 /// The port is of the pool that the node was chosen from.
 fn ports() -> Vec<Row> {
-    let rows = [(To::NatCluster4, To::Nat4), (To::NatCluster6, To::Nat6)].map(|(nat, other)| {
+    let pairs = [
+        (To::NatCluster4, To::Nat4),
+        (To::NatCluster6, To::Nat6),
+        (To::NatPort4, To::Nat4),
+        (To::NatPort6, To::Nat6),
+        // Either has one.
+        (To::NatPort4, To::NatCluster4),
+        (To::NatPort6, To::NatCluster6),
+    ];
+    let rows = pairs.map(|(nat, other)| {
         let pin = own(nat, nat, Live, 0);
         // The same node without the cluster's port.
         let without = Moved::clean(nat);
@@ -172,7 +177,7 @@ fn pinned() -> Vec<Row> {
     rows.extend([
         // Wherever it stands.
         row("in the second bucket", drain, DATA, Ok(PINNED), LOOKED)
-            .pins([(1, 3, 0, PINNED, PINNED, Live, 0)])
+            .pins([(1, 3, 0, PINNED, PINNED, Half, 9_000)])
             .leaves([(1, 3, 0, PINNED, PINNED, Live, 0)]),
         // Not of this connection.
         row("another's pin", drain, DATA, Ok(OLD), MADE)
@@ -298,101 +303,4 @@ fn full() -> Vec<Row> {
 const fn old(pin: Standing) -> Standing {
     let (bucket, way, tag, node, cluster, state, age) = pin;
     (bucket, way, tag, node, cluster, state, if age > 3_300 { 1 } else { 0 })
-}
-
-/// Flows over UDP, by what the service says of them.
-fn datagrams(key: &HashKey, family: Family) -> Vec<Case> {
-    let drain = Moved::drain(Some(NEW), Some(OLD));
-    let quic = |first: u8, version: u32| {
-        Packet::Udp([&[first][..], &version.to_be_bytes(), &[8; 20]].concat())
-    };
-    let (v1, v2, draft) = (1, 0x6b33_43cf, 0xff00_001d);
-    let plain = Packet::Udp(vec![0xc0, 0, 0, 0, 1, 9]);
-    let mut cases = vec![
-        row("rehashed", drain, plain.clone(), Ok(NEW), &[]).case(key, family, NEW, Udp::Rehash),
-        row(
-            "rehashed, nobody",
-            Moved::drain(None, Some(OLD)),
-            plain.clone(),
-            Err(DropNoCluster),
-            &[],
-        )
-        .case(key, family, NEW, Udp::Rehash),
-        row("sticky", drain, plain, Ok(OLD), MADE).leaves([own(OLD, OLD, Live, 0)]).case(
-            key,
-            family,
-            NEW,
-            Udp::Sticky,
-        ),
-        // Over UDP nobody opens that could take it over.
-        row("sticky, the base is down", drain, Packet::Udp(vec![9; 9]), Ok(NEW), MADE)
-            .down(OLD)
-            .leaves([own(NEW, NEW, Live, 0)])
-            .case(key, family, NEW, Udp::Sticky),
-        row("quic, the base is down", drain, quic(0x40, v1), Ok(NEW), MADE)
-            .down(OLD)
-            .leaves([own(NEW, NEW, Live, 0)])
-            .case(key, family, NEW, Udp::Quic),
-    ];
-    for (first, version, opens) in [
-        (0xc0, v1, true),
-        (0xd3, v1, true),
-        (0xe0, v1, false),
-        (0xf0, v1, false),
-        // Whatever the second bit says (RFC 9287).
-        (0x80, v1, true),
-        (0xc0, v2, false),
-        (0xd0, v2, true),
-        (0xe0, v2, true),
-        (0xf0, v2, false),
-        (0xf0, draft, true),
-        (0xc0, 0, false),
-        (0x40, v1, false),
-        (0x50, v2, false),
-    ] {
-        let (to, pin) = if opens { (NEW, Half) } else { (OLD, Live) };
-        let row = row("quic", drain, quic(first, version), Ok(to), MADE);
-        cases.push(row.leaves([own(to, to, pin, 0)]).case(key, family, NEW, Udp::Quic));
-    }
-    // Too short to say.
-    let short = row("quic", drain, Packet::Udp(vec![0xc0, 0, 0, 0]), Ok(OLD), MADE);
-    cases.push(short.leaves([own(OLD, OLD, Live, 0)]).case(key, family, NEW, Udp::Quic));
-    // Nothing is read of TCP's flags in a service over UDP, and the other way round.
-    let tcp = row("tcp beside quic", drain, SYN, Ok(NEW), MADE);
-    cases.push(tcp.leaves([own(NEW, NEW, Half, 0)]).case(key, family, NEW, Udp::Quic));
-    cases
-}
-
-/// Where a source has one node, each of its connections has a pin of its own.
-fn by_source(key: &HashKey) -> Vec<Case> {
-    let of = To::BySource;
-    let drain = Moved::drain(Some(NEW), Some(OLD));
-    let steps_and_pins = [40_000, 40_009].map(|port| {
-        let packet = tcp(Family::V4, of, b"data").with(|ip| {
-            if let Body::Tcp { from, flags, .. } = &mut ip.body {
-                (*from, *flags) = (port, if port == 40_000 { 0x18 } else { 2 });
-            }
-        });
-        let (to, state) = if port == 40_000 { (OLD, Live) } else { (NEW, Half) };
-        let (action, reason) = way(to);
-        let frame = here().frame(&packet.bytes());
-        let step = Step::becomes(frame, action, reason, to.link().frame(&packet.bytes()));
-        let hash = affine(hash_with(key, &packet, 0, 0), hash_of(key, &packet));
-        let pin = placed(&own(to, to, state, 0), of, Family::V4, false, hash);
-        (Step { notes: MADE.to_vec(), ..step }, pin)
-    });
-    let [(mut first, one), (mut second, other)] = steps_and_pins;
-    first.pins = vec![one];
-    second.pins = vec![one, other];
-    second.pins.sort_by_key(|pin| (pin.bucket, pin.way));
-    let scene = Scene {
-        of,
-        service: drain,
-        clusters: Vec::new(),
-        down: Vec::new(),
-        udp: Udp::Rehash,
-        pins: Vec::new(),
-    };
-    let case = Case::new("connections of one source", vec![first, second]);
-    vec![Case { scene: Some(scene), ..case }]
 }

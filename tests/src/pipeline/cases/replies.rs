@@ -19,14 +19,19 @@ const SMALL_WAY: u16 = 1300;
 /// Nodes, the ports that they answer from, and as whom: a VIP and its port.
 fn answers(family: Family) -> Vec<(To, u16, IpAddr, u16)> {
     let (served, other) = (SERVED.of(family), OTHER.of(family));
-    let [nat, same, cluster, small, range] = match family {
-        Family::V4 => [To::Nat4, To::NatSame4, To::NatCluster4, To::NatSmall4, To::NatRange4],
-        Family::V6 => [To::Nat6, To::NatSame6, To::NatCluster6, To::NatSmall6, To::NatRange6],
+    let [nat, same, cluster, plain, small, range] = match family {
+        Family::V4 => {
+            [To::Nat4, To::NatSame4, To::NatCluster4, To::NatPort4, To::NatSmall4, To::NatRange4]
+        }
+        Family::V6 => {
+            [To::Nat6, To::NatSame6, To::NatCluster6, To::NatPort6, To::NatSmall6, To::NatRange6]
+        }
     };
     vec![
         (nat, 8080, served, nat.port()),
         (same, same.port(), served, same.port()),
         (cluster, 8443, served, cluster.port()),
+        (plain, 8444, served, plain.port()),
         (small, 8080, served, small.port()),
         (range, range.port(), served, range.port()),
         (range, 4000, other, 4000),
@@ -41,10 +46,22 @@ pub(super) fn cases() -> Vec<Case> {
         cases.extend(errors(family));
         cases.extend(sent(family));
         cases.extend(too_big(family));
-        cases.extend(strangers(family));
+        cases.extend(strangers(family).into_iter().flat_map(by_any_way));
     }
-    cases.extend(mapped());
+    cases.extend(mapped().into_iter().flat_map(by_any_way));
     cases
+}
+
+/// An interface of ours by which the host would send replies, and the next hop's MAC.
+const HOP: ([u8; 6], [u8; 6], u32) = ([2, 0, 0, 9, 9, 1], [2, 0, 0, 9, 9, 2], INGRESS);
+
+/// No reply, whether the host would send it itself or has it sent from here.
+fn by_any_way(case: Case) -> [Case; 2] {
+    let (to, from, ifindex) = HOP;
+    let hop = Hop { dst_mac: Mac::new(to), src_mac: Mac::new(from), ifindex };
+    let name = format!("{}, with a way to the client", case.name);
+    let sent = Case { name, routed: Routed::To(hop), ..case.clone() };
+    [case, sent]
 }
 
 /// A reply, and what the client gets.
@@ -154,7 +171,7 @@ fn errors(family: Family) -> Vec<Case> {
 /// Sent by this program where the host would send it by an interface of ours.
 fn sent(family: Family) -> Vec<Case> {
     let answer = answers(family)[0];
-    let (to, from) = ([2, 0, 0, 9, 9, 1], [2, 0, 0, 9, 9, 2]);
+    let (to, from, _) = HOP;
     let ways = [
         (INGRESS, Action::Tx, Reason::ReplySent),
         (ELSEWHERE, Action::Redirect, Reason::ReplySent),

@@ -46,6 +46,7 @@ pub(super) const fn own(node: To, cluster: To, state: PinState, age: u32) -> Sta
 }
 
 /// One packet, what was before and what must be afterwards.
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Row {
     name: &'static str,
     scene: (Moved, Vec<(To, Moved)>, Vec<To>),
@@ -98,6 +99,30 @@ impl Row {
     pub(super) fn leaves(mut self, pins: impl IntoIterator<Item = Standing>) -> Self {
         self.after.extend(pins);
         self
+    }
+
+    /// The same with another in the place of [`PINNED`], if that has to do with it.
+    pub(super) fn pinned_to(&self, other: To) -> Option<Self> {
+        let instead = |to: To| if to == PINNED { other } else { to };
+        let moved = |moved: Moved| Moved {
+            own: moved.own.map(instead),
+            base: moved.base.map(|base| base.map(instead)),
+            ..moved
+        };
+        let standing = |&(bucket, way, tag, node, cluster, state, age): &Standing| {
+            (bucket, way, tag, instead(node), instead(cluster), state, age)
+        };
+        let (service, clusters, down) = &self.scene;
+        let clusters = clusters.iter().map(|&(of, slots)| (instead(of), moved(slots))).collect();
+        let scene = (moved(*service), clusters, down.iter().copied().map(instead).collect());
+        let row = Self {
+            scene,
+            pins: self.pins.iter().map(standing).collect(),
+            to: self.to.map(instead),
+            after: self.after.iter().map(standing).collect(),
+            ..self.clone()
+        };
+        (row != *self).then_some(row)
     }
 
     /// The case of a service on somebody's port, of UDP of this kind.
