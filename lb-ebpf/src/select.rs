@@ -279,10 +279,9 @@ pub(crate) fn port<T: Tables>(tables: &T, epoch: u64, of: Place) -> Result<u16, 
 /// protocol, so that its clients find the same node with both.
 #[inline(always)]
 pub fn affine(directory: &Directory, flow: FlowKey) -> FlowKey {
-    if directory.by_source == 0 {
-        return flow;
-    }
-    FlowKey { ports: 0, protocol: 0, ..flow }
+    // All ones or none: without the branches that there would be for each field.
+    let kept = u32::from(directory.by_source & 1).wrapping_sub(1);
+    FlowKey { ports: flow.ports & kept, protocol: flow.protocol & kept as u8, ..flow }
 }
 
 /// A slot as it was before it moved, if it drains.
