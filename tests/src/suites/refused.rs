@@ -4,7 +4,7 @@ use std::{fs, os::unix::process::CommandExt, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use aya::programs::{Xdp, XdpMode};
-use lb_common::layout::LAYOUT_VERSION;
+use lb_common::{layout::LAYOUT_VERSION, maps};
 use lb_user::{dataplane::memory::Memory, object::object};
 use nix::sys::signal::Signal;
 
@@ -133,8 +133,12 @@ fn other_layout() -> Result<()> {
         control.layout = 99;
         memory.control.set(0, control);
     }
-    // An older version's are not all there either.
-    fs::remove_file(small.pins().join(lb_common::maps::PLANS.name))?;
+    // An older version's are not all there either, and others are.
+    fs::remove_file(small.pins().join(maps::PLANS.name))?;
+    for name in maps::FORMER {
+        let map: aya::maps::Array<_, u32> = aya::maps::Array::create(1, 0)?;
+        map.pin(small.pins().join(name))?;
+    }
     let pins = small.pins().display().to_string();
     let needed = format!("layout 99, needed is layout {LAYOUT_VERSION}");
     let anew = format!("understudy detach --bpffs {pins}, then run again");
