@@ -1,9 +1,9 @@
 //! The short way: a packet with nothing special about it goes through all stages in one function, in
-//! which nothing but registers holds what is known of it.
+//! which registers and a few words of the stack hold what is known of it.
 //!
-//! It decides nothing of its own. It asks what the stages ask, by the same functions and in the same
-//! order, of fewer kinds of packets; whatever is special, and so each verdict that only the special
-//! ones get, is left to the stages, which begin anew, by the same plan. The frame is as it was then.
+//! It decides nothing of its own. It asks what the stages ask, by the same functions, of fewer kinds of
+//! packets; whatever is special, and so each verdict that only the special ones get, is left to the
+//! stages, which begin anew, by the same plan. The frame and the pins are as they were then.
 
 use lb_common::{FlowHash, Forward, NodeRecord, PlanRecord};
 

@@ -288,6 +288,7 @@ impl Tables for KernelTables {
     fn now(&self) -> u64 {
         // SAFETY: a helper without arguments.
         let jiffies = unsafe { bpf_jiffies64() };
+        // The map has this element; what is asked here besides, the stack of Linux 6.1 has no room for.
         let Some(seen) = CLOCK.get_ptr_mut(0) else { return 0 };
         // SAFETY: this CPU's own map value.
         let seen = unsafe { &mut *seen };
