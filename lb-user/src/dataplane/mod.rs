@@ -1,6 +1,7 @@
 //! Loads, attaches, pins, and writes what it is told, verbatim. Decides nothing.
 
 pub mod attach;
+pub mod cells;
 pub mod display;
 mod forget;
 pub mod grace;

@@ -9,10 +9,7 @@ use lb_common::{
     },
 };
 
-use super::{
-    memory::{Cells, Memory},
-    vips::Vips,
-};
+use super::{cells::Cells, memory::Memory, vips::Vips};
 use crate::decide::{Intent, Table};
 
 /// Parts of a generation, in the order in which they are written.
