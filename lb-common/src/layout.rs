@@ -9,6 +9,7 @@ use core::mem::offset_of;
 use crate::{
     hash::HashKey,
     vip::{PortRange, VipEntry},
+    wire::Macs,
 };
 
 /// Version of everything that is pinned. A daemon adopts only its own version.
@@ -325,6 +326,11 @@ pub struct NodeRecord {
 }
 
 impl NodeRecord {
+    /// There is a tag.
+    pub const TAG: u16 = 1 << 15;
+    /// Its type is 0x88a8 (IEEE 802.1ad) instead of 0x8100 (802.1Q).
+    pub const SERVICE_TAG: u16 = 1 << 14;
+
     /// Both MAC addresses as they stand in a frame.
     #[inline(always)]
     pub const fn macs(&self) -> Macs {
@@ -332,50 +338,6 @@ impl NodeRecord {
         let first = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
         Macs { first, rest: u32::from_ne_bytes([i, j, k, l]) }
     }
-
-    /// There is a tag.
-    pub const TAG: u16 = 1 << 15;
-    /// Its type is 0x88a8 (IEEE 802.1ad) instead of 0x8100 (802.1Q).
-    pub const SERVICE_TAG: u16 = 1 << 14;
-}
-
-/// A destination and a source MAC address, in that order, in few words: native endian, whatever is in
-/// them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C, packed)]
-pub struct Macs {
-    /// The first eight bytes.
-    pub first: u64,
-    /// The last four.
-    pub rest: u32,
-}
-
-/// A link header without tags, and what follows it.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, packed)]
-pub struct Framed<H> {
-    /// Addresses.
-    pub macs: Macs,
-    /// The type of what follows, as it stands in a frame.
-    pub kind: u16,
-    /// What follows.
-    pub header: H,
-}
-
-/// An IPv6 header in few words (RFC 8200, 3), whose bytes are in network order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C, packed)]
-pub struct Ipv6Words {
-    /// Version, traffic class, flow label.
-    pub first: u32,
-    /// Payload length.
-    pub length: u16,
-    /// Next header, then hop limit.
-    pub next: [u8; 2],
-    /// Source address.
-    pub source: [u64; 2],
-    /// Destination address.
-    pub destination: [u64; 2],
 }
 
 /// Fragmented datagrams whose first fragment was seen: in each way a tag (32 bits, the lowest set), the
@@ -488,8 +450,6 @@ const _: () = {
     assert!(size_of::<Generation>().is_multiple_of(64));
     assert!(size_of::<NodeRecord>() == 64);
     assert!(sum(&[6, 6, 4, 16, 16, 2, 2, 2, 1, 1, 4, 1, 1, 1, 1]) == 64);
-    assert!(size_of::<Macs>() == 12 && size_of::<Framed<[u8; 20]>>() == 34);
-    assert!(size_of::<Ipv6Words>() == 40);
     assert!(size_of::<FragmentBucket>() == sum(&[8 * FRAGMENT_WAYS]));
     assert!(size_of::<Limit>() == 64 && sum(&[8, 8, 6 * 8]) == 64);
     assert!(FRAGMENT_BUCKETS.is_power_of_two() && LIMITS.is_power_of_two());

@@ -14,15 +14,16 @@ pub mod pin;
 pub mod pod;
 pub mod reason;
 pub mod vip;
+pub mod wire;
 
 pub use hash::{FlowHash, FlowKey, HashAlgorithm, HashKey};
 pub use ids::{ClusterId, NodeId, ServiceId, Slot, SlotState};
 pub use layout::{
-    Chunk, ClusterInfo, Control, Directory, Forward, FragmentBucket, Framed, Generation,
-    GenerationHead, Ipv6Words, LAYOUT_VERSION, Limit, Macs, NodeInfo, NodeRecord, PlanRecord,
-    ServiceInfo, ServiceRecord, Udp,
+    Chunk, ClusterInfo, Control, Directory, Forward, FragmentBucket, Generation, GenerationHead,
+    LAYOUT_VERSION, Limit, NodeInfo, NodeRecord, PlanRecord, ServiceInfo, ServiceRecord, Udp,
 };
 pub use pin::{Pin, PinBucket, PinEntry, PinState};
 pub use pod::Pod;
 pub use reason::{Counters, Reason};
 pub use vip::{PortRange, VipEntry, VipKey, VipKind};
+pub use wire::{Framed, Ipv6Words, Macs};

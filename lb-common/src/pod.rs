@@ -13,12 +13,13 @@ use crate::{
     feed::Feed,
     hash::HashKey,
     layout::{
-        Chunk, ClusterInfo, Control, Directory, FragmentBucket, Framed, GenerationHead, Ipv6Words,
-        Limit, Macs, NodeInfo, NodeRecord, PlanRecord, ServiceInfo, ServiceRecord,
+        Chunk, ClusterInfo, Control, Directory, FragmentBucket, GenerationHead, Limit, NodeInfo,
+        NodeRecord, PlanRecord, ServiceInfo, ServiceRecord,
     },
     pin::{PinBucket, PinEntry},
     reason::Counters,
     vip::{PortRange, VipEntry},
+    wire::{Framed, Ipv6Words, Macs},
 };
 
 /// Plain old data: any bytes are a valid value, and a value is just its bytes.
